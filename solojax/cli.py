@@ -1,0 +1,203 @@
+"""The command line: ``solojax train | eval | data``; ``train.py`` and ``eval.py`` are two of them.
+
+What a user got wrong ends with one line and exit code 2.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from solojax import config as config_lib
+from solojax.types import InputError
+
+PICTURES = 24  # drawn by an evaluation
+DRAWN_SCORE = 0.3  # detections below are scored but would clutter a picture
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its greeting is not about the user's work
+    parser = argparse.ArgumentParser("solojax", description="Instance segmentation by locations.")
+    commands = parser.add_subparsers(required=True)
+    _add_train(commands.add_parser("train", help="train a config"))
+    _add_eval(commands.add_parser("eval", help="score a run on its validation images"))
+    data = commands.add_parser("data", help="make data sets").add_subparsers(required=True)
+    _add_shapes(data.add_parser("shapes", help="draw the shapes set as a COCO folder"))
+    _add_prepare(data.add_parser("prepare", help="check a COCO folder and write its records"))
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except InputError as error:
+        print(f"solojax: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("solojax: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="a file such as configs/shapes.py")
+    _add_set(parser)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change fields of the config, as in --set training.steps=500 data.root=my/folder",
+    )
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--workdir", required=True, type=Path, help="the run folder")
+    parser.set_defaults(run=_train)
+
+
+def _add_eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, type=Path, help="the run folder")
+    _add_set(parser)
+    parser.set_defaults(run=_eval)
+
+
+def _add_shapes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, help="the folder to make")
+    parser.add_argument("--train", type=int, default=4000, help="training images")
+    parser.add_argument("--val", type=int, default=200, help="validation images")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(run=_shapes)
+
+
+def _add_prepare(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.set_defaults(run=_prepare)
+
+
+def _with_categories(config: config_lib.Config, records) -> config_lib.Config:
+    """Takes class names and count from the data set; the head follows."""
+    head = dataclasses.replace(config.model.head, num_classes=len(records.categories))
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, head=head),
+        data=dataclasses.replace(config.data, categories=records.categories),
+    )
+
+
+# Each command imports what it needs: TensorFlow and JAX take seconds, `--help` should not.
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from solojax import parallel
+    from solojax.data import coco
+    from solojax.evaluation import predict
+    from solojax.training import loop, step
+
+    config = config_lib.load(arguments.config, arguments.set)
+    parallel.check_divisible(config.training.batch_size)
+    config = _with_categories(config, coco.prepare(config.data, "train"))
+    val_records = coco.prepare(config.data, "val") if config.training.evaluate_every else None
+    evaluate = None
+    if val_records:
+        scored = predict.make_evaluate(
+            config.model, val_records, config.data, config.training.batch_size
+        )
+
+        def evaluate(state: step.TrainState) -> dict[str, float]:
+            return scored(step.eval_variables(state)).numbers
+
+    loop.train(config, arguments.workdir, evaluate)
+
+
+def _eval(arguments: argparse.Namespace) -> None:
+    from solojax import parallel
+    from solojax.data import coco
+    from solojax.evaluation import coco as coco_evaluation
+    from solojax.evaluation import predict
+    from solojax.training import checkpoint
+
+    workdir = arguments.workdir
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise InputError(f"{workdir} is not a run folder: it has no config.json")
+    config = config_lib.from_json(path.read_text(), str(path))
+    for override in arguments.set:
+        config = config_lib.override(config, override)
+    parallel.check_divisible(config.training.batch_size)
+    records = coco.prepare(config.data, "val")
+    with checkpoint.Checkpoints(workdir) as checkpoints:
+        variables = checkpoints.restore_variables()
+        step = checkpoints.latest_step()
+    evaluate = predict.make_evaluate(
+        config.model, records, config.data, config.training.batch_size
+    )
+    evaluation = evaluate(variables)
+    print(f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images")
+    print(coco_evaluation.table(evaluation.numbers))
+    if evaluation.overflow:
+        print(f"  {evaluation.overflow} candidates were beyond head.max_candidates")
+    (workdir / "eval.json").write_text(
+        json.dumps({**evaluation.numbers, "step": step}, indent=2) + "\n"
+    )
+    _draw_pictures(workdir / "pictures", records, evaluation.results)
+
+
+def _draw_pictures(folder: Path, records, results) -> None:
+    """Draws predictions beside the ground truth, for images spread evenly over the records."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from solojax.data import annotations, coco
+    from solojax.inference import draw
+
+    folder.mkdir(exist_ok=True)
+    names = [category.name for category in records.categories]
+    label_of = {category.id: label for label, category in enumerate(records.categories)}
+    count = len(records.image_ids)
+    chosen = np.unique(np.linspace(0, count - 1, min(PICTURES, count)).astype(int))
+    for index in tqdm(chosen, "drawing", unit="image"):
+        record = coco.read(records, int(index))
+        image = coco.decode_image(record.encoded)
+        size = image.shape[:2]
+        true_labels = [instance.label for instance in record.instances]
+        truth = draw.draw_masks(
+            image,
+            annotations.decode([instance.rle for instance in record.instances], *size),
+            [names[label] for label in true_labels],
+            true_labels,
+        )
+        found = [one for one in results[int(index)] if one["score"] >= DRAWN_SCORE]
+        labels = [label_of[one["category_id"]] for one in found]
+        predicted = draw.draw_masks(
+            image,
+            annotations.decode([one["segmentation"]["counts"] for one in found], *size),
+            [f"{names[k]} {one['score']:.2f}" for k, one in zip(labels, found, strict=True)],
+            labels,
+        )
+        panels = [("prediction", predicted), ("ground truth", truth)]
+        draw.save_png(str(folder / f"{records.image_ids[index]}.png"), draw.side_by_side(panels))
+    print(f"{len(chosen)} pictures in {folder}")
+
+
+def _shapes(arguments: argparse.Namespace) -> None:
+    from solojax.data import synthetic
+
+    synthetic.draw_shapes(
+        arguments.root, train=arguments.train, val=arguments.val, seed=arguments.seed
+    )
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from solojax.data import coco
+
+    config = config_lib.load(arguments.config, arguments.set)
+    for split in ("train", "val"):
+        records = coco.prepare(config.data, split)
+        print(f"{split}: {len(records.image_ids)} images, {len(records.categories)} classes")

@@ -1,0 +1,258 @@
+"""Configs: frozen dataclasses, built by a Python file, changed by overrides, kept as JSON.
+
+A config file defines ``config = Config(...)`` with the model's modules inside, so one page shows the
+whole experiment. A run folder keeps it as JSON of known dataclasses: loading a run executes nothing.
+"""
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import json
+import runpy
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from solojax.types import InputError
+
+_TYPE = "type"  # key under which JSON names a dataclass
+
+
+@dataclasses.dataclass(frozen=True)
+class Category:
+    """A class of a data set; its place in ``Data.categories`` is its label."""
+
+    id: int  # as in the JSON: may start anywhere and have gaps
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A COCO-format folder and how its images reach the network. Sizes are network pixels."""
+
+    root: str = "data/coco"
+    train_json: str = "annotations/instances_train2017.json"  # relative to root
+    val_json: str = "annotations/instances_val2017.json"
+    train_images: str = "train2017"  # folder that file names start from, relative to root
+    val_images: str = "val2017"
+    records: str = "data/records"  # folder for the records written from root, once
+    categories: tuple[Category, ...] = ()  # read from train_json where empty
+
+    canvases: tuple[tuple[int, int], ...] = ((800, 1344), (1344, 800))  # one compile each
+    train_short_sides: tuple[int, ...] = (800, 768, 736, 704, 672, 640)  # one is drawn per image
+    test_short_side: int = 800
+    long_side: int = 1333  # no image is made longer
+    flip_probability: float = 0.5
+    max_instances: int = 100  # N; the smallest beyond are left out and counted
+    workers: int = 2  # images made in parallel
+
+    def __post_init__(self) -> None:
+        for height, width in self.canvases:
+            if height % 32 or width % 32 or height < 32 or width < 32:
+                raise InputError(
+                    f"data.canvases: {height}x{width} is not a multiple of 32 each way; the "
+                    f"nearest is {max(round(height / 32), 1) * 32}x{max(round(width / 32), 1) * 32}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """An optimizer and its schedule. Defaults are the published ones."""
+
+    algorithm: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.01  # at base_batch_size; scaled linearly with training.batch_size
+    base_batch_size: int = 16
+    momentum: float = 0.9  # of sgd
+    weight_decay: float = 1e-4
+    decay_norms_and_biases: bool = True
+    schedule: Literal["step", "cosine"] = "step"
+    drop_epochs: tuple[float, ...] = (27, 33)  # of "step": the rate falls to a tenth at each
+    warmup_steps: int = 500
+    warmup_factor: float = 0.01  # of the rate at step 0
+    clip_norm: float = 35.0  # global L2 norm of the gradients
+    ema_decay: float = 0.0  # of an average of the parameters that is evaluated; 0 keeps none
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.clip_norm <= 0:
+            raise InputError(
+                f"optimizer.learning_rate={self.learning_rate} and optimizer.clip_norm="
+                f"{self.clip_norm} must be above 0"
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"optimizer.ema_decay={self.ema_decay} must be in 0 <= decay < 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How long to train and what to leave behind."""
+
+    batch_size: int = 16  # images per step, over all devices
+    epochs: float = 36
+    steps: int = 0  # 0: as many as epochs take; else it decides
+    seed: int = 0
+    pretrained: str = ""  # .npz of a torchvision ResNet state dict for the backbone
+    log_every: int = 50  # steps
+    checkpoint_every: int = 5000  # steps
+    evaluate_every: int = 0  # steps; 0: not while training
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"training.{name}={getattr(self, name)} must be at least 1")
+        if self.steps < 0 or self.epochs <= 0 or self.evaluate_every < 0:
+            raise InputError(
+                f"training.steps={self.steps} and training.evaluate_every={self.evaluate_every} "
+                f"must not be negative, training.epochs={self.epochs} must be above 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole experiment."""
+
+    model: Any  # models.detector.Detector
+    data: Data = Data()
+    optimizer: Optimizer = Optimizer()
+    training: Training = Training()
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Runs the Python file at ``path``, takes its ``config`` and applies ``field.path=value``.
+
+    Raises:
+      InputError: no such file, no config in it, or an override that fits no field.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"config {path}: no such file; the ones that come along are in configs/")
+    config = runpy.run_path(str(path)).get("config")
+    if not isinstance(config, Config):
+        raise InputError(f"config {path} does not define `config = solojax.config.Config(...)`")
+    for text in overrides:
+        config = override(config, text)
+    return config
+
+
+def override(config: Config, override: str) -> Config:
+    """Changes one field, ``field.path=value``; the value is a Python literal or else a string."""
+    path, equals, text = override.partition("=")
+    if not equals:
+        raise InputError(f"override {override!r} has no '='; write field.path=value")
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    return _replace(config, path.strip().split("."), value, override)
+
+
+def _replace(owner: Any, path: list[str], value: Any, override: str) -> Any:
+    name, *rest = path
+    fields = _fields(owner) if dataclasses.is_dataclass(owner) else ()
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        known = f"; it has {', '.join(fields)}" if fields else ", which has no fields"
+        raise InputError(
+            f"override {override!r}: no field {name!r} in {type(owner).__name__}{hint or known}"
+        )
+    if rest:
+        value = _replace(getattr(owner, name), rest, value, override)
+    else:
+        wanted = typing.get_type_hints(type(owner))[name]
+        value = _coerce(value, wanted, override)
+    return dataclasses.replace(owner, **{name: value})
+
+
+def _fields(owner: Any) -> list[str]:
+    """Names of the fields that belong to an experiment; linen adds two that do not."""
+    return [f.name for f in dataclasses.fields(owner) if f.name not in ("parent", "name")] + (
+        ["name"] if isinstance(owner, Category) else []
+    )
+
+
+def _coerce(value: Any, wanted: Any, where: str) -> Any:
+    """Checks ``value`` against a type hint; turns lists into tuples and ints into floats."""
+    origin, args = typing.get_origin(wanted), typing.get_args(wanted)
+    if wanted is Any:
+        return value
+    if origin is Literal:
+        if value in args:
+            return value
+        raise InputError(f"{where}: {value!r} is none of {', '.join(map(repr, args))}")
+    if origin in (types.UnionType, typing.Union):
+        for choice in args:
+            try:
+                return _coerce(value, choice, where)
+            except InputError:
+                continue
+    elif origin is tuple and isinstance(value, tuple | list):
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_coerce(item, args[0], where) for item in value)
+        if len(args) == len(value):
+            return tuple(_coerce(item, arg, where) for item, arg in zip(value, args, strict=True))
+    elif wanted is float and type(value) is int:
+        return float(value)
+    elif origin is None and (
+        type(value) is wanted or (not _is_plain(wanted) and isinstance(value, wanted))
+    ):
+        return value
+    raise InputError(f"{where}: {value!r} is not of type {_describe(wanted)}")
+
+
+def _is_plain(wanted: Any) -> bool:
+    return wanted in (int, float, str, bool, type(None))
+
+
+def _describe(wanted: Any) -> str:
+    return wanted.__name__ if isinstance(wanted, type) and not typing.get_args(wanted) else str(wanted)
+
+
+def to_json(config: Config) -> str:
+    """Writes a config so that ``from_json`` gives an equal one."""
+    return json.dumps(_encode(config), indent=2) + "\n"
+
+
+def from_json(text: str, where: str) -> Config:
+    """Reads what ``to_json`` wrote; ``where`` names it in errors. Runs no code of the config."""
+    try:
+        config = _decode(json.loads(text), where)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where} is not JSON: {error}") from error
+    if not isinstance(config, Config):
+        raise InputError(f"{where} does not hold a config")
+    return config
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        return {_TYPE: kind, **{name: _encode(getattr(value, name)) for name in _fields(value)}}
+    if isinstance(value, tuple | list):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(value: Any, where: str) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(item, where) for item in value)
+    if not isinstance(value, dict):
+        return value
+    kind = value.get(_TYPE, "")
+    module, _, name = kind.rpartition(".")
+    # Only dataclasses of this package are ever made from a file.
+    known = None
+    if module.startswith("solojax."):
+        try:
+            known = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError:
+            known = None
+    if not (isinstance(known, type) and dataclasses.is_dataclass(known)):
+        raise InputError(f"{where}: {kind!r} is not a config class of this version of solojax")
+    arguments = {key: _decode(item, where) for key, item in value.items() if key != _TYPE}
+    try:
+        return known(**arguments)
+    except TypeError as error:
+        raise InputError(f"{where}: {kind} of another version of solojax: {error}") from error

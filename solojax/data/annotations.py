@@ -1,0 +1,253 @@
+"""Reads a COCO JSON and checks it before anything else trusts it.
+
+What makes the whole file doubtful is an error; single instances without a usable mask are skipped
+and counted. Nothing unchecked reaches pycocotools, whose C code crashes on NaN coordinates and
+hangs on run lengths that do not add up.
+"""
+
+import collections
+import itertools
+import json
+import math
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from solojax.config import Category
+from solojax.types import InputError
+
+LISTED = 20  # of many bad things, the first so many are named
+
+
+class Instance(NamedTuple):
+    """One annotation, in original pixels."""
+
+    id: int
+    label: int  # place of its category among those sorted by id
+    rle: bytes  # compressed COCO run lengths
+    box: tuple[float, float, float, float]  # x0 y0 x1 y1
+    area: float  # as the JSON says: COCO's small/medium/large are judged by it
+    is_crowd: bool
+
+
+class Image(NamedTuple):
+    """One image and what is in it."""
+
+    id: int
+    path: Path
+    height: int
+    width: int
+    instances: list[Instance]
+
+
+class Annotations(NamedTuple):
+    """A checked COCO file."""
+
+    categories: tuple[Category, ...]
+    images: list[Image]
+    skipped: dict[str, int]  # reason -> instances without a usable mask
+
+
+def read(json_path: Path, image_root: Path) -> Annotations:
+    """Reads and checks the annotations at ``json_path`` for the images under ``image_root``.
+
+    Raises:
+      InputError: the file is missing or not COCO, an image file is missing, an annotation names an
+        unknown image or category, ids repeat, or there is no annotation at all.
+    """
+    content = _parse(json_path)
+    categories = _read_categories(content["categories"], json_path)
+    images = _read_images(content["images"], json_path, image_root)
+    labels = {category.id: label for label, category in enumerate(categories)}
+
+    problems, skipped = [], collections.Counter[str]()
+    seen = set()
+    for number, annotation in enumerate(content["annotations"]):
+        if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int):
+            problems.append(f"annotations[{number}] has no integer id")
+            continue
+        name = f"annotation {annotation['id']}"
+        if annotation["id"] in seen:
+            problems.append(f"{name} occurs twice")
+        seen.add(annotation["id"])
+        image = images.get(_key(annotation.get("image_id")))
+        label = labels.get(_key(annotation.get("category_id")))
+        if image is None:
+            problems.append(f"{name} names the unknown image {annotation.get('image_id')!r}")
+        elif label is None:
+            problems.append(f"{name} names the unknown category {annotation.get('category_id')!r}")
+        else:
+            try:
+                image.instances.append(_read_instance(annotation, label, image))
+            except _NoMaskError as error:
+                skipped[str(error)] += 1
+    if problems:
+        raise InputError(f"{json_path}: {_shorten(problems)}")
+    if not any(image.instances for image in images.values()):
+        why = f" with a usable mask ({_describe(skipped)})" if skipped else ""
+        raise InputError(f"{json_path}: no annotation{why}; there is nothing to learn from it")
+    missing = [str(image.path) for image in images.values() if not image.path.is_file()]
+    if missing:
+        raise InputError(
+            f"{json_path}: {len(missing)} of {len(images)} image files are missing: "
+            f"{_shorten(missing, ', ')}; set data.train_images or data.val_images"
+        )
+    return Annotations(categories, list(images.values()), dict(skipped))
+
+
+def rle_runs(counts: bytes) -> list[int]:
+    """The run lengths, background first, that a compressed COCO RLE string stands for.
+
+    Raises:
+      ValueError: the string is cut or has characters that do not belong.
+    """
+    runs: list[int] = []
+    position = 0
+    while position < len(counts):
+        value, shift, more = 0, 0, True
+        while more:
+            if position >= len(counts) or not 48 <= counts[position] < 112:
+                raise ValueError("corrupt run lengths")
+            digit = counts[position] - 48
+            value |= (digit & 0x1F) << shift
+            more = bool(digit & 0x20)
+            shift += 5
+            position += 1
+        if digit & 0x10:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+    return runs
+
+
+class _NoMaskError(ValueError):
+    """An instance without a usable mask; the message is the reason."""
+
+
+def _parse(path: Path) -> dict[str, list]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file; set data.root, data.train_json or data.val_json"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise InputError(f"{path} is not a COCO instances file: it has no list {key!r}")
+    return content
+
+
+def _read_categories(entries: list, path: Path) -> tuple[Category, ...]:
+    categories = []
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
+            raise InputError(f"{path}: categories[{number}] has no integer id")
+        categories.append(Category(entry["id"], str(entry.get("name", entry["id"]))))
+    if len({category.id for category in categories}) < len(categories):
+        raise InputError(f"{path}: a category id occurs twice")
+    if not categories:
+        raise InputError(f"{path}: the list of categories is empty")
+    return tuple(sorted(categories, key=lambda category: category.id))
+
+
+def _read_images(entries: list, path: Path, root: Path) -> dict[int, Image]:
+    images: dict[int, Image] = {}
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: images[{number}] is not an object")
+        wanted = {"id": int, "file_name": str, "height": int, "width": int}
+        for key, kind in wanted.items():
+            if not isinstance(entry.get(key), kind):
+                raise InputError(f"{path}: images[{number}] has no {kind.__name__} {key!r}")
+        name = PurePosixPath(entry["file_name"].replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or "\0" in entry["file_name"]:
+            raise InputError(
+                f"{path}: image {entry['id']} has the file name {entry['file_name']!r}, "
+                "which leads out of the folder of images"
+            )
+        if entry["height"] < 1 or entry["width"] < 1:
+            raise InputError(f"{path}: image {entry['id']} has a side below 1 pixel")
+        if entry["id"] in images:
+            raise InputError(f"{path}: image id {entry['id']} occurs twice")
+        images[entry["id"]] = Image(entry["id"], root / name, entry["height"], entry["width"], [])
+    return images
+
+
+def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
+    rle = _to_rle(annotation.get("segmentation"), image.height, image.width)
+    area = float(coco_mask.area(rle))
+    if area == 0:
+        raise _NoMaskError("mask without a pixel")
+    box = annotation.get("bbox")
+    if not _is_numbers(box) or len(box) != 4:
+        box = coco_mask.toBbox(rle).tolist()
+    x, y, width, height = (float(side) for side in box)
+    stated = annotation.get("area")
+    return Instance(
+        id=annotation["id"],
+        label=label,
+        rle=rle["counts"],
+        box=(x, y, x + width, y + height),
+        area=float(stated) if _is_numbers([stated]) else area,
+        is_crowd=bool(annotation.get("iscrowd", 0)),
+    )
+
+
+def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Polygons, run lengths or compressed run lengths -> compressed run lengths."""
+    if isinstance(segmentation, list):
+        # Fewer than three points enclose nothing; four numbers would be read as a box.
+        polygons = [p for p in segmentation if _is_numbers(p) and len(p) >= 6 and len(p) % 2 == 0]
+        if not polygons:
+            raise _NoMaskError("no polygon of three finite points")
+        # A border far outside of the image changes nothing but the time it takes to walk along it.
+        reach = max(height, width)
+        near = [np.clip(polygon, -reach, 2 * reach).tolist() for polygon in polygons]
+        return coco_mask.merge(coco_mask.frPyObjects(near, height, width))
+    if not isinstance(segmentation, dict):
+        raise _NoMaskError("no segmentation")
+    if segmentation.get("size") != [height, width]:
+        raise _NoMaskError("run lengths of another size than the image")
+    counts = segmentation.get("counts")
+    if isinstance(counts, list) and all(isinstance(run, int) for run in counts):
+        runs = counts
+    elif isinstance(counts, str) and counts.isascii():
+        try:
+            runs = rle_runs(counts.encode())
+        except ValueError as error:
+            raise _NoMaskError(str(error)) from error
+    else:
+        raise _NoMaskError("no run lengths")
+    if sum(runs) != height * width or min(runs, default=-1) < 0:
+        raise _NoMaskError("run lengths that do not add up to the image")
+    return coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+
+
+def _is_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
+    )
+
+
+def _key(value: Any) -> Any:
+    return value if isinstance(value, int) else None
+
+
+def _shorten(items: list[str], separator: str = "; ") -> str:
+    more = f"{separator}and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return separator.join(itertools.islice(items, LISTED)) + more
+
+
+def _describe(skipped: dict[str, int]) -> str:
+    return ", ".join(f"{count} skipped: {reason}" for reason, count in skipped.items())
+
+
+def decode(rles: list[bytes], height: int, width: int) -> np.ndarray:
+    """Compressed run lengths -> ``N H W`` uint8, 0 or 1."""
+    if not rles:
+        return np.zeros((0, height, width), np.uint8)
+    objects = [{"size": [height, width], "counts": rle} for rle in rles]
+    return np.moveaxis(coco_mask.decode(objects), -1, 0)

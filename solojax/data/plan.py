@@ -1,0 +1,91 @@
+"""The order of examples, as data: which record is where in which batch, for any seed and epoch.
+
+Because it is an array and not the state of a shuffle buffer, every image is seen in every epoch,
+and any step of any epoch can be looked up without reading what comes before.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from solojax.data.transforms import fit_size
+
+
+class Plan(NamedTuple):
+    """One epoch."""
+
+    indices: np.ndarray  # steps B int64, record numbers
+    canvases: np.ndarray  # steps int64, place in the list of canvases, one per step
+
+
+def choose_canvases(
+    sizes: np.ndarray, canvases: tuple[tuple[int, int], ...], short_side: int, long_side: int
+) -> np.ndarray:
+    """The canvas of each image: where it can be largest, and of those the smallest.
+
+    Args:
+      sizes: ``n 2`` (height, width), original pixels.
+      canvases: (height, width) each, network pixels.
+      short_side: the greatest that is drawn.
+      long_side: limit of the other side.
+
+    Returns:
+      ``n`` int64, place in ``canvases``.
+    """
+    chosen = np.zeros(len(sizes), np.int64)
+    for size in np.unique(sizes, axis=0):
+        original = (int(size[0]), int(size[1]))
+
+        def fitness(canvas: tuple[int, int], original: tuple[int, int] = original) -> tuple:
+            height, width = fit_size(original, canvas, short_side, long_side)
+            return -height * width, canvas[0] * canvas[1]
+
+        best = min(range(len(canvases)), key=lambda i: fitness(canvases[i]))
+        chosen[(sizes == size).all(1)] = best
+    return chosen
+
+
+def plan(canvas_of: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:
+    """Shuffles all records and deals them into batches of one canvas each.
+
+    The last batch of a canvas is filled up from the beginning of its order, so that each image
+    comes at least once in an epoch; the batches of all canvases are then shuffled together.
+
+    Args:
+      canvas_of: ``n`` int, the canvas of each record.
+      batch_size: images per step.
+      seed: of the run.
+      epoch: from 0.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    order = rng.permutation(len(canvas_of))
+    batches, canvases = [], []
+    for canvas in np.unique(canvas_of):
+        mine = order[canvas_of[order] == canvas]
+        steps = -(-len(mine) // batch_size)
+        batches.append(np.resize(mine, (steps, batch_size)))
+        canvases.append(np.full(steps, canvas))
+    shuffled = rng.permutation(sum(map(len, batches)))
+    return Plan(np.concatenate(batches)[shuffled], np.concatenate(canvases)[shuffled])
+
+
+def steps_per_epoch(canvas_of: np.ndarray, batch_size: int) -> int:
+    """Number of steps of every epoch."""
+    _, counts = np.unique(canvas_of, return_counts=True)
+    return int(np.sum(-(-counts // batch_size)))
+
+
+def sequence(canvas_of: np.ndarray, batch_size: int) -> Plan:
+    """Every record once, in order within its canvas: the plan of an evaluation.
+
+    The last batch of a canvas is filled up with -1.
+    """
+    batches, canvases = [], []
+    for canvas in np.unique(canvas_of):
+        mine = np.flatnonzero(canvas_of == canvas)
+        steps = -(-len(mine) // batch_size)
+        padded = np.full(steps * batch_size, -1)
+        padded[: len(mine)] = mine
+        batches.append(padded.reshape(steps, batch_size))
+        canvases.append(np.full(steps, canvas))
+    return Plan(np.concatenate(batches), np.concatenate(canvases))

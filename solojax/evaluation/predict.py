@@ -1,0 +1,134 @@
+"""Runs a network over a data set: whole prediction in one compiled program per canvas."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from pycocotools import mask as coco_mask
+from tqdm import tqdm
+
+from solojax import config as config_lib
+from solojax import parallel
+from solojax.data import coco, pipeline, plan
+from solojax.evaluation import coco as coco_evaluation
+from solojax.ops import images, masks
+from solojax.types import Array, Results
+
+OUTPUT_MULTIPLE = 32  # original sizes are rounded up to it, so that bits pack
+
+
+class Evaluation(NamedTuple):
+    """A score and what it was given for."""
+
+    numbers: dict[str, float]  # COCO's twelve
+    results: dict[int, list[dict[str, Any]]]  # by record number, in COCO's form
+    overflow: int  # candidates that the cap left out, over all images
+
+
+def make_predict(
+    model: nn.Module, output_size: tuple[int, int]
+) -> Callable[[dict[str, Any], Array, Array, Array], Results]:
+    """Builds ``predict(variables, images, sizes, original_sizes) -> Results``.
+
+    Pure and of fixed shapes, for use inside ``jit``, ``vmap`` or ``pmap``.
+
+    Args:
+      model: a Detector.
+      output_size: (height, width) that holds every original image; the width a multiple of 8.
+
+    The built function's arguments: ``images`` ``B H W 3`` uint8 RGB on their canvas, ``sizes`` and
+    ``original_sizes`` ``B 2`` (height, width), network and original pixels.
+    """
+
+    def predict(
+        variables: dict[str, Any], batch: Array, sizes: Array, original_sizes: Array
+    ) -> Results:
+        found = model.head.detect(model.apply(variables, images.normalize(batch, sizes)))
+
+        def restore(soft: Array, size: Array, original_size: Array) -> Array:
+            return masks.restore(
+                soft,
+                size,
+                original_size,
+                output_size=output_size,
+                threshold=model.head.mask_threshold,
+            )
+
+        return Results(
+            scores=found.scores,
+            labels=found.labels,
+            masks=jax.vmap(restore)(found.masks, sizes, original_sizes),
+            valid=found.valid,
+            overflow=found.overflow,
+        )
+
+    return predict
+
+
+def output_size_for(sizes: np.ndarray) -> tuple[int, int]:
+    """The least output size that holds all original ``sizes`` (``n 2``)."""
+    height, width = -(-sizes.max(0) // OUTPUT_MULTIPLE) * OUTPUT_MULTIPLE
+    return int(height), int(width)
+
+
+def make_evaluate(
+    model: nn.Module, records: coco.Records, data: config_lib.Data, batch_size: int
+) -> Callable[[dict[str, Any]], Evaluation]:
+    """Builds ``evaluate(variables) -> Evaluation`` over all records, with a progress bar.
+
+    What is built compiles once per canvas, however often it is called.
+    """
+    predict = parallel.pmap_predict(make_predict(model, output_size_for(records.sizes)))
+    canvas_of = pipeline.canvases_of(records, data, data.test_short_side)
+    steps = len(plan.sequence(canvas_of, batch_size).indices)
+    truth = coco_evaluation.truth_of(
+        records.image_ids,
+        records.sizes.tolist(),
+        [coco.read(records, i).instances for i in range(len(records.image_ids))],
+        records.categories,
+    )
+
+    def evaluate(variables: dict[str, Any]) -> Evaluation:
+        placed = parallel.replicate(variables)
+        results: dict[int, list[dict[str, Any]]] = {}
+        overflow = 0
+        batches = pipeline.eval_batches(records, data, batch_size=batch_size)
+        for batch in tqdm(batches, "evaluating", steps, unit="batch"):
+            inputs = parallel.shard((batch.images, batch.sizes, batch.original_sizes))
+            found = parallel.gather(predict(placed, inputs))
+            for place in np.flatnonzero(batch.valid):
+                index = int(batch.indices[place])
+                one = Results(*(array[place] for array in found))
+                overflow += int(one.overflow)
+                results[index] = to_coco(
+                    one, records.sizes[index], records.image_ids[index], records.categories
+                )
+        everything = [one for here in results.values() for one in here]
+        return Evaluation(coco_evaluation.mask_ap(truth, everything), results, overflow)
+
+    return evaluate
+
+
+def to_coco(
+    result: Results,
+    original_size: np.ndarray,
+    image_id: int,
+    categories: tuple[config_lib.Category, ...],
+) -> list[dict[str, Any]]:
+    """The results of one image in COCO's form, best first."""
+    height, width = map(int, original_size)
+    found = []
+    for k in np.flatnonzero(result.valid):
+        mask = np.unpackbits(result.masks[k], axis=-1)[:height, :width]
+        found.append(
+            {
+                "image_id": image_id,
+                "category_id": categories[result.labels[k]].id,
+                "score": float(result.scores[k]),
+                "segmentation": coco_mask.encode(np.asfortranarray(mask)),
+            }
+        )
+    return found
+

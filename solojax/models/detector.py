@@ -1,0 +1,27 @@
+"""Backbone, neck and head, one after the other."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from solojax.types import InputError
+
+
+class Detector(nn.Module):
+    """A whole network; its parameters are ``{"backbone", "neck", "head"}``."""
+
+    backbone: nn.Module
+    neck: nn.Module
+    head: nn.Module
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> Any:
+        """Runs ``B H W 3`` normalised float images (``ops.images.normalize``), H and W % 32 = 0.
+
+        Returns what the head returns; ``head.loss`` and ``head.detect`` take it from there.
+        """
+        _, height, width, _ = images.shape
+        if height % 32 or width % 32:
+            raise InputError(f"canvas {height}x{width} is not a multiple of 32 each way")
+        return self.head(self.neck(self.backbone(images)))

@@ -1,0 +1,72 @@
+"""Checkpoints of the training state, by Orbax."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from solojax.types import InputError, TrainState
+
+KEPT = 2  # newest checkpoints; the one before the last is the way back from a damaged one
+
+
+class Checkpoints:
+    """The checkpoints of a run folder; a context manager, so that no write is cut off."""
+
+    def __init__(self, workdir: Path):
+        self._folder = (workdir / "checkpoints").resolve()
+        self._manager = ocp.CheckpointManager(
+            self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        """The step of the newest checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Saves in the background; complete or absent."""
+        # Host arrays: across processes Orbax refuses those of pmap.
+        self._manager.save(step, args=ocp.args.StandardSave(jax.device_get(state)))
+
+    def restore(self, like: TrainState) -> TrainState:
+        """The newest state, on the host; ``like`` gives its structure and shapes.
+
+        Raises:
+          InputError: there is none, or it is of another model.
+        """
+        step = self._newest()
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(jax.device_get(like)))
+        except ValueError as error:
+            raise InputError(
+                f"checkpoint {self._folder}/{step} does not fit the config; take another workdir "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+
+    def restore_variables(self) -> dict[str, Any]:
+        """What of the newest state is to be evaluated, without knowing the optimizer."""
+        raw = self._manager.restore(self._newest(), args=ocp.args.StandardRestore())
+        return {
+            "params": raw.get("ema_params") or raw["params"],
+            "batch_stats": raw.get("batch_stats") or {},
+        }
+
+    def _newest(self) -> int:
+        step = self.latest_step()
+        if step is None:
+            raise InputError(f"{self._folder} holds no checkpoint; train first")
+        return step

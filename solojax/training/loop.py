@@ -1,0 +1,151 @@
+"""The training loop, top to bottom."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from tqdm import tqdm
+
+from solojax import config as config_lib
+from solojax import parallel
+from solojax.convert import state_dict
+from solojax.data import coco, pipeline, plan
+from solojax.training import checkpoint, optimizer, step
+from solojax.types import InputError, TrainState
+
+Evaluate = Callable[[TrainState], dict[str, float]]
+
+
+def train(config: config_lib.Config, workdir: Path, evaluate: Evaluate | None = None) -> TrainState:
+    """Trains ``config`` in ``workdir`` and returns the last state, on the host.
+
+    Leaves ``config.json``, ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events. A folder that
+    holds a checkpoint already goes on from there.
+
+    Args:
+      config: with ``data.categories`` filled in and the head's class count to match.
+      workdir: the run folder.
+      evaluate: state -> named numbers, called every ``training.evaluate_every`` steps.
+    """
+    training = config.training
+    parallel.check_divisible(training.batch_size)
+    records = coco.prepare(config.data, "train")
+    canvas_of = pipeline.canvases_of(records, config.data, max(config.data.train_short_sides))
+    epoch_steps = plan.steps_per_epoch(canvas_of, training.batch_size)
+    steps = training.steps or math.ceil(training.epochs * epoch_steps)
+    schedule = optimizer.make_schedule(
+        config.optimizer,
+        batch_size=training.batch_size,
+        steps=steps,
+        steps_per_epoch=epoch_steps,
+    )
+    model = config.model
+    tx = optimizer.make_optimizer(config.optimizer, schedule, model)
+    ema_decay = config.optimizer.ema_decay
+    state = step.init_state(model, tx, training.seed, ema=ema_decay > 0)
+    _introduce(config, state, len(records.image_ids), steps, epoch_steps)
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    with checkpoint.Checkpoints(workdir) as checkpoints, _Log(workdir) as log:
+        first = checkpoints.latest_step() or 0
+        if first:
+            state = checkpoints.restore(state)
+            print(f"{workdir} holds a checkpoint: going on from step {first}")
+        elif training.pretrained:
+            variables = {"params": state.params, "batch_stats": state.batch_stats}
+            state = step.start_state(_pretrain(variables, training.pretrained), tx, ema_decay > 0)
+        (workdir / "config.json").write_text(config_lib.to_json(config))
+
+        update = parallel.pmap_update(
+            step.make_update(model, tx, seed=training.seed, ema_decay=ema_decay)
+        )
+        state = parallel.replicate(state)
+        batches = pipeline.train_batches(
+            records,
+            config.data,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            first=first,
+            last=steps,
+        )
+        with tqdm(desc="training", total=steps, initial=first, unit="step", smoothing=0.05) as bar:
+            for done, batch in enumerate(batches, start=first + 1):
+                state, metrics = update(state, parallel.shard(batch))
+                bar.update()
+                last = done == steps
+                if done % training.log_every == 0 or done == first + 1 or last:
+                    values = {name: float(value) for name, value in metrics.items()}
+                    values["learning_rate"] = float(schedule(done - 1))
+                    log.write(done, values)
+                    bar.set_postfix_str(f"loss {values['loss']:.3f}")
+                    _check_finite(values, done, [records.image_ids[i] for i in batch.indices])
+                if done % training.checkpoint_every == 0 or last:
+                    checkpoints.save(done, state)
+                if evaluate and training.evaluate_every and done % training.evaluate_every == 0:
+                    log.write(done, evaluate(state))
+        return jax.device_get(state)
+
+
+def _introduce(
+    config: config_lib.Config, state: TrainState, images: int, steps: int, epoch_steps: int
+) -> None:
+    """Prints what is about to happen, the learning rate that the scaling rule gives included."""
+    params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    batch_size, optim = config.training.batch_size, config.optimizer
+    print(
+        f"{images} images, {len(config.data.categories)} classes; {params:,} parameters on "
+        f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}\n"
+        f"{steps} steps of {batch_size} ({steps / epoch_steps:.1f} epochs)\n"
+        f"learning rate {optim.learning_rate:g} x {batch_size} / {optim.base_batch_size} = "
+        f"{optimizer.scaled_learning_rate(optim, batch_size):g} (linear in the batch size)",
+        flush=True,
+    )
+
+
+def _pretrain(variables: dict[str, Any], path: str) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise InputError(f"training.pretrained={path}: no such file")
+    with np.load(path, allow_pickle=False) as weights:
+        return state_dict.load_backbone(dict(weights), variables)
+
+
+def _check_finite(values: dict[str, float], done: int, image_ids: list[int]) -> None:
+    if not math.isfinite(values["loss"]):
+        terms = ", ".join(f"{name} {value:g}" for name, value in values.items())
+        raise InputError(
+            f"the loss is not finite at step {done} ({terms}); images {image_ids}; lower "
+            "optimizer.learning_rate, or go on from the last checkpoint"
+        )
+
+
+class _Log:
+    """Numbers by step, in ``metrics.jsonl`` and as TensorBoard scalars."""
+
+    def __init__(self, workdir: Path):
+        # TensorFlow is in the process already, for the data.
+        import tensorflow as tf
+
+        self._lines = (workdir / "metrics.jsonl").open("a")
+        self._tf, self._events = tf, tf.summary.create_file_writer(str(workdir / "tensorboard"))
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._events.close()
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
+        self._lines.write(json.dumps({"step": step, "time": round(time.time(), 3), **rounded}))
+        self._lines.write("\n")
+        self._lines.flush()
+        with self._events.as_default(step=step):
+            for name, value in values.items():
+                self._tf.summary.scalar(name, value)

@@ -1,0 +1,82 @@
+"""Every array that crosses a module border, with its shape, unit and frame, stated once.
+
+Letters: ``B`` images, ``N`` instances (padded, with ``valid``), ``K`` detections, ``P`` positives,
+``S`` grid cells per side, ``T`` cells of all levels together, ``H W`` network pixels, ``C`` channels.
+Frames: *network pixels* are those of the padded canvas the network sees, *original pixels* those of
+the image file. Boxes are ``x0 y0 x1 y1`` with ``x1 = x0 + width``. Arrays are NumPy on the host and
+JAX on the device; the tuples are pytrees in both places, which is why nothing here imports JAX.
+"""
+
+from typing import Any, NamedTuple
+
+Array = Any
+
+MASK_STRIDE = 4
+"""Network pixels per pixel of a mask target or mask feature, each way."""
+
+
+class InputError(ValueError):
+    """Something a user gave is wrong; the one-line message names what, where and the fix."""
+
+
+class Instances(NamedTuple):
+    """The ground truth of a batch, padded to ``N`` instances an image."""
+
+    masks: Array  # B N H/4 W/4 uint8, 0 or 1
+    boxes: Array  # B N 4 float32, network pixels
+    centers: Array  # B N 2 float32, (x, y) centre of mass, network pixel indices
+    labels: Array  # B N int32, 0-based class
+    valid: Array  # B N bool, false on padding and on instances without a pixel
+
+
+class Batch(NamedTuple):
+    """What the input pipeline delivers."""
+
+    images: Array  # B H W 3 uint8, RGB, zero outside of sizes
+    sizes: Array  # B 2 int32, (height, width) of the resized image on its canvas, network pixels
+    original_sizes: Array  # B 2 int32, (height, width) of the file, original pixels
+    indices: Array  # B int32, record number in the data set
+    valid: Array  # B bool, false on images that only fill up the last batch of an evaluation
+    instances: Instances
+    dropped: Array  # B int32, instances beyond N that were left out
+
+
+class Mean(NamedTuple):
+    """A sum and a count over local devices' images; ``training.step`` divides, once, globally.
+
+    The value is ``total / max(count + prior, 1)`` with both summed over all devices first.
+    """
+
+    total: Array  # float32 scalar
+    count: Array  # float32 scalar, carries no gradient
+    prior: float = 0.0
+
+
+class Detections(NamedTuple):
+    """What a head finds, best first, padded to ``K`` detections an image."""
+
+    scores: Array  # B K float32, 0 on padding
+    labels: Array  # B K int32, 0-based class
+    masks: Array  # B K H/4 W/4 float32 in 0..1, network frame
+    valid: Array  # B K bool
+    overflow: Array  # B int32, candidates above the score threshold that the cap left out
+
+
+class Results(NamedTuple):
+    """Detections in the frame of the original image, ready to leave the device."""
+
+    scores: Array  # B K float32, 0 on padding
+    labels: Array  # B K int32, 0-based class
+    masks: Array  # B K H W/8 uint8, bits along the width (most significant first), original pixels
+    valid: Array  # B K bool
+    overflow: Array  # B int32, as in Detections
+
+
+class TrainState(NamedTuple):
+    """All that a training step changes, and all that a checkpoint holds. Data only, no code."""
+
+    step: Array  # int32 scalar, updates done so far
+    params: Any  # {"backbone", "neck", "head"}
+    batch_stats: Any  # running statistics of frozen batch norms; never changed
+    opt_state: Any
+    ema_params: Any  # averaged params, or an empty tuple where no average is kept
