@@ -49,5 +49,7 @@ config = Config(
         clip_norm=10,
         ema_decay=0.99,
     ),
-    training=Training(batch_size=8, steps=4000, log_every=100, checkpoint_every=2000, evaluate_every=1000),
+    training=Training(
+        batch_size=8, steps=4000, log_every=100, checkpoint_every=2000, evaluate_every=1000
+    ),
 )

@@ -10,9 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from solojax import config as config_lib
 from solojax.types import InputError
+
+if TYPE_CHECKING:
+    from solojax.data import coco
 
 PICTURES = 24  # drawn by an evaluation
 DRAWN_SCORE = 0.3  # detections below are scored but would clutter a picture
@@ -81,7 +85,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_prepare)
 
 
-def _with_categories(config: config_lib.Config, records) -> config_lib.Config:
+def _with_categories(config: config_lib.Config, records: "coco.Records") -> config_lib.Config:
     """Takes class names and count from the data set; the head follows."""
     head = dataclasses.replace(config.model.head, num_classes=len(records.categories))
     return dataclasses.replace(
@@ -135,9 +139,7 @@ def _eval(arguments: argparse.Namespace) -> None:
     with checkpoint.Checkpoints(workdir) as checkpoints:
         variables = checkpoints.restore_variables()
         step = checkpoints.latest_step()
-    evaluate = predict.make_evaluate(
-        config.model, records, config.data, config.training.batch_size
-    )
+    evaluate = predict.make_evaluate(config.model, records, config.data, config.training.batch_size)
     evaluation = evaluate(variables)
     print(f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images")
     print(coco_evaluation.table(evaluation.numbers))
@@ -149,7 +151,9 @@ def _eval(arguments: argparse.Namespace) -> None:
     _draw_pictures(workdir / "pictures", records, evaluation.results)
 
 
-def _draw_pictures(folder: Path, records, results) -> None:
+def _draw_pictures(
+    folder: Path, records: "coco.Records", results: dict[int, list[dict[str, Any]]]
+) -> None:
     """Draws predictions beside the ground truth, for images spread evenly over the records."""
     import numpy as np
     from tqdm import tqdm
@@ -164,7 +168,7 @@ def _draw_pictures(folder: Path, records, results) -> None:
     chosen = np.unique(np.linspace(0, count - 1, min(PICTURES, count)).astype(int))
     for index in tqdm(chosen, "drawing", unit="image"):
         record = coco.read(records, int(index))
-        image = coco.decode_image(record.encoded)
+        image = coco.image_of(record)
         size = image.shape[:2]
         true_labels = [instance.label for instance in record.instances]
         truth = draw.draw_masks(

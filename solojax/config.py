@@ -1,7 +1,8 @@
 """Configs: frozen dataclasses, built by a Python file, changed by overrides, kept as JSON.
 
-A config file defines ``config = Config(...)`` with the model's modules inside, so one page shows the
-whole experiment. A run folder keeps it as JSON of known dataclasses: loading a run executes nothing.
+A config file defines ``config = Config(...)`` with the model's modules inside, so one page shows
+the whole experiment. A run folder keeps it as JSON of known dataclasses: loading a run executes
+nothing.
 """
 
 import ast
@@ -207,7 +208,9 @@ def _is_plain(wanted: Any) -> bool:
 
 
 def _describe(wanted: Any) -> str:
-    return wanted.__name__ if isinstance(wanted, type) and not typing.get_args(wanted) else str(wanted)
+    return (
+        wanted.__name__ if isinstance(wanted, type) and not typing.get_args(wanted) else str(wanted)
+    )
 
 
 def to_json(config: Config) -> str:

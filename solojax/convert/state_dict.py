@@ -47,7 +47,9 @@ def load_state_dict(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> d
     return _fill(state_dict, _shapes(model))
 
 
-def load_backbone(state_dict: Mapping[str, np.ndarray], variables: dict[str, Any]) -> dict[str, Any]:
+def load_backbone(
+    state_dict: Mapping[str, np.ndarray], variables: dict[str, Any]
+) -> dict[str, Any]:
     """Puts torchvision's ImageNet weights into the backbone of a detector's ``variables``."""
     named = {f"backbone.{name}": array for name, array in state_dict.items()}
     backbone = {kind: {"backbone": tree["backbone"]} for kind, tree in variables.items()}

@@ -181,11 +181,11 @@ def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
     area = float(coco_mask.area(rle))
     if area == 0:
         raise _NoMaskError("mask without a pixel")
-    box = annotation.get("bbox")
+    box: Any = annotation.get("bbox")
     if not _is_numbers(box) or len(box) != 4:
         box = coco_mask.toBbox(rle).tolist()
-    x, y, width, height = (float(side) for side in box)
-    stated = annotation.get("area")
+    x, y, width, height = map(float, box)
+    stated: Any = annotation.get("area")
     return Instance(
         id=annotation["id"],
         label=label,

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -82,13 +82,21 @@ def read(records: Records, index: int) -> Record:
             id=int(columns["id"][i]),
             label=int(columns["label"][i]),
             rle=bytes(columns["rle"][i]),
-            box=tuple(map(float, columns["box"][i])),
+            box=_box(columns["box"][i]),
             area=float(columns["area"][i]),
             is_crowd=bool(columns["is_crowd"][i]),
         )
         for i in range(len(columns["id"]))
     ]
     return Record(stored["image"], stored["path"].decode(), instances)
+
+
+def image_of(record: Record) -> np.ndarray:
+    """The image of a record, ``H W 3`` uint8 RGB."""
+    image = decode_image(record.encoded)
+    if image is None:
+        raise InputError(f"the record of {record.path} is damaged; delete the folder data.records")
+    return image
 
 
 def decode_image(encoded: bytes) -> np.ndarray | None:
@@ -174,6 +182,11 @@ def _fingerprint(json_path: Path, image_root: Path) -> str:
     digest = hashlib.sha256(str(image_root.resolve()).encode())
     digest.update(json_path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _box(sides: Sequence[float]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = map(float, sides)
+    return x0, y0, x1, y1
 
 
 def _list(categories: tuple[config_lib.Category, ...]) -> str:

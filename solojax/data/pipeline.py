@@ -8,13 +8,19 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax.data import annotations, coco, plan, transforms
-from solojax.types import Batch, InputError, Instances
+from solojax.types import Batch, Instances
 
 PREFETCHED = 4  # batches
 
 
 def train_batches(
-    records: coco.Records, data: config_lib.Data, *, batch_size: int, seed: int, first: int, last: int
+    records: coco.Records,
+    data: config_lib.Data,
+    *,
+    batch_size: int,
+    seed: int,
+    first: int,
+    last: int,
 ) -> Iterator[Batch]:
     """The batches of steps ``first`` (included) to ``last`` (excluded) of a training.
 
@@ -36,7 +42,7 @@ def train_batches(
         canvas = data.canvases[planned.canvases[step]]
         rng = np.random.default_rng((seed, epoch, index))
         record = coco.read(records, index)
-        image = _decode(record)
+        image = coco.image_of(record)
         placement = transforms.draw_placement(
             rng,
             image.shape[:2],
@@ -68,7 +74,7 @@ def eval_batches(
         if index < 0:
             image = np.zeros((1, 1, 3), np.uint8)
         else:
-            image = _decode(coco.read(records, index))
+            image = coco.image_of(coco.read(records, index))
         size = transforms.fit_size(image.shape[:2], canvas, data.test_short_side, data.long_side)
         placement = transforms.Placement(image.shape[:2], size)
         return _example([], image, index, placement, canvas, max_instances=1)
@@ -79,13 +85,6 @@ def eval_batches(
 def canvases_of(records: coco.Records, data: config_lib.Data, short_side: int) -> np.ndarray:
     """The canvas of each record, as a place in ``data.canvases``."""
     return plan.choose_canvases(records.sizes, data.canvases, short_side, data.long_side)
-
-
-def _decode(record: coco.Record) -> np.ndarray:
-    image = coco.decode_image(record.encoded)
-    if image is None:
-        raise InputError(f"the record of {record.path} is damaged; delete the folder data.records")
-    return image
 
 
 def _example(

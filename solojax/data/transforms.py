@@ -53,9 +53,7 @@ def fit_size(
     return max(height, 1), max(width, 1)
 
 
-def place_image(
-    image: np.ndarray, placement: Placement, canvas: tuple[int, int]
-) -> np.ndarray:
+def place_image(image: np.ndarray, placement: Placement, canvas: tuple[int, int]) -> np.ndarray:
     """``H W 3`` uint8 at original size -> ``*canvas 3`` uint8, zero where no image is."""
     height, width = placement.size
     placed = np.zeros((*canvas, 3), np.uint8)
@@ -73,7 +71,7 @@ def place_instances(
     canvas: tuple[int, int],
     max_instances: int,
 ) -> tuple[Instances, int]:
-    """Ground truth at original size -> padded ``Instances`` of one image, and how many were left out.
+    """Ground truth at original size -> padded ``Instances`` of one image, and how many it lacks.
 
     Masks are resized to nearest neighbours and shrunk by the published rule: a pixel of the target
     is 1 where at least 2 of the central 2 x 2 pixels of its 4 x 4 block are. Instances without a
@@ -125,7 +123,7 @@ def _place_boxes(boxes: np.ndarray, placement: Placement) -> np.ndarray:
 def _place_masks(
     masks: np.ndarray, placement: Placement, canvas: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``n H W`` -> targets ``n H/4 W/4``, centres ``n 2`` (x, y) and areas ``n``, network pixels."""
+    """``n H W`` -> targets ``n H/4 W/4``, centres ``n 2`` (x, y), areas ``n``, network pixels."""
     rows = _source(placement.original[0], placement.size[0])
     columns = _source(placement.original[1], placement.size[1])
     if placement.flip:

@@ -131,4 +131,3 @@ def to_coco(
             }
         )
     return found
-

@@ -1,9 +1,10 @@
-"""SOLOv2: each grid cell predicts a category and the kernel that cuts its mask out of shared features.
+"""SOLOv2: each grid cell predicts a category, and the kernel that cuts its mask out of features.
 
 Wang et al., *SOLOv2: Dynamic and Fast Instance Segmentation*, NeurIPS 2020. Defaults are those of
 the authors' release.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -35,7 +36,7 @@ class Targets(NamedTuple):
 
 
 class SOLOv2(nn.Module):
-    """The SOLOv2 head; one entry of ``levels``, ``strides``, ``grid_sizes``, ``scale_ranges`` each."""
+    """The SOLOv2 head; ``levels``, ``strides``, ``grid_sizes``, ``scale_ranges`` go together."""
 
     num_classes: int = 80
     levels: tuple[str, ...] = ("p2", "p3", "p4", "p5", "p6")  # finest first
@@ -183,9 +184,7 @@ class SOLOv2(nn.Module):
         )
 
     @nn.nowrap
-    def _detect_one(
-        self, scores: jax.Array, kernels: jax.Array, features: jax.Array
-    ) -> Detections:
+    def _detect_one(self, scores: jax.Array, kernels: jax.Array, features: jax.Array) -> Detections:
         passing = jnp.sum(scores > self.score_threshold)
         # A small model may have fewer (cell, class) pairs than the caps allow.
         max_candidates = min(self.max_candidates, scores.size)
@@ -234,7 +233,7 @@ class MaskFeatures(nn.Module):
 
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array]) -> jax.Array:
-        total = None
+        at_stride_4 = []
         for level in self.levels:
             x = pyramid[level]
             if level == self.levels[-1]:
@@ -244,7 +243,8 @@ class MaskFeatures(nn.Module):
                 x = ConvNormReLU(self.width, self.groups, name=f"{level}_{i}")(x)
                 if i < doublings:
                     x = resize.bilinear(x, (2 * x.shape[1], 2 * x.shape[2]))
-            total = x if total is None else total + x
+            at_stride_4.append(x)
+        total = functools.reduce(jnp.add, at_stride_4)
         return ConvNormReLU(self.out_width, self.groups, kernel=1, name="fuse")(total)
 
 

@@ -24,7 +24,10 @@ def color_of(number: int) -> tuple[int, int, int]:
 
 
 def draw_masks(
-    image: np.ndarray, masks: Sequence[np.ndarray], names: Sequence[str], numbers: Sequence[int]
+    image: np.ndarray,
+    masks: Sequence[np.ndarray] | np.ndarray,
+    names: Sequence[str],
+    numbers: Sequence[int],
 ) -> np.ndarray:
     """Fills and outlines masks on an image and writes a name on each.
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 from tqdm import tqdm
 
 from solojax import config as config_lib
@@ -25,8 +24,8 @@ Evaluate = Callable[[TrainState], dict[str, float]]
 def train(config: config_lib.Config, workdir: Path, evaluate: Evaluate | None = None) -> TrainState:
     """Trains ``config`` in ``workdir`` and returns the last state, on the host.
 
-    Leaves ``config.json``, ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events. A folder that
-    holds a checkpoint already goes on from there.
+    Leaves ``config.json``, ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events. A folder
+    that holds a checkpoint already goes on from there.
 
     Args:
       config: with ``data.categories`` filled in and the head's class count to match.

@@ -52,7 +52,7 @@ def eval_variables(state: TrainState) -> dict[str, Any]:
 def make_update(
     model: nn.Module, tx: optax.GradientTransformation, *, seed: int, ema_decay: float = 0.0
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Builds ``update(state, batch) -> (state, metrics)``, to be mapped by ``parallel.pmap_update``.
+    """Builds ``update(state, batch) -> (state, metrics)`` for ``parallel.pmap_update``.
 
     The metrics: each loss term, ``loss``, ``grad_norm`` before clipping, ``positives`` per image,
     and what was left out of the whole batch by a cap: ``dropped_instances``, ``dropped_positives``.
@@ -61,9 +61,7 @@ def make_update(
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         inputs = images.normalize(batch.images, batch.sizes)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        targets = model.head.targets(
-            batch.instances, jax.random.fold_in(key, lax.axis_index(AXIS))
-        )
+        targets = model.head.targets(batch.instances, jax.random.fold_in(key, lax.axis_index(AXIS)))
 
         def local_loss(params: Any) -> tuple[Array, Metrics]:
             variables = {"params": params, "batch_stats": state.batch_stats}

@@ -1,0 +1,1 @@
+"""One file per head: what it predicts, its targets, its loss, its detections."""

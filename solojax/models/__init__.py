@@ -1,0 +1,1 @@
+"""Backbone, neck and the detector around a head, in linen."""
