@@ -64,12 +64,11 @@ def pmap_update(update: Callable) -> Callable:
 
 
 def pmap_predict(predict: Callable) -> Callable:
-    """Maps ``predict(variables, *batch) -> results``, one part of the batch per device."""
+    """Maps ``predict(variables, *batch) -> results`` to ``mapped(variables, batch)``.
 
-    def mapped(variables: Any, *batch: Any) -> Any:
-        return predict(variables, *batch)
-
-    return jax.pmap(lambda variables, batch: mapped(variables, *batch), AXIS, in_axes=(None, 0))
+    Each device takes its part of the batch.
+    """
+    return jax.pmap(lambda variables, batch: predict(variables, *batch), AXIS, in_axes=(None, 0))
 
 
 def gather(tree: Any) -> Any:

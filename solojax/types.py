@@ -1,10 +1,10 @@
 """Every array that crosses a module border, with its shape, unit and frame, stated once.
 
 Letters: ``B`` images, ``N`` instances (padded, with ``valid``), ``K`` detections, ``P`` positives,
-``S`` grid cells per side, ``T`` cells of all levels together, ``H W`` network pixels, ``C``
-channels. Frames: *network pixels* are those of the padded canvas the network sees, *original
-pixels* those of the image file. Boxes are ``x0 y0 x1 y1`` with ``x1 = x0 + width``. Arrays are NumPy on the host and
-JAX on the device; the tuples are pytrees in both places, which is why nothing here imports JAX.
+``S`` grid cells per side, ``T`` cells of all levels together, ``H W`` pixels, ``C`` channels.
+Frames: *network pixels* are those of the padded canvas the network sees, *original pixels* those
+of the image file. Boxes are ``x0 y0 x1 y1`` with ``x1 = x0 + width``. Arrays are NumPy on the host
+and JAX on the device; the tuples are pytrees in both places, which is why nothing here imports JAX.
 """
 
 from typing import Any, NamedTuple

@@ -30,7 +30,9 @@ class FrozenBatchNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         factor = scale * jax.lax.rsqrt(var + NORM_EPSILON)
-        return x * factor + (bias - mean * factor)
+        offset = bias - mean * factor
+        first = (None,) * (x.ndim - 1)
+        return x * factor[first] + offset[first]
 
 
 def make_norm(norm: Norm, groups: int, name: str) -> nn.Module:

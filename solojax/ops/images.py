@@ -23,4 +23,5 @@ def normalize(images: jax.Array, sizes: jax.Array) -> jax.Array:
     inside_rows = jnp.arange(height)[None, :] < sizes[:, 0, None]
     inside_columns = jnp.arange(width)[None, :] < sizes[:, 1, None]
     inside = (inside_rows[:, :, None] & inside_columns[:, None, :])[..., None]
-    return jnp.where(inside, (images.astype(jnp.float32) - MEAN) / STD, 0.0)
+    mean, std = MEAN[None, None, None], STD[None, None, None]
+    return jnp.where(inside, (images.astype(jnp.float32) - mean) / std, 0.0)

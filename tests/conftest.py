@@ -1,0 +1,21 @@
+"""Eight fake devices and the strict settings, for every test."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+# Must precede the first use of a device.
+jax.config.update("jax_num_cpu_devices", 8)
+# A silent broadcast between ranks has hidden more bugs than it has saved characters.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def tiny_solov2() -> dict[str, np.ndarray]:
+    """Numbers recorded from a reference implementation of a small SOLOv2 (fixtures/README.md)."""
+    with np.load(FIXTURES / "tiny_solov2.npz") as numbers:
+        return dict(numbers)

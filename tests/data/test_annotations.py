@@ -1,0 +1,513 @@
+"""Claims about reading a COCO file: what is read, what is refused, what is skipped and counted."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from solojax.config import Category
+from solojax.data import annotations
+from solojax.types import InputError
+
+HEIGHT, WIDTH = 40, 60
+TRIANGLE = [5.0, 5.0, 50.0, 8.0, 20.0, 35.0]
+SQUARE = [30.0, 20.0, 55.0, 20.0, 55.0, 38.0, 30.0, 38.0]
+
+NOTHING_ENCLOSED = "no polygon of three finite points"
+WRONG_SUM = "run lengths that do not add up to the image"
+WRONG_SIZE = "run lengths of another size than the image"
+CORRUPT = "corrupt run lengths"
+NO_RUNS = "no run lengths"
+
+
+def image_entry(image_id: int = 1, **changes: Any) -> dict[str, Any]:
+    entry = {"id": image_id, "file_name": f"{image_id}.jpg", "height": HEIGHT, "width": WIDTH}
+    return {**entry, **changes}
+
+
+def annotation(annotation_id: int = 1, **changes: Any) -> dict[str, Any]:
+    entry = {"id": annotation_id, "image_id": 1, "category_id": 1, "segmentation": [TRIANGLE]}
+    return {**entry, **changes}
+
+
+def coco(**changes: Any) -> dict[str, Any]:
+    entries = {
+        "images": [image_entry()],
+        "annotations": [annotation()],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    return {**entries, **changes}
+
+
+def read(folder: Path, content: Any, *, touch: bool = True) -> annotations.Annotations:
+    """Reads ``content`` as a JSON, beside empty files for the images that it names."""
+    path = folder / "instances.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    if touch and isinstance(content, dict):
+        for image in content["images"]:
+            (folder / image["file_name"]).parent.mkdir(parents=True, exist_ok=True)
+            (folder / image["file_name"]).touch()
+    return annotations.read(path, folder)
+
+
+def refusal(folder: Path, content: Any, *, touch: bool = False) -> str:
+    with pytest.raises(InputError) as caught:
+        read(folder, content, touch=touch)
+    message = str(caught.value)
+    assert "instances.json" in message
+    assert "\n" not in message
+    return message
+
+
+def mask_of(folder: Path, segmentation: Any) -> np.ndarray:
+    found = read(folder, coco(annotations=[annotation(segmentation=segmentation)]))
+    (instance,) = found.images[0].instances
+    return annotations.decode([instance.rle], HEIGHT, WIDTH)[0]
+
+
+def true_mask(polygons: list[list[float]]) -> np.ndarray:
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, HEIGHT, WIDTH)))
+
+
+def blob(seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.3).astype(np.uint8)
+
+
+def runs_of(mask: np.ndarray) -> list[int]:
+    """Lengths of the runs of a mask, column by column, background first."""
+    pixels = mask.T.reshape(-1)
+    borders = np.flatnonzero(np.diff(pixels)) + 1
+    runs = np.diff([0, *borders, len(pixels)]).tolist()
+    return [0, *runs] if pixels[0] else runs
+
+
+def compressed(mask: np.ndarray) -> str:
+    return coco_mask.encode(np.asfortranarray(mask))["counts"].decode()
+
+
+def rle(counts: Any, size: Any = (HEIGHT, WIDTH)) -> dict[str, Any]:
+    return {"size": list(size), "counts": counts}
+
+
+# What is read
+
+
+@pytest.mark.parametrize(
+    "polygons",
+    [
+        [TRIANGLE],
+        [SQUARE],
+        [TRIANGLE, SQUARE],
+        [[2.5, 3.25, 30.75, 3.5, 30.5, 30.25, 3.0, 28.0]],
+        [[5, 5, 55, 35, 55, 5, 5, 35]],
+        [[-10, -10, 30, -10, 30, 20, -10, 20]],
+        [[40, 20, 80, 20, 80, 60, 40, 60]],
+        [[-30, 20, 30, -10, 90, 20, 30, 70]],
+    ],
+    ids=["triangle", "square", "two", "fractions", "crossing", "left", "right", "all around"],
+)
+def test_polygons_give_the_mask_of_pycocotools(polygons: list[list[float]], tmp_path: Path) -> None:
+    np.testing.assert_array_equal(mask_of(tmp_path, polygons), true_mask(polygons))
+
+
+@pytest.mark.parametrize("border", [[], [0, 0], [-1, -1]], ids=["random", "set", "end set"])
+def test_run_lengths_give_their_mask(border: list[int], tmp_path: Path) -> None:
+    mask = blob()
+    if border:
+        mask[tuple(border)] = 1
+    np.testing.assert_array_equal(mask_of(tmp_path, rle(runs_of(mask))), mask)
+
+
+@pytest.mark.parametrize("border", [[], [0, 0], [-1, -1]], ids=["random", "set", "end set"])
+def test_compressed_run_lengths_give_their_mask(border: list[int], tmp_path: Path) -> None:
+    mask = blob()
+    if border:
+        mask[tuple(border)] = 1
+    np.testing.assert_array_equal(mask_of(tmp_path, rle(compressed(mask))), mask)
+
+
+def test_good_polygons_count_where_others_of_the_instance_are_bad(tmp_path: Path) -> None:
+    mask = mask_of(tmp_path, [[1, 2, 3, 4], TRIANGLE, [], [1, 2, 3, 4, 5]])
+    np.testing.assert_array_equal(mask, true_mask([TRIANGLE]))
+
+
+def test_category_ids_with_gaps_become_labels_sorted_by_id(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        coco(
+            categories=[{"id": 90, "name": "c"}, {"id": 0, "name": "a"}, {"id": 7, "name": "b"}],
+            annotations=[annotation(n, category_id=c) for n, c in enumerate((7, 90, 0, 7))],
+        ),
+    )
+    assert found.categories == (Category(0, "a"), Category(7, "b"), Category(90, "c"))
+    assert [instance.label for instance in found.images[0].instances] == [1, 2, 0, 1]
+
+
+def test_images_and_instances_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        coco(
+            images=[image_entry(9), image_entry(3), image_entry(5)],
+            annotations=[annotation(n, image_id=i) for n, i in ((8, 3), (2, 9), (1, 3))],
+        ),
+    )
+    assert [image.id for image in found.images] == [9, 3, 5]
+    assert [[one.id for one in image.instances] for image in found.images] == [[2], [8, 1], []]
+
+
+def test_image_without_annotations_is_legal(tmp_path: Path) -> None:
+    found = read(tmp_path, coco(images=[image_entry(1), image_entry(2)]))
+    assert found.images[1].instances == []
+
+
+def test_crowd_flags_are_kept(tmp_path: Path) -> None:
+    crowds = [annotation(1, iscrowd=1), annotation(2, iscrowd=0), annotation(3)]
+    found = read(tmp_path, coco(annotations=crowds))
+    assert [one.is_crowd for one in found.images[0].instances] == [True, False, False]
+
+
+def test_box_and_area_are_those_of_the_file(tmp_path: Path) -> None:
+    stated = annotation(bbox=[4.5, 5, 20.25, 10], area=123.5)
+    (instance,) = read(tmp_path, coco(annotations=[stated])).images[0].instances
+    assert instance.box == (4.5, 5.0, 24.75, 15.0)
+    assert instance.area == 123.5
+
+
+@pytest.mark.parametrize("box", [None, [1, 2, 3], "box", [1, 2, 3, float("nan")]])
+def test_box_and_area_come_from_the_mask_where_the_file_has_none(box: Any, tmp_path: Path) -> None:
+    stated = annotation(bbox=box, area=None, segmentation=[SQUARE])
+    (instance,) = read(tmp_path, coco(annotations=[stated])).images[0].instances
+    assert instance.box == (30.0, 20.0, 55.0, 38.0)
+    assert instance.area == true_mask([SQUARE]).sum()
+
+
+def test_file_names_lead_into_the_folder_of_images(tmp_path: Path) -> None:
+    names = ["a/b/1.jpg", "mit Leerzeichen/Äpfel 苹果.png", "./2.jpg"]
+    images = [image_entry(n, file_name=name) for n, name in enumerate(names, 1)]
+    found = read(tmp_path, coco(images=images))
+    assert [image.path for image in found.images] == [tmp_path / name for name in names]
+
+
+def test_windows_separators_are_understood(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").touch()
+    found = read(tmp_path, coco(images=[image_entry(file_name="a\\1.jpg")]), touch=False)
+    assert found.images[0].path == tmp_path / "a/1.jpg"
+
+
+# What makes the whole file doubtful
+
+
+def test_missing_json_names_it_and_the_fields_to_set(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.json: no such file; set data\.root"):
+        annotations.read(tmp_path / "nothing.json", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", json.dumps(coco())[:-20], "<html></html>"])
+def test_json_that_is_cut_or_none_is_named(text: str, tmp_path: Path) -> None:
+    assert "is not JSON" in refusal(tmp_path, text)
+
+
+def test_json_that_is_not_unicode_is_named(tmp_path: Path) -> None:
+    (tmp_path / "instances.json").write_bytes(b'{"images": "\xff\xfe\xfa"}')
+    with pytest.raises(InputError, match=r"instances\.json is not JSON"):
+        annotations.read(tmp_path / "instances.json", tmp_path)
+
+
+def test_folder_in_place_of_the_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "instances.json").mkdir()
+    with pytest.raises(InputError, match=r"instances\.json is not JSON"):
+        annotations.read(tmp_path / "instances.json", tmp_path)
+
+
+def test_file_in_place_of_a_folder_of_the_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "root").touch()
+    with pytest.raises(InputError, match=r"instances\.json"):
+        annotations.read(tmp_path / "root" / "instances.json", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "[{}]", "3", "null", '"images"'])
+def test_json_that_is_no_object_is_not_coco(text: str, tmp_path: Path) -> None:
+    assert "is not a COCO instances file" in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("value", [None, {}, "list", 3])
+def test_missing_list_is_named(key: str, value: Any, tmp_path: Path) -> None:
+    assert f"it has no list {key!r}" in refusal(tmp_path, coco(**{key: value}))
+    without = {name: entries for name, entries in coco().items() if name != key}
+    assert f"it has no list {key!r}" in refusal(tmp_path, without)
+
+
+def test_missing_image_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").touch()
+    message = refusal(tmp_path, coco(images=[image_entry(1), image_entry(2)]))
+    assert "1 of 2 image files are missing" in message
+    assert str(tmp_path / "2.jpg") in message
+    assert str(tmp_path / "1.jpg") not in message
+    assert "data.train_images" in message
+
+
+def test_of_many_missing_image_files_the_first_20_and_the_count_are_named(tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(images=[image_entry(n) for n in range(1, 31)]))
+    assert "30 of 30 image files are missing" in message
+    assert message.count(".jpg") == 20
+    assert str(tmp_path / "20.jpg") in message
+    assert "and 10 more" in message
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "", "."], ids=["long", "empty", "folder"])
+def test_file_name_that_no_file_can_have_counts_as_missing(name: str, tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(images=[image_entry(file_name=name)]))
+    assert "1 of 1 image files are missing" in message
+
+
+@pytest.mark.parametrize("image_id", [2, "1", None, 1.5])
+def test_annotation_of_unknown_image_is_named(image_id: Any, tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(annotations=[annotation(77, image_id=image_id)]))
+    assert f"annotation 77 names the unknown image {image_id!r}" in message
+
+
+@pytest.mark.parametrize("category_id", [0, "1", None, [1]])
+def test_annotation_of_unknown_category_is_named(category_id: Any, tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(annotations=[annotation(77, category_id=category_id)]))
+    assert f"annotation 77 names the unknown category {category_id!r}" in message
+
+
+def test_of_many_bad_annotations_the_first_20_and_the_count_are_named(tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(annotations=[annotation(n, image_id=9) for n in range(50)]))
+    assert message.count("names the unknown image 9") == 20
+    assert "annotation 19 " in message
+    assert "and 30 more" in message
+
+
+def test_annotation_id_that_occurs_twice_is_named(tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(annotations=[annotation(5), annotation(6), annotation(5)]))
+    assert "annotation 5 occurs twice" in message
+    assert "annotation 6" not in message
+
+
+@pytest.mark.parametrize("entry", [{}, {"id": "1"}, {"id": None}, 3, None])
+def test_annotation_without_an_id_is_named_by_its_place(entry: Any, tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(annotations=[annotation(), entry]))
+    assert "annotations[1] has no integer id" in message
+
+
+def test_image_id_that_occurs_twice_is_named(tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(images=[image_entry(3), image_entry(4), image_entry(3)]))
+    assert "image id 3 occurs twice" in message
+
+
+def test_category_id_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    entries = [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]
+    assert "a category id occurs twice" in refusal(tmp_path, coco(categories=entries))
+
+
+@pytest.mark.parametrize("entry", [{"name": "a"}, {"id": "1"}, 3])
+def test_category_without_an_id_is_named_by_its_place(entry: Any, tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(categories=[{"id": 1, "name": "a"}, entry]))
+    assert "categories[1] has no integer id" in message
+
+
+def test_no_categories_are_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(categories=[], annotations=[]))
+    assert "the list of categories is empty" in message
+
+
+@pytest.mark.parametrize("key", ["id", "file_name", "height", "width"])
+def test_image_without_a_needed_key_is_named_by_its_place(key: str, tmp_path: Path) -> None:
+    images = [image_entry(1), image_entry(2, **{key: None})]
+    message = refusal(tmp_path, coco(images=images))
+    assert "images[1] has no" in message
+    assert repr(key) in message
+
+
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_image_without_a_pixel_is_named(side: str, tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(images=[image_entry(8, **{side: 0})]))
+    assert "image 8 has a side below 1 pixel" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["../1.jpg", "a/../../1.jpg", "a/..", "..\\1.jpg", "/etc/passwd", "\\1.jpg", "1\0.jpg"]
+)
+def test_file_name_that_leads_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    (tmp_path / "1.jpg").touch()
+    message = refusal(folder, coco(images=[image_entry(4, file_name=name)]))
+    assert "image 4" in message
+    assert repr(name) in message
+    assert "leads out of the folder of images" in message
+
+
+def test_file_without_any_annotation_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(annotations=[]), touch=True)
+    assert "no annotation; there is nothing to learn from it" in message
+
+
+def test_file_whose_annotations_are_all_unusable_tells_why(tmp_path: Path) -> None:
+    bad = [annotation(n, segmentation=[]) for n in range(3)]
+    message = refusal(tmp_path, coco(annotations=bad), touch=True)
+    assert f"no annotation with a usable mask (3 skipped: {NOTHING_ENCLOSED})" in message
+
+
+# What is skipped and counted
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        ([], NOTHING_ENCLOSED),
+        ([[]], NOTHING_ENCLOSED),
+        ([[5, 5, 20, 20]], NOTHING_ENCLOSED),
+        ([[5, 5, 20, 20, 5]], NOTHING_ENCLOSED),
+        ([[5, 5, 20, 20, 5, 20, 7]], NOTHING_ENCLOSED),
+        ([[5, 5, 20, float("nan"), 5, 20]], NOTHING_ENCLOSED),
+        ([[5, 5, 20, float("inf"), 5, 20]], NOTHING_ENCLOSED),
+        ([[5, 5, 20, -float("inf"), 5, 20]], NOTHING_ENCLOSED),
+        ([[5, 5, 20, 10**400, 5, 20]], NOTHING_ENCLOSED),
+        ([[5, 5, "20", 20, 5, 20]], NOTHING_ENCLOSED),
+        ([[5, 5, None, 20, 5, 20]], NOTHING_ENCLOSED),
+        ([[5, 5, True, 20, 5, 20]], NOTHING_ENCLOSED),
+        ([5, 5, 20, 20, 5, 20], NOTHING_ENCLOSED),
+        (["polygon"], NOTHING_ENCLOSED),
+        ([{}], NOTHING_ENCLOSED),
+        ([[[5, 5], [20, 20], [5, 20]]], NOTHING_ENCLOSED),
+        ([[5, 5, 5, 5, 5, 5]], "mask without a pixel"),
+        ([[100, 100, 120, 100, 120, 120]], "mask without a pixel"),
+        (None, "no segmentation"),
+        ("abc", "no segmentation"),
+        (3, "no segmentation"),
+        (rle([HEIGHT * WIDTH]), "mask without a pixel"),
+        (rle([HEIGHT * WIDTH, 0]), "mask without a pixel"),
+        (rle([]), WRONG_SUM),
+        (rle([10, 20]), WRONG_SUM),
+        (rle([10, HEIGHT * WIDTH]), WRONG_SUM),
+        (rle([10, HEIGHT * WIDTH - 11]), WRONG_SUM),
+        (rle([10, HEIGHT * WIDTH - 9]), WRONG_SUM),
+        (rle([-10, HEIGHT * WIDTH + 10]), WRONG_SUM),
+        (rle([2**32, HEIGHT * WIDTH]), WRONG_SUM),
+        (rle([10**400]), WRONG_SUM),
+        (rle([10, HEIGHT * WIDTH - 10], (WIDTH, HEIGHT)), WRONG_SIZE),
+        (rle([10, HEIGHT * WIDTH - 10], (HEIGHT + 1, WIDTH)), WRONG_SIZE),
+        (rle([10, HEIGHT * WIDTH - 10], (HEIGHT,)), WRONG_SIZE),
+        ({"counts": [10, HEIGHT * WIDTH - 10]}, WRONG_SIZE),
+        ({}, WRONG_SIZE),
+        ({"size": [HEIGHT, WIDTH]}, NO_RUNS),
+        (rle([10.5, HEIGHT * WIDTH - 10.5]), NO_RUNS),
+        (rle(["10"]), NO_RUNS),
+        (rle(None), NO_RUNS),
+        (rle("Größe"), NO_RUNS),
+        (rle(""), WRONG_SUM),
+        (rle(compressed(blob())[:-1]), WRONG_SUM),
+        (rle(compressed(blob()) + "1"), WRONG_SUM),
+        (rle(compressed(np.ones((HEIGHT + 1, WIDTH), np.uint8))), WRONG_SUM),
+        (rle("o"), CORRUPT),
+        (rle(" "), CORRUPT),
+        (rle("0p"), CORRUPT),
+        (rle("\0"), CORRUPT),
+        (rle("PPPPPPPP"), CORRUPT),
+    ],
+)  # fmt: skip
+def test_instance_without_a_usable_mask_is_skipped_and_counted(
+    segmentation: Any, reason: str, tmp_path: Path
+) -> None:
+    entries = [annotation(1, segmentation=segmentation), annotation(2)]
+    found = read(tmp_path, coco(annotations=entries))
+    assert found.skipped == {reason: 1}
+    assert [instance.id for instance in found.images[0].instances] == [2]
+
+
+def test_instance_without_a_segmentation_is_skipped_and_counted(tmp_path: Path) -> None:
+    boxed = {"id": 2, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    found = read(tmp_path, coco(annotations=[annotation(1), boxed]))
+    assert found.skipped == {"no segmentation": 1}
+
+
+def test_skipped_instances_are_counted_by_reason(tmp_path: Path) -> None:
+    shapes = [[TRIANGLE], [], [[1, 2, 3, 4]], rle([5]), None, rle([6]), [[]]]
+    entries = [annotation(n, segmentation=shape) for n, shape in enumerate(shapes)]
+    found = read(tmp_path, coco(annotations=entries))
+    assert found.skipped == {NOTHING_ENCLOSED: 3, WRONG_SUM: 2, "no segmentation": 1}
+
+
+def test_nothing_is_skipped_of_a_sound_file(tmp_path: Path) -> None:
+    assert read(tmp_path, coco()).skipped == {}
+
+
+# What is far outside
+
+
+@pytest.mark.parametrize("far", [1e5, 1e9, 1e18, 1e300])
+def test_polygon_far_outside_of_the_image_is_read_fast(far: float, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    mask = mask_of(tmp_path, [[-far, -far, far, -far, far, far, -far, far]])
+    assert mask.all()
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        [0, 0, 400, 0, 400, 200],
+        [-500, 20, 30, 5, 560, 20, 30, 35],
+        [10, 10, 2000, -900, 2500, 1300],
+        [30, -3000, 45, 20, 30, 3000, 15, 20],
+    ],
+)
+def test_border_that_leaves_the_image_slanted_keeps_its_slope(
+    polygon: list[float], tmp_path: Path
+) -> None:
+    mask, truth = mask_of(tmp_path, [polygon]), true_mask([polygon])
+    assert 0.1 < truth.mean() < 0.9
+    # A border that is cut off outside may be rounded by a pixel more.
+    assert (mask != truth).sum() <= 0.02 * truth.sum()
+
+
+def test_long_corrupt_run_lengths_are_skipped_fast(tmp_path: Path) -> None:
+    start = time.perf_counter()
+    entries = [annotation(1, segmentation=rle("o" * 400_000)), annotation(2)]
+    assert read(tmp_path, coco(annotations=entries)).skipped == {CORRUPT: 1}
+    assert time.perf_counter() - start < 1
+
+
+# Run lengths
+
+
+def test_run_lengths_are_those_that_pycocotools_encodes() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        height, width = rng.integers(1, 60, 2)
+        mask = (rng.random((height, width)) < rng.random() ** 2).astype(np.uint8)
+        mask = np.repeat(mask, rng.integers(1, 30), axis=0)  # long runs need several characters
+        counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
+        assert annotations.rle_runs(counts) == runs_of(mask)
+
+
+@pytest.mark.parametrize("run", [15, 16, 511, 512, 16383, 16384, 2**20, 2**25])
+def test_run_lengths_of_any_number_of_characters_are_read(run: int) -> None:
+    size = [1, run + 3]
+    counts = coco_mask.frPyObjects({"size": size, "counts": [1, run, 1, 1]}, *size)["counts"]
+    assert annotations.rle_runs(counts) == [1, run, 1, 1]
+
+
+@pytest.mark.parametrize("counts", [b"o", b"0P", b"/", b"p", b"\xff", b"1 1", b"1\n"])
+def test_characters_that_do_not_belong_to_run_lengths_are_refused(counts: bytes) -> None:
+    with pytest.raises(ValueError, match="corrupt run lengths"):
+        annotations.rle_runs(counts)
+
+
+def test_decoding_gives_one_mask_per_instance_in_order() -> None:
+    masks = np.stack([blob(seed) for seed in range(3)])
+    found = annotations.decode([compressed(mask).encode() for mask in masks], HEIGHT, WIDTH)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, masks)
+
+
+def test_decoding_nothing_gives_no_masks_of_the_right_size() -> None:
+    assert annotations.decode([], HEIGHT, WIDTH).shape == (0, HEIGHT, WIDTH)

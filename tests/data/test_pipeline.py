@@ -1,0 +1,268 @@
+"""Claims about batches, on a small drawn set."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from solojax.config import Data
+from solojax.data import annotations, coco, pipeline, plan, synthetic, transforms
+from solojax.types import Batch
+
+TRAIN, VAL, BATCH, LIMIT = 12, 5, 4, 5
+CANVAS = (96, 96)
+CROWD = 999  # id of an annotation that covers its image
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Twelve training images, the first of which has a crowd and the second nothing."""
+    root = tmp_path_factory.mktemp("shapes")
+    synthetic.draw_shapes(root, train=TRAIN, val=VAL, processes=1)
+    path = root / "annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    entries = [one for one in content["annotations"] if one["image_id"] != 2]
+    full = [[0, 0, 128, 0, 128, 128, 0, 128]]
+    crowd = {"id": CROWD, "image_id": 1, "category_id": 1, "segmentation": full, "iscrowd": 1}
+    path.write_text(json.dumps({**content, "annotations": [crowd, *entries]}))
+    return Data(
+        root=str(root),
+        train_json="annotations/instances_train.json",
+        val_json="annotations/instances_val.json",
+        train_images="images",
+        val_images="images",
+        records=str(root / "records"),
+        canvases=(CANVAS,),
+        train_short_sides=(64, 96),
+        test_short_side=80,
+        long_side=200,
+        max_instances=LIMIT,
+    )
+
+
+@pytest.fixture(scope="module")
+def records(data: Data) -> coco.Records:
+    return coco.prepare(data, "train")
+
+
+@pytest.fixture(scope="module")
+def val_records(data: Data) -> coco.Records:
+    return coco.prepare(data, "val")
+
+
+@pytest.fixture(scope="module")
+def epochs(records: coco.Records, data: Data) -> list[Batch]:
+    """The six batches of two epochs."""
+    return train(records, data, 0, 6)
+
+
+def train(records: coco.Records, data: Data, first: int, last: int, **changes: Any) -> list[Batch]:
+    settings = {"batch_size": BATCH, "seed": 7, **changes}
+    return list(pipeline.train_batches(records, data, first=first, last=last, **settings))
+
+
+def leaves(batch: Batch) -> Iterator[tuple[str, np.ndarray]]:
+    """Every array of a batch, with its name."""
+    for name, value in batch._asdict().items():
+        if name == "instances":
+            yield from value._asdict().items()
+        else:
+            yield name, value
+
+
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second) > 0
+    for one, other in zip(first, second, strict=True):
+        for (name, array), (_, expected) in zip(leaves(one), leaves(other), strict=True):
+            np.testing.assert_array_equal(array, expected, err_msg=name)
+
+
+def describe(batch: Batch) -> dict[str, tuple[tuple[int, ...], str]]:
+    named = [(f"instances.{k}", v) for k, v in batch.instances._asdict().items()]
+    named += [(k, v) for k, v in batch._asdict().items() if k != "instances"]
+    return {name: (array.shape, array.dtype.name) for name, array in named}
+
+
+def expected_shapes(instances: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    height, width = CANVAS
+    return {
+        "images": ((BATCH, height, width, 3), "uint8"),
+        "sizes": ((BATCH, 2), "int32"),
+        "original_sizes": ((BATCH, 2), "int32"),
+        "indices": ((BATCH,), "int32"),
+        "valid": ((BATCH,), "bool"),
+        "instances.masks": ((BATCH, instances, height // 4, width // 4), "uint8"),
+        "instances.boxes": ((BATCH, instances, 4), "float32"),
+        "instances.centers": ((BATCH, instances, 2), "float32"),
+        "instances.labels": ((BATCH, instances), "int32"),
+        "instances.valid": ((BATCH, instances), "bool"),
+        "dropped": ((BATCH,), "int32"),
+    }
+
+
+def example_of(batches: list[Batch], index: int) -> tuple[Batch, int]:
+    """The first batch with a record, and its place there."""
+    for batch in batches:
+        for place in np.flatnonzero(batch.indices == index):
+            return batch, int(place)
+    raise AssertionError(f"record {index} is in no batch")
+
+
+def test_training_batches_have_the_shapes_and_types_of_the_contract(epochs: list[Batch]) -> None:
+    for batch in epochs:
+        assert describe(batch) == expected_shapes(LIMIT)
+        assert batch.valid.all()
+
+
+def test_training_batches_follow_the_plan(
+    epochs: list[Batch], records: coco.Records, data: Data
+) -> None:
+    canvas_of = pipeline.canvases_of(records, data, max(data.train_short_sides))
+    planned = [plan.plan(canvas_of, BATCH, 7, epoch).indices for epoch in (0, 1)]
+    found = np.stack([batch.indices for batch in epochs])
+    np.testing.assert_array_equal(found, np.concatenate(planned))
+    assert sorted(found[:3].ravel()) == sorted(found[3:].ravel()) == list(range(TRAIN))
+
+
+def test_training_batches_stop_where_asked(records: coco.Records, data: Data) -> None:
+    assert [len(train(records, data, *span)) for span in ((0, 1), (2, 5), (3, 3))] == [1, 3, 0]
+
+
+@pytest.mark.parametrize("first", [1, 3, 5])
+def test_starting_in_the_middle_gives_the_same_batches(
+    first: int, epochs: list[Batch], records: coco.Records, data: Data
+) -> None:
+    assert_equal(train(records, data, first, 6), epochs[first:])
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_number_of_workers_changes_nothing(
+    workers: int, epochs: list[Batch], records: coco.Records, data: Data
+) -> None:
+    other = dataclasses.replace(data, workers=workers)
+    assert_equal(train(records, other, 0, 6), epochs)
+
+
+def test_another_seed_gives_other_batches(
+    epochs: list[Batch], records: coco.Records, data: Data
+) -> None:
+    other = train(records, data, 0, 6, seed=8)
+    assert any((a.indices != b.indices).any() for a, b in zip(epochs, other, strict=True))
+
+
+def test_an_image_is_drawn_anew_in_every_epoch(epochs: list[Batch]) -> None:
+    changed = 0
+    for index in range(TRAIN):
+        (first, i), (second, j) = (example_of(part, index) for part in (epochs[:3], epochs[3:]))
+        changed += not np.array_equal(first.images[i], second.images[j])
+    assert TRAIN // 3 < changed
+
+
+def test_training_images_are_scaled_to_each_short_side(records: coco.Records, data: Data) -> None:
+    sizes = np.concatenate([batch.sizes for batch in train(records, data, 0, 12)])
+    assert {tuple(size) for size in sizes.tolist()} == {(64, 64), (96, 96)}
+
+
+def test_example_is_the_image_with_its_instances(
+    epochs: list[Batch], records: coco.Records
+) -> None:
+    for index in range(2, TRAIN):
+        batch, place = example_of(epochs, index)
+        record = coco.read(records, index)
+        size = (int(batch.sizes[place][0]), int(batch.sizes[place][1]))
+        placements = [transforms.Placement((128, 128), size, flip) for flip in (False, True)]
+        image = cv2.imdecode(np.frombuffer(record.encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        placed = [transforms.place_image(image, p, CANVAS) for p in placements]
+        (flip,) = (k for k in (0, 1) if np.array_equal(placed[k], batch.images[place]))
+        expected, dropped = transforms.place_instances(
+            annotations.decode([one.rle for one in record.instances], 128, 128),
+            np.array([one.box for one in record.instances]),
+            np.array([one.label for one in record.instances]),
+            placements[flip],
+            CANVAS,
+            LIMIT,
+        )
+        assert batch.dropped[place] == dropped
+        assert batch.original_sizes[place].tolist() == [128, 128]
+        for name, array in expected._asdict().items():
+            found = getattr(batch.instances, name)[place]
+            np.testing.assert_array_equal(found, array, err_msg=name)
+        assert expected.valid.any()
+
+
+def test_crowds_are_left_out(epochs: list[Batch], records: coco.Records) -> None:
+    record = coco.read(records, 0)
+    assert [one.id for one in record.instances if one.is_crowd] == [CROWD]
+    batch, place = example_of(epochs, 0)
+    others = [one.label for one in record.instances if not one.is_crowd]
+    assert batch.instances.labels[place][batch.instances.valid[place]].tolist() == others
+    assert batch.dropped[place] == 0
+    assert not batch.instances.masks[place].all((1, 2)).any()
+
+
+def test_an_image_without_instances_is_a_negative(epochs: list[Batch]) -> None:
+    batch, place = example_of(epochs, 1)
+    assert batch.valid[place]
+    assert batch.images[place].any()
+    assert not batch.instances.valid[place].any()
+
+
+def test_instances_beyond_the_limit_are_counted(records: coco.Records, data: Data) -> None:
+    few = dataclasses.replace(data, max_instances=1)
+    for batch in train(records, few, 0, 3):
+        for index, valid, dropped in zip(
+            batch.indices, batch.instances.valid, batch.dropped, strict=True
+        ):
+            count = sum(not one.is_crowd for one in coco.read(records, int(index)).instances)
+            assert valid.sum() == min(count, 1)
+            assert dropped == max(count - 1, 0)
+
+
+def test_batches_of_two_canvases_have_one_each(records: coco.Records, data: Data) -> None:
+    sizes = records.sizes.copy()
+    sizes[::2] = (128, 64)
+    told = records._replace(sizes=sizes)
+    both = dataclasses.replace(data, canvases=((96, 96), (192, 96)))
+    shapes = [batch.images.shape[1:3] for batch in train(told, both, 0, 4)]
+    assert sorted(shapes) == [(96, 96)] * 2 + [(192, 96)] * 2
+
+
+def test_evaluation_covers_every_record_once_and_marks_what_fills_up(
+    val_records: coco.Records, data: Data
+) -> None:
+    batches = list(pipeline.eval_batches(val_records, data, batch_size=BATCH))
+    assert [batch.indices.tolist() for batch in batches] == [[0, 1, 2, 3], [4, -1, -1, -1]]
+    assert [batch.valid.tolist() for batch in batches] == [[True] * 4, [True] + [False] * 3]
+
+
+def test_evaluation_batches_have_the_shapes_and_types_of_the_contract(
+    val_records: coco.Records, data: Data
+) -> None:
+    for batch in pipeline.eval_batches(val_records, data, batch_size=BATCH):
+        assert describe(batch) == expected_shapes(1)
+        assert not batch.instances.valid.any()
+
+
+def test_evaluation_images_are_neither_drawn_nor_mirrored(
+    val_records: coco.Records, data: Data
+) -> None:
+    for batch in pipeline.eval_batches(val_records, data, batch_size=BATCH):
+        for place in np.flatnonzero(batch.valid):
+            image = coco.image_of(coco.read(val_records, int(batch.indices[place])))
+            placement = transforms.Placement((128, 128), (80, 80))
+            expected = transforms.place_image(image, placement, CANVAS)
+            np.testing.assert_array_equal(batch.images[place], expected)
+            assert batch.sizes[place].tolist() == [80, 80]
+            assert batch.original_sizes[place].tolist() == [128, 128]
+
+
+def test_damaged_record_stops_the_stream_with_the_name_of_its_image(
+    records: coco.Records, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coco, "decode_image", lambda encoded: None)
+    with pytest.raises(Exception, match=r"the record of .*\.jpg is damaged"):
+        train(records, data, 0, 1)

@@ -1,0 +1,160 @@
+"""Claims about the order of examples."""
+
+import numpy as np
+import pytest
+
+from solojax.data import plan
+
+SIDES = (800, 1333)  # short, long
+LANDSCAPE, PORTRAIT = (800, 1344), (1344, 800)
+BATCH = 6
+COUNTS = [1, BATCH - 1, BATCH, BATCH + 1, 5 * BATCH - 1, 5 * BATCH, 5 * BATCH + 1]
+
+
+def mixed(counts: list[int], seed: int = 0) -> np.ndarray:
+    """So many records of each canvas, shuffled."""
+    canvas_of = np.repeat(np.arange(len(counts)), counts)
+    return np.random.default_rng(seed).permutation(canvas_of)
+
+
+MIXTURES = [[count] for count in COUNTS] + [
+    [5, 6, 7],
+    [1, 1],
+    [31, 1],
+    [1, 0, 29],
+    [0, 12],
+    [100, 37, 3],
+]
+
+
+@pytest.mark.parametrize("counts", MIXTURES, ids=str)
+def test_every_record_comes_at_least_once_an_epoch(counts: list[int]) -> None:
+    canvas_of = mixed(counts)
+    for epoch in range(3):
+        indices = plan.plan(canvas_of, BATCH, seed=1, epoch=epoch).indices
+        assert set(indices.ravel().tolist()) == set(range(len(canvas_of)))
+
+
+@pytest.mark.parametrize("counts", MIXTURES, ids=str)
+def test_every_step_has_one_canvas(counts: list[int]) -> None:
+    canvas_of = mixed(counts)
+    planned = plan.plan(canvas_of, BATCH, seed=1, epoch=0)
+    np.testing.assert_array_equal(
+        canvas_of[planned.indices], np.repeat(planned.canvases[:, None], BATCH, axis=1)
+    )
+
+
+@pytest.mark.parametrize("counts", MIXTURES, ids=str)
+def test_an_epoch_has_as_many_steps_as_its_batches_need(counts: list[int]) -> None:
+    canvas_of = mixed(counts)
+    steps = sum(-(-count // BATCH) for count in counts)
+    assert plan.steps_per_epoch(canvas_of, BATCH) == steps
+    for planned in (plan.plan(canvas_of, BATCH, 0, 3), plan.sequence(canvas_of, BATCH)):
+        assert planned.indices.shape == (steps, BATCH)
+        assert planned.canvases.shape == (steps,)
+
+
+@pytest.mark.parametrize("counts", MIXTURES, ids=str)
+def test_only_the_last_batch_of_a_canvas_repeats_records(counts: list[int]) -> None:
+    canvas_of = mixed(counts)
+    indices = plan.plan(canvas_of, BATCH, seed=1, epoch=0).indices
+    surplus = sum(-count % BATCH for count in counts)
+    times = np.bincount(indices.ravel())
+    assert times.sum() == len(canvas_of) + surplus
+    assert times.max() <= 1 + -(-surplus // min(count for count in counts if count))
+    batches_with_repeats = sum(len(set(batch)) < BATCH for batch in indices.tolist())
+    assert batches_with_repeats <= len(counts)
+
+
+def test_the_same_seed_and_epoch_give_the_same_plan() -> None:
+    canvas_of = mixed([40, 30])
+    first, second = (plan.plan(canvas_of, BATCH, seed=3, epoch=2) for _ in range(2))
+    np.testing.assert_array_equal(first.indices, second.indices)
+    np.testing.assert_array_equal(first.canvases, second.canvases)
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(3, 1), (2, 2), (2, 3)])
+def test_another_seed_or_epoch_gives_another_order(seed: int, epoch: int) -> None:
+    canvas_of = mixed([40, 30])
+    first = plan.plan(canvas_of, BATCH, seed=3, epoch=2)
+    other = plan.plan(canvas_of, BATCH, seed=seed, epoch=epoch)
+    assert (first.indices != other.indices).mean() > 0.8
+    assert (first.canvases != other.canvases).any()
+
+
+def test_batches_of_the_canvases_are_shuffled_together() -> None:
+    canvases = plan.plan(mixed([120, 120]), BATCH, seed=0, epoch=0).canvases
+    assert np.count_nonzero(np.diff(canvases)) > 10
+
+
+def test_records_of_a_batch_change_their_company_between_epochs() -> None:
+    canvas_of = mixed([60])
+    first, second = (plan.plan(canvas_of, BATCH, 0, epoch).indices for epoch in (0, 1))
+    assert not {frozenset(b) for b in first.tolist()} & {frozenset(b) for b in second.tolist()}
+
+
+def test_the_records_that_fill_up_differ_between_epochs() -> None:
+    canvas_of = mixed([5 * BATCH + 1])
+    repeated = set()
+    for epoch in range(5):
+        times = np.bincount(plan.plan(canvas_of, BATCH, 0, epoch).indices.ravel())
+        repeated.add(tuple(np.flatnonzero(times > 1)))
+    assert len(repeated) == 5
+
+
+@pytest.mark.parametrize("counts", MIXTURES, ids=str)
+def test_sequence_has_each_record_once_in_order(counts: list[int]) -> None:
+    canvas_of = mixed(counts)
+    planned = plan.sequence(canvas_of, BATCH)
+    for canvas in range(len(counts)):
+        found = planned.indices[planned.canvases == canvas].ravel()
+        assert found[found >= 0].tolist() == np.flatnonzero(canvas_of == canvas).tolist()
+
+
+@pytest.mark.parametrize("counts", MIXTURES, ids=str)
+def test_sequence_fills_up_the_last_batch_of_a_canvas_with_minus_one(counts: list[int]) -> None:
+    planned = plan.sequence(mixed(counts), BATCH)
+    for canvas, count in enumerate(counts):
+        found = planned.indices[planned.canvases == canvas].ravel()
+        assert (found[:count] >= 0).all()
+        assert found[count:].tolist() == [-1] * (-count % BATCH)
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas"),
+    [
+        ((480, 640), LANDSCAPE),
+        ((640, 480), PORTRAIT),
+        ((427, 640), LANDSCAPE),
+        ((640, 427), PORTRAIT),
+        ((1080, 1920), LANDSCAPE),
+        ((100, 101), LANDSCAPE),
+        ((101, 100), PORTRAIT),
+        ((97, 641), LANDSCAPE),
+        ((641, 97), PORTRAIT),
+    ],
+)
+@pytest.mark.parametrize("canvases", [(LANDSCAPE, PORTRAIT), (PORTRAIT, LANDSCAPE)])
+def test_landscape_lies_on_landscape_and_portrait_on_portrait(
+    size: tuple[int, int], canvas: tuple[int, int], canvases: tuple[tuple[int, int], ...]
+) -> None:
+    (chosen,) = plan.choose_canvases(np.array([size]), canvases, *SIDES)
+    assert canvases[chosen] == canvas
+
+
+def test_images_of_all_sizes_are_chosen_for_one_by_one() -> None:
+    sizes = np.array([(480, 640), (640, 480), (480, 640), (500, 500), (640, 480)])
+    chosen = plan.choose_canvases(sizes, (PORTRAIT, LANDSCAPE), *SIDES)
+    assert chosen.tolist() == [1, 0, 1, 0, 0]
+    assert chosen.dtype == np.int64
+
+
+def test_of_canvases_that_take_an_image_at_full_size_the_smallest_is_chosen() -> None:
+    canvases = ((1344, 1344), (800, 1344), (800, 1088), (800, 800))
+    chosen = plan.choose_canvases(np.array([(480, 640), (500, 500)]), canvases, *SIDES)
+    assert chosen.tolist() == [2, 3]
+
+
+def test_the_only_canvas_takes_all_images() -> None:
+    sizes = np.array([(480, 640), (640, 480), (1, 5000)])
+    assert plan.choose_canvases(sizes, ((64, 64),), *SIDES).tolist() == [0, 0, 0]

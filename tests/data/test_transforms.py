@@ -1,0 +1,386 @@
+"""Claims about resizing, mirroring and mask targets, some against recorded numbers."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from solojax.data import transforms
+from solojax.data.transforms import Placement
+from solojax.types import MASK_STRIDE, Instances
+
+CANVAS = (96, 128)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, np.ndarray]:
+    """Numbers recorded from a reference implementation."""
+    with np.load(Path(__file__).parent.parent / "fixtures" / "op_misc.npz") as numbers:
+        return dict(numbers)
+
+
+def place(
+    masks: np.ndarray, placement: Placement, canvas: tuple[int, int] = CANVAS, limit: int = 0
+) -> tuple[Instances, int]:
+    """Places masks with their tight boxes and the labels 0, 1, 2, ..."""
+    boxes = np.array([tight_box(mask) for mask in masks])
+    labels = np.arange(len(masks))
+    return transforms.place_instances(
+        masks, boxes, labels, placement, canvas, limit or max(len(masks), 1)
+    )
+
+
+def tight_box(mask: np.ndarray) -> list[int]:
+    x, y, width, height = cv2.boundingRect(mask)
+    return [x, y, x + width, y + height]
+
+
+def unpacked(bits: np.ndarray, width: int) -> np.ndarray:
+    return np.unpackbits(bits, axis=-1)[..., :width]
+
+
+def whole_masks(masks: np.ndarray, placement: Placement, canvas: tuple[int, int]) -> np.ndarray:
+    """Every mask at network size, resized by OpenCV, mirrored and padded to the canvas."""
+    height, width = placement.size
+    placed = np.zeros((len(masks), *canvas), np.uint8)
+    for mask, target in zip(masks, placed, strict=True):
+        resized = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+        target[:height, :width] = resized[:, ::-1] if placement.flip else resized
+    return placed
+
+
+def shrunk(masks: np.ndarray) -> np.ndarray:
+    """1 where at least two of the central 2 x 2 pixels of a 4 x 4 block are."""
+    count, height, width = masks.shape
+    blocks = masks.reshape(count, height // 4, 4, width // 4, 4)[:, :, 1:3, :, 1:3]
+    return (blocks.sum((2, 4)) >= 2).astype(np.uint8)
+
+
+def centers_of(masks: np.ndarray) -> np.ndarray:
+    """Centres of mass (x, y): whole sums, divided as float32."""
+    y, x = np.indices(masks.shape[1:])
+    areas = masks.sum((1, 2), dtype=np.int64)
+    sums = np.stack([(masks * x).sum((1, 2)), (masks * y).sum((1, 2))], 1)
+    return sums.astype(np.float32) / areas.astype(np.float32)[:, None]
+
+
+def random_case(seed: int) -> tuple[np.ndarray, Placement]:
+    """Dense, sparse or round masks of any size, scaled up or down, maybe mirrored."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(4, 90, 2))
+    size = (int(rng.integers(2, CANVAS[0] + 1)), int(rng.integers(2, CANVAS[1] + 1)))
+    masks = (rng.random((4, height, width)) < rng.random((4, 1, 1))).astype(np.uint8)
+    center = (int(rng.integers(width)), int(rng.integers(height)))
+    masks[3] = cv2.circle(np.zeros((height, width), np.uint8), center, int(rng.integers(2, 30)), 1)
+    return masks, Placement((height, width), size, bool(rng.integers(2)))
+
+
+# Sizes
+
+
+def test_image_sizes_equal_the_recorded_ones(recorded: dict[str, np.ndarray]) -> None:
+    table = recorded["rescale_size/table_h_w_s0_s1_nh_nw_factor"]
+    assert len(table) == 66
+    for height, width, first, second, *expected, _ in table:
+        limits = int(min(first, second)), int(max(first, second))
+        assert transforms.rescale_size((int(height), int(width)), *limits) == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    ("original", "canvas", "expected"),
+    [
+        ((480, 640), (800, 1344), (800, 1067)),
+        ((640, 480), (1344, 800), (1067, 800)),
+        ((480, 640), (1344, 800), (600, 800)),
+        ((640, 480), (800, 1344), (800, 600)),
+        ((1, 5000), (800, 1344), (1, 1333)),
+        ((5000, 1), (800, 1344), (800, 1)),
+        ((1, 1), (800, 1344), (800, 800)),
+        ((480, 640), (32, 32), (24, 32)),
+    ],
+)
+def test_image_fits_on_its_canvas(
+    original: tuple[int, int], canvas: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert transforms.fit_size(original, canvas, 800, 1333) == expected
+
+
+def test_no_image_is_larger_than_its_canvas_or_without_a_pixel() -> None:
+    rng = np.random.default_rng(0)
+    for height, width in np.exp(rng.uniform(0, 8, (500, 2))).astype(int):
+        size = transforms.fit_size((int(height), int(width)), CANVAS, 800, 1333)
+        assert 1 <= size[0] <= CANVAS[0]
+        assert 1 <= size[1] <= CANVAS[1]
+
+
+def draw(rng: np.random.Generator, flip_probability: float) -> Placement:
+    return transforms.draw_placement(
+        rng,
+        (50, 50),
+        CANVAS,
+        short_sides=(32, 48, 64),
+        long_side=1000,
+        flip_probability=flip_probability,
+    )
+
+
+def test_every_short_side_is_drawn_about_as_often() -> None:
+    rng = np.random.default_rng(0)
+    sides = np.array([draw(rng, 0.5).size[0] for _ in range(600)])
+    assert all(160 < (sides == side).sum() < 240 for side in (32, 48, 64))
+
+
+@pytest.mark.parametrize(
+    ("probability", "low", "high"), [(0, 0, 0), (0.25, 60, 140), (1, 400, 400)]
+)
+def test_images_are_mirrored_as_often_as_asked(probability: float, low: int, high: int) -> None:
+    rng = np.random.default_rng(0)
+    assert low <= sum(draw(rng, probability).flip for _ in range(400)) <= high
+
+
+def test_the_same_generator_draws_the_same_placement() -> None:
+    drawn = [[draw(np.random.default_rng(seed), 0.5) for seed in range(40)] for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 6
+
+
+# Images
+
+
+@pytest.mark.parametrize("name", ["out_up", "out_down"])
+def test_placed_image_equals_the_recorded_one(name: str, recorded: dict[str, np.ndarray]) -> None:
+    image, expected = recorded["img_resize/in"], recorded[f"img_resize/{name}"]
+    height, width, _ = expected.shape
+    placed = transforms.place_image(image, Placement((53, 37), (height, width)), (128, 96))
+    np.testing.assert_array_equal(placed[:height, :width], expected)
+
+
+def test_mirrored_image_is_the_mirror_of_the_image(recorded: dict[str, np.ndarray]) -> None:
+    image = recorded["img_resize/in"]
+    plain = transforms.place_image(image, Placement((53, 37), (80, 60)), (96, 64))
+    mirrored = transforms.place_image(image, Placement((53, 37), (80, 60), flip=True), (96, 64))
+    np.testing.assert_array_equal(mirrored[:80, :60], plain[:80, 59::-1])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_canvas_is_zero_where_no_image_is(flip: bool) -> None:
+    image = np.full((20, 30, 3), 255, np.uint8)
+    placed = transforms.place_image(image, Placement((20, 30), (40, 60), flip), CANVAS)
+    assert placed.shape == (*CANVAS, 3)
+    assert placed.dtype == np.uint8
+    assert (placed[:40, :60] == 255).all()
+    assert placed.sum(dtype=np.int64) == 40 * 60 * 3 * 255
+
+
+# Masks and centres, recorded
+
+
+def test_mask_targets_equal_the_recorded_ones(recorded: dict[str, np.ndarray]) -> None:
+    height, width = recorded["imrescale/in_shape"][1:].tolist()
+    masks = unpacked(recorded["imrescale/in"], width)
+    placed, dropped = place(masks, Placement((height, width), (height, width)), (height, width))
+    expected = recorded["imrescale/out4"]
+    assert dropped == 0
+    np.testing.assert_array_equal(placed.masks, expected[placed.labels])
+    assert placed.valid.sum() == masks.any((1, 2)).sum()
+
+
+def test_centers_equal_the_recorded_ones_to_the_bit(recorded: dict[str, np.ndarray]) -> None:
+    _, height, width = recorded["com/shape"].tolist()
+    masks = unpacked(recorded["com/masks"], width)
+    placed, _ = place(masks, Placement((height, width), (height, width)), (224, 288))
+    used = placed.labels[placed.valid]
+    assert used.tolist() == np.flatnonzero(masks.any((1, 2))).tolist()
+    expected = recorded["com/center_hw"][used]
+    np.testing.assert_array_equal(placed.centers[placed.valid][:, ::-1], expected)
+
+
+# Masks, centres and boxes, the long way round
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_mask_targets_equal_those_of_the_whole_resized_mask(seed: int) -> None:
+    masks, placement = random_case(seed)
+    placed, _ = place(masks, placement)
+    expected = shrunk(whole_masks(masks, placement, CANVAS))
+    used = int(placed.valid.sum())
+    np.testing.assert_array_equal(placed.masks[:used], expected[placed.labels[:used]])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_centers_equal_those_of_the_whole_resized_mask_to_the_bit(seed: int) -> None:
+    masks, placement = random_case(seed)
+    placed, _ = place(masks, placement)
+    used = int(placed.valid.sum())
+    expected = centers_of(whole_masks(masks, placement, CANVAS)[placed.labels[:used]])
+    np.testing.assert_array_equal(placed.centers[:used], expected)
+
+
+def test_centers_of_large_masks_divide_sums_that_are_rounded_first() -> None:
+    rng = np.random.default_rng(0)
+    masks = (rng.random((12, 150, 200)) < rng.random((12, 1, 1))).astype(np.uint8)
+    placement = Placement((150, 200), (800, 1067))
+    placed, _ = place(masks, placement, (800, 1088))
+    whole = whole_masks(masks, placement, (800, 1088))
+    np.testing.assert_array_equal(placed.centers, centers_of(whole))
+    y, x = np.indices(whole.shape[1:])
+    exact = np.stack([(whole * x).sum((1, 2)), (whole * y).sum((1, 2))], 1)
+    exact = exact / whole.sum((1, 2), dtype=np.int64)[:, None]
+    assert (placed.centers != exact.astype(np.float32)).any()
+
+
+def test_the_random_masks_above_nearly_all_take_part() -> None:
+    used = [place(*random_case(seed))[0].valid.sum() for seed in range(40)]
+    assert sum(used) > 0.9 * 40 * 4
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("size", [(40, 60), (80, 120), (27, 41), (93, 64)])
+def test_image_mask_box_and_center_stay_together(size: tuple[int, int], flip: bool) -> None:
+    mask = np.zeros((40, 60), np.uint8)
+    mask[6:30, 4:24] = 1
+    mask[6:16, 24:40] = 1
+    image = np.repeat(mask[..., None] * np.uint8(255), 3, axis=2)
+    placement = Placement((40, 60), size, flip)
+    placed, _ = place(mask[None], placement)
+    seen = transforms.place_image(image, placement, CANVAS)[..., 0] > 127
+
+    # The image is resized by another rule than the mask, so a border may be off by a pixel.
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    edges = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    np.testing.assert_allclose(placed.boxes[0], edges, atol=1)
+    np.testing.assert_allclose(placed.centers[0], centers_of(seen[None].astype(int))[0], atol=1.1)
+    wrong = (placed.masks[0] != shrunk(seen[None])[0]).sum()
+    assert wrong <= 0.12 * placed.masks[0].sum()
+
+
+@pytest.mark.parametrize(
+    ("flip", "expected"), [(False, [20, 30, 60, 45]), (True, [60, 30, 100, 45])]
+)
+def test_box_is_scaled_and_mirrored(flip: bool, expected: list[int]) -> None:
+    mask = np.zeros((40, 60), np.uint8)
+    mask[20:30, 10:30] = 1
+    placed, _ = place(mask[None], Placement((40, 60), (60, 120), flip))
+    np.testing.assert_allclose(placed.boxes[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_box_is_clipped_to_the_image(flip: bool) -> None:
+    placed, _ = transforms.place_instances(
+        np.ones((1, 40, 60), np.uint8),
+        np.array([[-5, -5, 70, 50]]),
+        np.array([0]),
+        Placement((40, 60), (60, 120), flip),
+        CANVAS,
+        1,
+    )
+    np.testing.assert_array_equal(placed.boxes[0], [0, 0, 120, 60])
+
+
+# Which instances take part
+
+
+def test_shapes_and_types_are_those_of_the_contract() -> None:
+    placed, dropped = place(np.ones((2, 40, 60), np.uint8), Placement((40, 60), (80, 120)), limit=5)
+    assert dropped == 0
+    described = {name: (array.shape, array.dtype.name) for name, array in placed._asdict().items()}
+    assert described == {
+        "masks": ((5, CANVAS[0] // MASK_STRIDE, CANVAS[1] // MASK_STRIDE), "uint8"),
+        "boxes": ((5, 4), "float32"),
+        "centers": ((5, 2), "float32"),
+        "labels": ((5,), "int32"),
+        "valid": ((5,), "bool"),
+    }
+    assert placed.valid.tolist() == [True, True, False, False, False]
+
+
+def test_padding_is_zero() -> None:
+    placed, _ = place(np.ones((2, 40, 60), np.uint8), Placement((40, 60), (80, 120)), limit=5)
+    assert not any(np.any(array[2:]) for array in placed)
+    assert placed.masks[:2].any()
+
+
+def test_an_image_without_instances_gives_padding_only() -> None:
+    empty = np.zeros((0, 40, 60), np.uint8)
+    placed, dropped = transforms.place_instances(
+        empty, np.array([]), np.array([]), Placement((40, 60), (80, 120), True), CANVAS, 3
+    )
+    assert dropped == 0
+    assert placed.masks.shape == (3, CANVAS[0] // 4, CANVAS[1] // 4)
+    assert not any(np.any(array) for array in placed)
+
+
+def test_of_too_many_instances_the_largest_stay_in_their_order() -> None:
+    masks = np.zeros((6, 40, 60), np.uint8)
+    for mask, side in zip(masks, (10, 4, 30, 6, 20, 8), strict=True):
+        mask[:side, :side] = 1
+    placed, dropped = place(masks, Placement((40, 60), (80, 120)), limit=3)
+    assert placed.labels.tolist() == [0, 2, 4]
+    assert placed.valid.all()
+    assert dropped == 3
+    assert placed.boxes[:, 2].tolist() == [20, 60, 40]
+
+
+def test_of_equally_large_instances_the_first_stay() -> None:
+    placed, dropped = place(np.ones((5, 40, 60), np.uint8), Placement((40, 60), (80, 120)), limit=2)
+    assert placed.labels.tolist() == [0, 1]
+    assert dropped == 3
+
+
+def test_as_many_instances_as_there_is_room_for_all_stay() -> None:
+    placed, dropped = place(np.ones((3, 40, 60), np.uint8), Placement((40, 60), (80, 120)), limit=3)
+    assert placed.labels.tolist() == [0, 1, 2]
+    assert dropped == 0
+
+
+def test_instance_that_vanishes_when_shrunk_takes_no_part() -> None:
+    masks = np.zeros((2, 80, 80), np.uint8)
+    masks[0, 33, 33] = 1
+    masks[1, 20:60, 20:60] = 1
+    placed, dropped = place(masks, Placement((80, 80), (16, 16)))
+    assert placed.valid.tolist() == [True, False]
+    assert placed.labels.tolist() == [1, 0]
+    assert dropped == 0
+
+
+def test_instance_without_a_pixel_takes_no_part_although_its_box_is_large() -> None:
+    masks = np.zeros((1, 40, 60), np.uint8)
+    placed, _ = transforms.place_instances(
+        masks, np.array([[0, 0, 40, 40]]), np.array([0]), Placement((40, 60), (40, 60)), CANVAS, 1
+    )
+    assert not placed.valid.any()
+
+
+@pytest.mark.parametrize(
+    ("box", "used"),
+    [
+        ([0, 0, 2, 2], True),
+        ([0, 0, 1.9, 2], False),
+        ([0, 0, 2, 1.9], False),
+        ([0, 0, 0, 0], False),
+        ([9, 9, 3, 3], False),
+        ([70, 70, 90, 90], False),
+    ],
+)
+def test_instance_takes_part_from_a_box_of_one_network_pixel_on(
+    box: list[float], used: bool
+) -> None:
+    placed, dropped = transforms.place_instances(
+        np.ones((1, 40, 60), np.uint8),
+        np.array([box]),
+        np.array([0]),
+        Placement((40, 60), (20, 30)),
+        CANVAS,
+        1,
+    )
+    assert placed.valid.tolist() == [used]
+    assert dropped == 0
+
+
+def test_vanished_instances_leave_room_and_are_not_counted() -> None:
+    masks = np.zeros((4, 40, 60), np.uint8)
+    masks[1:3, 5:35, 5:35] = 1
+    placed, dropped = place(masks, Placement((40, 60), (80, 120)), limit=2)
+    assert placed.labels.tolist() == [1, 2]
+    assert dropped == 0

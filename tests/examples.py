@@ -1,0 +1,67 @@
+"""Small made-up experiments that several tests share."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from solojax.heads.solov2 import SOLOv2
+from solojax.models.detector import Detector
+from solojax.models.fpn import FPN
+from solojax.models.resnet import ResNet
+from solojax.types import Batch, Instances
+
+MODEL = Detector(
+    backbone=ResNet(18, width=8, norm="group", norm_groups=4, frozen_stages=0),
+    neck=FPN(8),
+    head=SOLOv2(
+        num_classes=3,
+        levels=("p2", "p3"),
+        strides=(8, 8),
+        grid_sizes=(6, 4),
+        scale_ranges=((1, 32), (16, 128)),
+        width=8,
+        depth=1,
+        kernel_width=8,
+        mask_feature_width=8,
+        groups=4,
+        max_positives=40,
+        max_candidates=60,
+        nms_candidates=40,
+        max_detections=20,
+    ),
+)
+
+
+def make_batch(size: int, seed: int = 0) -> Batch:
+    """Noise with rectangles, 0 to 3 of them an image: counts differ between devices."""
+    rng = np.random.default_rng(seed)
+    side, most = 64, 3
+    images = rng.integers(0, 255, (size, side, side, 3)).astype(np.uint8)
+    masks = np.zeros((size, most, side // 4, side // 4), np.uint8)
+    boxes = np.zeros((size, most, 4), np.float32)
+    for b in range(size):
+        for n in range(most):
+            x, y = rng.integers(0, 8, 2)
+            width, height = rng.integers(2, 8, 2)
+            masks[b, n, y : y + height, x : x + width] = 1
+            boxes[b, n] = np.array([x, y, x + width, y + height]) * 4
+    return Batch(
+        images=images,
+        sizes=np.full((size, 2), side, np.int32),
+        original_sizes=np.full((size, 2), side, np.int32),
+        indices=np.arange(size, dtype=np.int32),
+        valid=np.ones(size, bool),
+        instances=Instances(
+            masks=masks,
+            boxes=boxes,
+            centers=(boxes[..., :2] + boxes[..., 2:]) / 2,
+            labels=rng.integers(0, 3, (size, most)).astype(np.int32),
+            valid=np.arange(most)[None] < (np.arange(size) % (most + 1))[:, None],
+        ),
+        dropped=np.zeros(size, np.int32),
+    )
+
+
+def empty_instances(batch: Batch) -> Batch:
+    """The same images without anything in them."""
+    nothing = batch.instances._replace(valid=jnp.zeros_like(batch.instances.valid))
+    return batch._replace(instances=nothing)

@@ -1,0 +1,139 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solojax.heads import assign
+from solojax.types import Instances
+from tests.conftest import FIXTURES
+
+RANGES = ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048))
+GRIDS = (40, 36, 24, 16, 12)
+
+
+def instances(boxes: list, centers: list, labels: list | None = None) -> Instances:
+    """One image with a 800 x 1344 canvas."""
+    count = len(boxes)
+    return Instances(
+        masks=jnp.zeros((1, count, 200, 336), jnp.uint8),
+        boxes=jnp.array([boxes], jnp.float32).reshape(1, count, 4),
+        centers=jnp.array([centers], jnp.float32).reshape(1, count, 2),
+        labels=jnp.array([labels or [0] * count], jnp.int32).reshape(1, count),
+        valid=jnp.ones((1, count), bool),
+    )
+
+
+def assign_cells(given: Instances, max_positives: int = 512, seed: int = 0) -> assign.Cells:
+    return assign.assign_cells(
+        given,
+        (800, 1344),
+        jax.random.key(seed),
+        num_classes=80,
+        grid_sizes=GRIDS,
+        scale_ranges=RANGES,
+        sigma=0.2,
+        max_positives=max_positives,
+    )
+
+
+def windows(cells: assign.Cells) -> dict[int, tuple[int, int, int, int]]:
+    """Level -> (top, bottom, left, right) of the owned cells, inclusive."""
+    labels, first, found = np.asarray(cells.labels[0]), 0, {}
+    for level, side in enumerate(GRIDS):
+        rows, columns = np.nonzero(labels[first : first + side**2].reshape(side, side) < 80)
+        if len(rows):
+            found[level] = (rows.min(), rows.max(), columns.min(), columns.max())
+            assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+        first += side**2
+    return found
+
+
+@pytest.mark.parametrize(
+    ("box", "center", "expected"),
+    [
+        ((100, 200, 160, 290), (129.5, 244.5), {0: (11, 12, 3, 4), 1: (10, 11, 3, 3)}),
+        ((10, 10, 710, 610), (380, 300), {3: (5, 7, 3, 5), 4: (3, 5, 2, 4)}),
+        ((600, 100, 1300, 780), (930.25, 441.75), {3: (7, 9, 10, 11), 4: (5, 7, 7, 8)}),
+        ((0, 0, 1333, 800), (666, 399.5), {4: (4, 6, 4, 6)}),
+        ((1300, 760, 1333, 800), (1316, 779.5), {0: (38, 39, 39, 39)}),
+        ((300, 300, 300.5, 301), (300, 300), {}),
+        ((10, 10, 710, 610), (359.5, 309.5), {3: (5, 7, 3, 5), 4: (3, 5, 2, 3)}),
+        ((600, 100, 1300, 780), (949.5, 439.5), {3: (7, 9, 10, 12), 4: (5, 7, 7, 9)}),
+    ],
+)
+def test_golden_vectors(box, center, expected):
+    assert windows(assign_cells(instances([box], [center]))) == expected
+
+
+def test_cells_equal_the_recorded_table_borders_included():
+    table = np.load(FIXTURES / "op_misc.npz")["grid_cell/table"]
+    for length, side in {(int(row[1]), int(row[2])) for row in table}:
+        rows = table[(table[:, 1] == length) & (table[:, 2] == side)]
+        position = jnp.asarray(rows[:, 0], jnp.float32)
+        found = jax.jit(assign._cell, static_argnums=(1, 2))(position, length, side)
+        np.testing.assert_array_equal(found, rows[:, 3])
+
+
+def test_cells_equal_float32_arithmetic_on_every_half_pixel():
+    for length in (448, 800, 1088, 1216, 1344):
+        position = np.arange(0, 2 * length, dtype=np.float32) / 2
+        for side in GRIDS:
+            quotient = (position / np.float32(length)) / np.float32(1 / side)
+            found = assign._cell(jnp.asarray(position), length, side)
+            np.testing.assert_array_equal(found, np.trunc(quotient))
+
+
+def test_region_edges_round_like_float32():
+    # A fused multiply-add would round once where the rule rounds twice.
+    rng = np.random.default_rng(0)
+    width = rng.integers(1, 1344, 20000).astype(np.float32)
+    center = (rng.integers(0, 2 * 1344, 20000) / 2).astype(np.float32)
+    half = np.float32(0.5) * width * np.float32(0.2)
+    side, length = 40, 1344
+
+    def rule(position: np.ndarray) -> np.ndarray:
+        quotient = (position / np.float32(length)) / np.float32(1 / side)
+        return np.trunc(quotient).astype(int)
+
+    @jax.jit
+    def owned(center, width):
+        half = jnp.maximum(0.5 * width * 0.2, 0)
+        return assign._owned(center, half, length, side, jnp.arange(-1, 2))
+
+    cells, found = (np.asarray(x) for x in owned(jnp.asarray(center), jnp.asarray(width)))
+    low, high = np.maximum(rule(center - half), 0), np.minimum(rule(center + half), side - 1)
+    np.testing.assert_array_equal(found, (cells >= low[:, None]) & (cells <= high[:, None]))
+
+
+def test_the_later_instance_wins_the_category_and_both_stay_positives():
+    box, center = (100, 100, 180, 180), (140, 140)
+    found = assign_cells(instances([box, box], [center, center], [7, 9]))
+    owned = np.asarray(found.owners[0]) >= 0
+    assert set(np.asarray(found.labels[0])[owned]) == {9}
+    assert np.asarray(found.valid).sum() == 2 * owned.sum()
+
+
+def test_both_ends_of_a_scale_range_are_inclusive():
+    found = windows(assign_cells(instances([(0, 0, 96, 96)], [(48, 48)])))
+    assert set(found) == {0, 1, 2}
+
+
+def test_padding_owns_nothing():
+    given = instances([(100, 100, 180, 180)], [(140, 140)])
+    found = assign_cells(given._replace(valid=jnp.zeros((1, 1), bool)))
+    assert (found.labels == 80).all() and not found.valid.any() and found.dropped[0] == 0
+
+
+def test_an_overflow_is_counted_and_drawn_from_all_levels():
+    rng = np.random.default_rng(0)
+    centers = rng.uniform(200, 700, (40, 2))
+    boxes = np.concatenate([centers - 100, centers + 100], 1)  # levels 2 and 3
+    given = instances(boxes.tolist(), centers.tolist())
+    everything = assign_cells(given)
+    total = int(everything.valid.sum())
+    found = assign_cells(given, max_positives=60)
+    assert int(found.valid.sum()) == 60 and int(found.dropped[0]) == total - 60
+    level_of = np.repeat(np.arange(5), np.square(GRIDS))
+    assert set(level_of[np.asarray(found.cells[0])]) == {2, 3}
+    other = assign_cells(given, max_positives=60, seed=1)
+    assert set(np.asarray(found.cells[0])) != set(np.asarray(other.cells[0]))

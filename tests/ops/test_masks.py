@@ -1,0 +1,56 @@
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solojax.ops import images, masks
+
+
+def soft_masks(count: int, height: int, width: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = rng.random((count, 5, 6)).astype(np.float32)
+    return np.stack([cv2.resize(mask, (width, height)) for mask in coarse])
+
+
+def test_maskness_is_the_mean_over_the_foreground():
+    soft = jnp.array([[[0.9, 0.8, 0.6, 0.4, 0.2]]])
+    np.testing.assert_allclose(masks.maskness(soft, soft > 0.5), 0.76666667, rtol=1e-6)
+
+
+def test_maskness_of_an_empty_mask_is_zero():
+    assert masks.maskness(jnp.zeros((1, 2, 2)), jnp.zeros((1, 2, 2), bool)) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "original"),
+    [((96, 128), (96, 128)), ((90, 121), (37, 53)), ((61, 128), (161, 339)), ((96, 40), (301, 9))],
+)
+def test_restored_masks_equal_the_published_two_steps(size, original):
+    soft = soft_masks(4, 24, 32)  # a canvas of 96 x 128
+    packed = masks.restore(
+        jnp.asarray(soft), jnp.array(size), jnp.array(original), output_size=(320, 352)
+    )
+    assert packed.shape == (4, 320, 44) and packed.dtype == jnp.uint8
+    bits = np.unpackbits(np.asarray(packed), axis=-1)
+    assert bits.sum() == bits[:, : original[0], : original[1]].sum(), "bits outside the original"
+    long = jax.image.resize(soft, (4, 96, 128), "bilinear", antialias=False)
+    cropped = long[:, : size[0], : size[1]]
+    expected = jax.image.resize(cropped, (4, *original), "bilinear", antialias=False)
+    certain = np.abs(expected - 0.5) > 1e-5
+    found = bits[:, : original[0], : original[1]]
+    np.testing.assert_array_equal(found[certain], (expected > 0.5)[certain])
+    assert certain.mean() > 0.999
+
+
+def test_an_output_width_that_does_not_pack_is_refused():
+    with pytest.raises(ValueError, match="not a multiple of 8"):
+        masks.restore(jnp.zeros((1, 8, 8)), (32, 32), (9, 9), output_size=(12, 12))
+
+
+def test_normalized_padding_is_zero_whatever_its_pixels():
+    batch = jnp.full((1, 32, 32, 3), 200, jnp.uint8)
+    found = images.normalize(batch, jnp.array([[20, 10]]))
+    assert (found[0, 20:] == 0).all() and (found[0, :, 10:] == 0).all()
+    expected = (200 - images.MEAN) / images.STD
+    np.testing.assert_allclose(found[0, 19, 9], expected, rtol=1e-6)

@@ -1,0 +1,75 @@
+"""The floors: a module imports only from floors below its own or from its own folder."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "solojax"
+FLOORS = {
+    "types": 0,
+    "config": 0,
+    "parallel": 1,
+    "ops": 2,
+    "models": 3,
+    "data": 3,
+    "heads": 4,
+    "convert": 5,
+    "training": 6,
+    "evaluation": 6,
+    "inference": 6,
+    "cli": 7,
+}
+BANNED = {  # third-party module -> rooms that must not know it
+    "jax": {"types", "config", "data"},
+    "flax": {"types", "config", "data", "ops", "parallel"},
+    "tensorflow": {"types", "config", "parallel", "ops", "models", "heads", "convert"},
+    "tensorflow_datasets": {"types", "config", "parallel", "ops", "models", "heads", "convert"},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports_of(path: Path) -> list[str]:
+    """Dotted names of all that a module imports, inside functions as well."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_below(path):
+    room = room_of(path)
+    if room == "__init__":
+        return
+    for name in imports_of(path):
+        top, *rest = name.split(".")
+        assert room not in BANNED.get(top, set()), f"{room} must not know {top}"
+        if top == "solojax":
+            other = rest[0]
+            allowed = other == room or FLOORS[other] < FLOORS[room]
+            assert allowed, f"{room} ({FLOORS[room]}) imports {other} ({FLOORS[other]})"
+
+
+def test_every_room_has_its_floor():
+    assert {room_of(path) for path in MODULES} - {"__init__"} == set(FLOORS)
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_collectives_live_in_the_training_step_alone():
+    for path in MODULES:
+        names = {
+            node.attr
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute)
+        }
+        if names & {"psum", "pmean", "pmax", "all_gather", "axis_index"}:
+            assert path == PACKAGE / "training" / "step.py"

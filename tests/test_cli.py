@@ -1,0 +1,218 @@
+"""Claims about the command line: what a user got wrong ends with one line and exit code 2."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from solojax import cli
+from solojax import config as config_lib
+
+SHAPES = Path(__file__).parent.parent / "configs" / "shapes.py"
+
+
+def make_data(root: Path) -> None:
+    """The smallest sound COCO folder that the shapes config finds its way in, but for pixels."""
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").mkdir()
+    (root / "images" / "1.jpg").write_bytes(b"no image")
+    square = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9, 0, 9]]}
+    content = {
+        "images": [{"id": 1, "file_name": "1.jpg", "height": 16, "width": 16}],
+        "annotations": [square],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    for split in ("train", "val"):
+        path = root / "annotations" / f"instances_{split}.json"
+        path.write_text(json.dumps(content))
+
+
+def overrides(folder: Path, *more: str) -> list[str]:
+    records = f"data.records={folder / 'records'}"
+    return ["--set", f"data.root={folder / 'data'}", records, "training.batch_size=8", *more]
+
+
+def train_command(folder: Path, *more: str) -> list[str]:
+    workdir = ["--workdir", str(folder / "run")]
+    return ["train", "--config", str(SHAPES), *workdir, *overrides(folder, *more)]
+
+
+def prepare_command(folder: Path) -> list[str]:
+    return ["data", "prepare", "--config", str(SHAPES), *overrides(folder)]
+
+
+def error_line(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
+    """Runs a command that must fail; returns its one line, which is all that stderr may hold."""
+    capfd.readouterr()
+    assert cli.main(arguments) == 2
+    printed = capfd.readouterr().err
+    assert printed.startswith("solojax: error: ")
+    assert printed.count("\n") == 1
+    assert printed.endswith("\n")
+    return printed
+
+
+def missing_config(folder: Path) -> list[str]:
+    workdir = str(folder / "run")
+    return ["train", "--config", str(folder / "nothing.py"), "--workdir", workdir]
+
+
+def no_config(folder: Path) -> list[str]:
+    (folder / "other.py").write_text("config = 3")
+    return ["train", "--config", str(folder / "other.py"), "--workdir", str(folder / "run")]
+
+
+def misspelt_field(folder: Path) -> list[str]:
+    return train_command(folder, "training.batchsize=8")
+
+
+def wrong_type(folder: Path) -> list[str]:
+    return train_command(folder, "training.steps=many")
+
+
+def odd_canvas(folder: Path) -> list[str]:
+    return train_command(folder, "data.canvases=((100,128),)")
+
+
+def missing_root(folder: Path) -> list[str]:
+    return train_command(folder)
+
+
+def not_coco(folder: Path) -> list[str]:
+    make_data(folder / "data")
+    (folder / "data/annotations/instances_train.json").write_text('{"images": []}')
+    return train_command(folder)
+
+
+def missing_image(folder: Path) -> list[str]:
+    make_data(folder / "data")
+    (folder / "data/images/1.jpg").unlink()
+    return train_command(folder)
+
+
+def indivisible_batch(folder: Path) -> list[str]:
+    make_data(folder / "data")
+    return train_command(folder, "training.batch_size=6")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (missing_config, "nothing.py: no such file"),
+        (no_config, "other.py does not define"),
+        (misspelt_field, "did you mean 'batch_size'?"),
+        (wrong_type, "'many' is not of type int"),
+        (odd_canvas, "the nearest is 96x128"),
+        (missing_root, "instances_train.json: no such file; set data.root"),
+        (not_coco, "instances_train.json is not a COCO instances file: it has no list"),
+        (missing_image, "1 of 1 image files are missing"),
+        (indivisible_batch, "training.batch_size=6 does not divide over 8 devices; use 8"),
+    ],
+)
+def test_training_that_cannot_start_tells_why_and_leaves_no_run_folder(
+    make: Callable[[Path], list[str]],
+    said: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert said in error_line(make(tmp_path), capfd)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_pretrained_weights_are_named_and_leave_no_run_folder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_data(tmp_path / "data")
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    (tmp_path / "data/images/1.jpg").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    small = ["model.backbone.width=8", "model.head.depth=1", "model.head.width=16"]
+    command = train_command(tmp_path, "training.pretrained=nothing.npz", *small)
+    assert cli.main(command) == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == "solojax: error: training.pretrained=nothing.npz: no such file"
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_image_ends_preparing_with_an_error(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_data(tmp_path / "data")
+    assert cli.main(prepare_command(tmp_path)) == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("solojax: error: ")
+    assert last.endswith("1.jpg is damaged or no image")
+
+
+def test_evaluation_of_a_folder_that_is_no_run_tells_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = error_line(["eval", "--workdir", str(tmp_path)], capfd)
+    assert f"{tmp_path} is not a run folder: it has no config.json" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "config.json is not JSON"),
+        ("{}", "is not a config class"),
+        ('{"type": "os.system"}', "'os.system' is not a config class"),
+        ("[]", "config.json does not hold a config"),
+    ],
+)
+def test_evaluation_of_a_run_with_a_damaged_config_tells_so(
+    text: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert said in error_line(["eval", "--workdir", str(tmp_path)], capfd)
+
+
+def test_evaluation_with_a_misspelt_field_names_the_nearest_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(config_lib.to_json(config_lib.load(SHAPES)))
+    arguments = ["eval", "--workdir", str(tmp_path), "--set", "data.rot=x"]
+    assert "did you mean 'root'?" in error_line(arguments, capfd)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(["--train", "0"], "train is 0"), (["--seed", "-1"], "seed is -1")]
+)
+def test_shapes_of_an_impossible_number_tell_the_limit(
+    options: list[str], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert said in error_line(["data", "shapes", str(tmp_path / "data"), *options], capfd)
+
+
+def test_shapes_never_replace_a_foreign_coco_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_data(tmp_path / "data")
+    line = error_line(["data", "shapes", str(tmp_path / "data")], capfd)
+    assert "instances_train.json is not a 'solojax shapes' file" in line
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["train"], ["train", "--config", "x.py"], ["eval"], ["data"]]
+)
+def test_a_command_that_is_incomplete_exits_with_2(
+    arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    assert capfd.readouterr().err.startswith("usage: solojax")
+
+
+def test_interruption_ends_with_one_line_and_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(config_lib, "load", interrupt)
+    capfd.readouterr()
+    assert cli.main(prepare_command(tmp_path)) == 130
+    assert capfd.readouterr().err == "solojax: stopped\n"

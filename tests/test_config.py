@@ -1,0 +1,351 @@
+"""Claims about configs: overrides, what is refused, and the way to JSON and back."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from solojax import config as config_lib
+from solojax.config import Category, Config, Data, Optimizer, Training
+from solojax.types import InputError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+SHAPES = Path(__file__).parent.parent / "configs" / "shapes.py"
+
+
+def load_shapes(*overrides: str) -> Config:
+    return config_lib.load(SHAPES, overrides)
+
+
+def value_at(config: Config, path: str) -> object:
+    value: object = config
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def config_json(**changes: object) -> str:
+    """The JSON of a config whose top-level entries are replaced."""
+    return json.dumps({**json.loads(config_lib.to_json(load_shapes())), **changes})
+
+
+def rejected(overrides: list[str]) -> str:
+    with pytest.raises(InputError) as caught:
+        load_shapes(*overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("training.batch_size=4", "training.batch_size", 4),
+        (" training.batch_size =4", "training.batch_size", 4),
+        ("training.epochs=12", "training.epochs", 12.0),
+        ("optimizer.learning_rate=1e-3", "optimizer.learning_rate", 1e-3),
+        ("optimizer.algorithm=sgd", "optimizer.algorithm", "sgd"),
+        ("optimizer.schedule='step'", "optimizer.schedule", "step"),
+        ("optimizer.decay_norms_and_biases=True", "optimizer.decay_norms_and_biases", True),
+        ("optimizer.drop_epochs=[8, 11]", "optimizer.drop_epochs", (8.0, 11.0)),
+        ("data.root=some/folder", "data.root", "some/folder"),
+        ("data.root=a=b", "data.root", "a=b"),
+        ("data.root='2017'", "data.root", "2017"),
+        ("data.root=", "data.root", ""),
+        ("data.root=[[[", "data.root", "[[["),
+        ("data.train_short_sides=(96,)", "data.train_short_sides", (96,)),
+        ("data.canvases=[[64, 96], [96, 64]]", "data.canvases", ((64, 96), (96, 64))),
+        ("model.head.grid_sizes=(24,16,8)", "model.head.grid_sizes", (24, 16, 8)),
+        ("model.head.grid_sizes=[24,16,8]", "model.head.grid_sizes", (24, 16, 8)),
+        ("model.head.sigma=1", "model.head.sigma", 1.0),
+        ("model.backbone.depth=50", "model.backbone.depth", 50),
+        ("model.backbone.norm=frozen_batch", "model.backbone.norm", "frozen_batch"),
+        ("model.neck.width=64", "model.neck.width", 64),
+    ],
+)
+def test_override_sets_its_field(override: str, path: str, value: object) -> None:
+    found = value_at(load_shapes(override), path)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_items_of_a_list_of_floats_become_floats() -> None:
+    drops = load_shapes("optimizer.drop_epochs=[8, 11.5]").optimizer.drop_epochs
+    assert [type(drop) for drop in drops] == [float, float]
+
+
+def test_override_changes_nothing_else() -> None:
+    before, after = load_shapes(), load_shapes("model.head.grid_sizes=(24,16,8)")
+    assert after != before
+    assert config_lib.override(after, "model.head.grid_sizes=(16,12,8)") == before
+
+
+def test_the_last_of_two_overrides_counts() -> None:
+    assert load_shapes("training.steps=1", "training.steps=2").training.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("training.batchsize=4", "'batch_size'"),
+        ("trainig.batch_size=4", "'training'"),
+        ("data.cavases=((64,64),)", "'canvases'"),
+        ("model.head.grid_size=(24,16,8)", "'grid_sizes'"),
+        ("model.bakbone.depth=50", "'backbone'"),
+        ("optimizer.lerning_rate=1", "'learning_rate'"),
+    ],
+)
+def test_unknown_field_names_the_nearest_one(override: str, nearest: str) -> None:
+    message = rejected([override])
+    assert override in message
+    assert f"did you mean {nearest}?" in message
+
+
+def test_unknown_field_far_from_all_lists_those_there_are() -> None:
+    assert "it has model, data, optimizer, training" in rejected(["zzzz=1"])
+
+
+@pytest.mark.parametrize("override", ["training.batch_size.x=1", "data.root.x=1"])
+def test_a_field_of_a_plain_value_is_refused(override: str) -> None:
+    assert "which has no fields" in rejected([override])
+
+
+@pytest.mark.parametrize("override", ["model.parent=1", "model.head.name=x", "model.parent=None"])
+def test_fields_that_linen_adds_cannot_be_set(override: str) -> None:
+    assert "no field" in rejected([override])
+
+
+@pytest.mark.parametrize("override", ["training.steps", "", "steps 4"])
+def test_override_without_equals_sign_tells_the_form(override: str) -> None:
+    assert f"override {override!r} has no '='; write field.path=value" in rejected([override])
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("training.batch_size=four", "int"),
+        ("training.batch_size=4.0", "int"),
+        ("training.batch_size=True", "int"),
+        ("training.epochs=many", "float"),
+        ("training.epochs=True", "float"),
+        ("optimizer.decay_norms_and_biases=1", "bool"),
+        ("data.root=None", "str"),
+        ("data.train_short_sides=96", "tuple"),
+        ("data.train_short_sides=(96.5,)", "int"),
+        ("data.canvases=((64,),)", "tuple"),
+        ("data.canvases=((64,64,64),)", "tuple"),
+        ("model.head.grid_sizes=abc", "tuple"),
+        ("model.neck=3", "Module"),
+        ("data={}", "Data"),
+        ("data.categories=[(1,'a')]", "Category"),
+    ],
+)
+def test_value_of_the_wrong_type_is_refused(override: str, wanted: str) -> None:
+    message = rejected([override])
+    assert "is not of type" in message
+    assert wanted in message.rpartition("is not of type")[2]
+
+
+@pytest.mark.parametrize(
+    ("override", "choices"),
+    [
+        ("optimizer.algorithm=adam", "'sgd', 'adamw'"),
+        ("optimizer.schedule=1", "'step', 'cosine'"),
+        ("model.backbone.norm=batch", "'group'"),
+    ],
+)
+def test_value_outside_of_a_choice_lists_the_choices(override: str, choices: str) -> None:
+    assert choices in rejected([override])
+
+
+@pytest.mark.parametrize("value", ["5", "detector", "None"])
+def test_the_model_cannot_be_replaced_by_something_else(value: str) -> None:
+    assert "model" in rejected([f"model={value}"])
+
+
+def test_unhashable_literal_is_an_input_error() -> None:
+    rejected(["training.steps={[1]: 2}"])
+
+
+@pytest.mark.parametrize(
+    ("canvas", "nearest"),
+    [
+        ((100, 128), "96x128"),
+        ((128, 120), "128x128"),
+        ((0, 128), "32x128"),
+        ((16, 16), "32x32"),
+        ((-32, 64), "32x64"),
+        ((800, 1333), "800x1344"),
+    ],
+)
+def test_canvas_that_is_no_multiple_of_32_names_the_nearest(
+    canvas: tuple[int, int], nearest: str
+) -> None:
+    with pytest.raises(InputError, match=f"data.canvases.*{nearest}"):
+        Data(canvases=((64, 64), canvas))
+
+
+@pytest.mark.parametrize("canvas", [(32, 32), (800, 1344)])
+def test_canvas_that_is_a_multiple_of_32_is_taken(canvas: tuple[int, int]) -> None:
+    assert Data(canvases=(canvas,)).canvases == (canvas,)
+
+
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ("training.batch_size=0", "training.batch_size=0"),
+        ("training.batch_size=-8", "training.batch_size=-8"),
+        ("training.log_every=0", "training.log_every=0"),
+        ("training.checkpoint_every=0", "training.checkpoint_every=0"),
+        ("training.steps=-1", "training.steps=-1"),
+        ("training.epochs=0", "training.epochs=0"),
+        ("training.evaluate_every=-1", "training.evaluate_every=-1"),
+        ("optimizer.learning_rate=0", "optimizer.learning_rate=0"),
+        ("optimizer.clip_norm=-1.0", "clip_norm=-1.0"),
+        ("optimizer.ema_decay=1", "optimizer.ema_decay=1"),
+        ("optimizer.ema_decay=-0.1", "optimizer.ema_decay=-0.1"),
+        ("data.canvases=((100,100),)", "data.canvases"),
+        ("model.backbone.depth=19", "depth 19"),
+        ("model.head.grid_sizes=(8,8)", "head.grid_sizes"),
+    ],
+)
+def test_number_outside_of_its_range_names_the_field(override: str, field: str) -> None:
+    assert field in rejected([override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.seed=-1",
+        "data.workers=0",
+        "data.max_instances=0",
+        "data.canvases=()",
+        "data.train_short_sides=()",
+        "data.train_short_sides=(0,)",
+        "data.test_short_side=0",
+        "data.long_side=0",
+        "data.flip_probability=1.5",
+        "optimizer.base_batch_size=0",
+    ],
+)
+def test_number_that_would_fail_later_is_refused_at_once(override: str) -> None:
+    assert override.partition("=")[0] in rejected([override])
+
+
+def test_missing_config_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.py: no such file"):
+        config_lib.load(tmp_path / "nothing.py")
+
+
+@pytest.mark.parametrize("text", ["", "config = 3", "Config = None"])
+def test_file_without_a_config_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "empty.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"empty\.py does not define"):
+        config_lib.load(path)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_that_comes_along_loads_and_survives_json(path: Path) -> None:
+    config = config_lib.load(path)
+    text = config_lib.to_json(config)
+    again = config_lib.from_json(text, "config.json")
+    assert again == config
+    assert config_lib.to_json(again) == text
+
+
+def test_json_keeps_what_is_not_a_default() -> None:
+    config = Config(
+        model=load_shapes().model,
+        data=Data(categories=(Category(7, "Frühstück"), Category(90, "a b")), canvases=((32, 64),)),
+        optimizer=Optimizer(drop_epochs=(8.0, 11.0), learning_rate=0.1 + 0.2),
+        training=Training(epochs=0.5, pretrained="weights.npz"),
+    )
+    again = config_lib.from_json(config_lib.to_json(config), "config.json")
+    assert again == config
+    assert again.data.categories == (Category(7, "Frühstück"), Category(90, "a b"))
+    assert again.optimizer.learning_rate == 0.1 + 0.2
+
+
+def test_config_from_json_can_be_overridden() -> None:
+    config = config_lib.from_json(config_lib.to_json(load_shapes()), "config.json")
+    changed = config_lib.override(config, "model.head.grid_sizes=(24,16,8)")
+    assert changed == load_shapes("model.head.grid_sizes=(24,16,8)")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "os.system",
+        "subprocess.Popen",
+        "fractions.Fraction",
+        "dataclasses.Field",
+        "solojax",
+        "solojax.Config",
+        "solojax.config",
+        "solojax.config.Nothing",
+        "solojax.config.InputError",
+        "solojax.config.load",
+        "solojax.config.Path",
+        "solojax.nothing.Config",
+        "solojax..Config",
+        "solojax.config.dataclasses.Field",
+        "solojax.models.detector.nn.Dense",
+        "../solojax.config.Config",
+        "",
+    ],
+)
+def test_json_of_an_unknown_class_is_refused(kind: str) -> None:
+    with pytest.raises(InputError, match=r"run/config\.json.*is not a config class"):
+        config_lib.from_json(config_json(model={"type": kind}), "run/config.json")
+
+
+@pytest.mark.parametrize("module", ["trap", "solojax_trap"])
+def test_json_of_a_class_elsewhere_imports_nothing(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{module}.py").write_text(
+        "import dataclasses, pathlib\n"
+        "pathlib.Path(__file__).with_name('sprung').touch()\n"
+        "@dataclasses.dataclass\nclass Trap:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="is not a config class"):
+        config_lib.from_json(config_json(model={"type": f"{module}.Trap"}), "config.json")
+    assert module not in sys.modules
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("kind", [5, None, ["solojax.config.Data"]])
+def test_json_whose_class_name_is_no_string_is_refused(kind: object) -> None:
+    with pytest.raises(InputError, match=r"config\.json"):
+        config_lib.from_json(config_json(data={"type": kind}), "config.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"type": "solojax.config.Config"', "not json"])
+def test_text_that_is_not_json_is_named(text: str) -> None:
+    with pytest.raises(InputError, match=r"run/config\.json is not JSON"):
+        config_lib.from_json(text, "run/config.json")
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", '{"type": "solojax.config.Data"}'])
+def test_json_that_holds_no_config_is_named(text: str) -> None:
+    with pytest.raises(InputError, match=r"run/config\.json does not hold a config"):
+        config_lib.from_json(text, "run/config.json")
+
+
+def test_json_with_a_field_of_another_version_names_class_and_field() -> None:
+    data = {"type": "solojax.config.Data", "colour": "blue"}
+    with pytest.raises(InputError, match=r"config\.Data of another version.*colour"):
+        config_lib.from_json(config_json(data=data), "config.json")
+
+
+def test_json_with_a_value_out_of_range_is_refused() -> None:
+    training = {"type": "solojax.config.Training", "batch_size": 0}
+    with pytest.raises(InputError, match=r"training\.batch_size=0"):
+        config_lib.from_json(config_json(training=training), "config.json")
+
+
+@pytest.mark.parametrize("changes", [{"data": 5}, {"model": 1}, {"training": None}])
+def test_json_whose_part_is_of_another_type_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"config\.json"):
+        config_lib.from_json(config_json(**changes), "config.json")

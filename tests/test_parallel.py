@@ -1,0 +1,113 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solojax import parallel
+from solojax.config import Optimizer
+from solojax.training import optimizer, step
+from solojax.types import InputError
+from tests import examples
+
+STEPS = 4
+SETTINGS = Optimizer(learning_rate=0.05, base_batch_size=8, warmup_steps=0)
+
+
+def run(devices: int) -> tuple[list[dict], object, list[int]]:
+    """Metrics of each step, the last state, and the number of compilations of each step."""
+    schedule = optimizer.make_schedule(SETTINGS, batch_size=8, steps=STEPS, steps_per_epoch=1)
+    tx = optimizer.make_optimizer(SETTINGS, schedule, examples.MODEL)
+    update = step.make_update(examples.MODEL, tx, seed=0, ema_decay=0.9)
+    state = step.init_state(examples.MODEL, tx, seed=0, ema=True)
+    if devices == jax.local_device_count():
+        mapped, shard = parallel.pmap_update(update), parallel.shard
+        state = parallel.replicate(state)
+    else:
+        (device,) = jax.local_devices()[:devices]
+        mapped = jax.pmap(update, parallel.AXIS, in_axes=(None, 0), out_axes=None, devices=[device])
+
+        def shard(batch):
+            return jax.tree.map(lambda x: x[None], batch)
+
+    rows, compiled = [], []
+    for number in range(STEPS):
+        before = len(COMPILATIONS)
+        state, metrics = mapped(state, shard(examples.make_batch(8, seed=number)))
+        rows.append({name: float(value) for name, value in metrics.items()})
+        compiled.append(sum("update" in name for name in COMPILATIONS[before:]))
+    return rows, state, compiled
+
+
+COMPILATIONS: list[str] = []
+
+
+def _count(event: str, _: float, **details: object) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        COMPILATIONS.append(str(details.get("fun_name", "")))
+
+
+jax.monitoring.register_event_duration_secs_listener(_count)
+
+
+@pytest.fixture(scope="module")
+def on_eight():
+    assert jax.local_device_count() == 8
+    return run(8)
+
+
+@pytest.fixture(scope="module")
+def on_one():
+    return run(1)
+
+
+def test_one_and_eight_devices_give_the_same_losses(on_one, on_eight):
+    for one, eight in zip(on_one[0], on_eight[0], strict=True):
+        for name in one:
+            np.testing.assert_allclose(eight[name], one[name], rtol=1e-5, err_msg=name)
+
+
+def test_one_and_eight_devices_give_the_same_parameters(on_one, on_eight):
+    for name in ("params", "ema_params", "opt_state"):
+        ours, theirs = (jax.tree.leaves(getattr(result[1], name)) for result in (on_one, on_eight))
+        for one, eight in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(eight, one, atol=1e-5, err_msg=name)
+
+
+def test_all_replicas_are_equal_after_some_steps(on_eight):
+    leaves = jax.tree.leaves(on_eight[1])
+    assert leaves
+    for leaf in leaves:
+        first, *others = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+        assert len(others) == 7
+        for other in others:
+            np.testing.assert_array_equal(other, first)
+
+
+def test_the_update_compiles_once(on_eight):
+    assert on_eight[2] == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("size", [1, 7, 9, 15, 39, 41])
+def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(size):
+    with pytest.raises(InputError) as error:
+        parallel.shard({"x": np.zeros((size, 2))})
+    assert f"batch_size={size} does not divide over 8 devices" in str(error.value)
+    assert str(size // 8 * 8 + 8) in str(error.value)
+
+
+@pytest.mark.parametrize("size", [8, 16, 40])
+def test_gather_undoes_shard(size):
+    batch = {"x": np.arange(size * 3).reshape(size, 3)}
+    np.testing.assert_array_equal(parallel.gather(parallel.shard(batch))["x"], batch["x"])
+
+
+def test_predictions_of_eight_devices_equal_those_of_one():
+    images = np.random.default_rng(0).random((8, 64, 64, 3)).astype(np.float32)
+    variables = examples.MODEL.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+
+    def predict(variables, images):
+        return examples.MODEL.head.detect(examples.MODEL.apply(variables, images)).masks
+
+    mapped = parallel.pmap_predict(predict)
+    found = parallel.gather(mapped(parallel.replicate(variables), parallel.shard((images,))))
+    np.testing.assert_allclose(found, jax.jit(predict)(variables, images), atol=1e-5)

@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solojax.config import Optimizer
+from solojax.parallel import AXIS
+from solojax.training import optimizer, step
+from tests import examples
+
+
+def make(ema_decay: float = 0.0, **settings):
+    """An update on one device, and the state it starts from."""
+    published = Optimizer(base_batch_size=8, warmup_steps=0, **settings)
+    schedule = optimizer.make_schedule(published, batch_size=8, steps=100, steps_per_epoch=10)
+    tx = optimizer.make_optimizer(published, schedule, examples.MODEL)
+    update = step.make_update(examples.MODEL, tx, seed=0, ema_decay=ema_decay)
+    one_device = jax.jit(jax.vmap(update, (None, 0), axis_name=AXIS, axis_size=1, out_axes=None))
+    state = step.init_state(examples.MODEL, tx, seed=0, ema=ema_decay > 0)
+    return one_device, state
+
+
+def one(batch):
+    return jax.tree.map(lambda x: x[None], batch)
+
+
+def test_loss_falls_on_a_batch_seen_again_and_again():
+    update, state = make(algorithm="adamw", learning_rate=3e-3)
+    batch = one(examples.make_batch(8))
+    rows = []
+    for _ in range(30):
+        state, metrics = update(state, batch)
+        rows.append(float(metrics["loss"]))
+    assert rows[-1] < 0.6 * rows[0]
+    assert int(state.step) == 30
+
+
+def test_a_batch_without_instances_gives_finite_losses_and_a_zero_mask_loss():
+    update, state = make()
+    state, metrics = update(state, one(examples.empty_instances(examples.make_batch(8))))
+    assert metrics["mask"] == 0 and metrics["positives"] == 0
+    assert np.isfinite(metrics["loss"]) and np.isfinite(metrics["grad_norm"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+def test_what_the_caps_left_out_is_in_the_metrics():
+    update, state = make()
+    batch = examples.make_batch(8)
+    _, metrics = update(state, one(batch._replace(dropped=np.arange(8, dtype=np.int32))))
+    assert metrics["dropped_instances"] == 28
+    assert metrics["dropped_positives"] == 0
+
+
+def test_the_average_follows_the_parameters_slowly():
+    update, state = make(ema_decay=0.9, learning_rate=0.05)
+    start = state.params
+    for seed in range(3):
+        state, _ = update(state, one(examples.make_batch(8, seed)))
+
+    def distance(tree):
+        return float(
+            sum(jnp.sum(jnp.square(a - b)) for a, b in zip(*map(jax.tree.leaves, (tree, start))))
+        )
+
+    assert 0 < distance(state.ema_params) < distance(state.params)
+    variables = step.eval_variables(state)
+    assert variables["params"] is state.ema_params
+
+
+def test_the_same_seed_gives_the_same_state_bit_for_bit():
+    results = []
+    for _ in range(2):
+        update, state = make()
+        state, _ = update(state, one(examples.make_batch(8)))
+        results.append(jax.tree.leaves(state))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
