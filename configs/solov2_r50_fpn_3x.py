@@ -1,6 +1,6 @@
-"""SOLOv2, ResNet-50, 36 epochs with multi-scale training: the published model and recipe.
+r"""SOLOv2, ResNet-50, 36 epochs with multi-scale training: the published model and recipe.
 
-    python train.py --config configs/solov2_r50_fpn_3x.py --workdir runs/solov2_r50_fpn_3x \\
+    python train.py --config configs/solov2_r50_fpn_3x.py --workdir runs/solov2_r50_fpn_3x \
         --set data.root=coco training.pretrained=resnet50.npz
     python eval.py --workdir runs/solov2_r50_fpn_3x
 

@@ -74,7 +74,7 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
 
 def _add_shapes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, help="the folder to make")
-    parser.add_argument("--train", type=int, default=4000, help="training images")
+    parser.add_argument("--train", type=int, default=6000, help="training images")
     parser.add_argument("--val", type=int, default=200, help="validation images")
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run=_shapes)

@@ -22,6 +22,12 @@ from solojax.types import InputError
 _TYPE = "type"  # key under which JSON names a dataclass
 
 
+def _at_least(least: int, room: str, owner: Any, *names: str) -> None:
+    for name in names:
+        if getattr(owner, name) < least:
+            raise InputError(f"{room}.{name}={getattr(owner, name)} must be at least {least}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Category:
     """A class of a data set; its place in ``Data.categories`` is its label."""
@@ -51,6 +57,15 @@ class Data:
     workers: int = 2  # images made in parallel
 
     def __post_init__(self) -> None:
+        _at_least(1, "data", self, "test_short_side", "long_side", "max_instances", "workers")
+        if not self.train_short_sides or min(self.train_short_sides) < 1:
+            raise InputError(
+                f"data.train_short_sides={self.train_short_sides} needs sides of 1 pixel or more"
+            )
+        if not 0 <= self.flip_probability <= 1:
+            raise InputError(f"data.flip_probability={self.flip_probability} must be in 0..1")
+        if not self.canvases:
+            raise InputError("data.canvases is empty; give at least one (height, width)")
         for height, width in self.canvases:
             if height % 32 or width % 32 or height < 32 or width < 32:
                 raise InputError(
@@ -77,6 +92,8 @@ class Optimizer:
     ema_decay: float = 0.0  # of an average of the parameters that is evaluated; 0 keeps none
 
     def __post_init__(self) -> None:
+        _at_least(1, "optimizer", self, "base_batch_size")
+        _at_least(0, "optimizer", self, "warmup_steps", "weight_decay")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise InputError(
                 f"optimizer.learning_rate={self.learning_rate} and optimizer.clip_norm="
@@ -100,14 +117,10 @@ class Training:
     evaluate_every: int = 0  # steps; 0: not while training
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name}={getattr(self, name)} must be at least 1")
-        if self.steps < 0 or self.epochs <= 0 or self.evaluate_every < 0:
-            raise InputError(
-                f"training.steps={self.steps} and training.evaluate_every={self.evaluate_every} "
-                f"must not be negative, training.epochs={self.epochs} must be above 0"
-            )
+        _at_least(1, "training", self, "batch_size", "log_every", "checkpoint_every")
+        _at_least(0, "training", self, "steps", "evaluate_every", "seed")
+        if self.epochs <= 0:
+            raise InputError(f"training.epochs={self.epochs} must be above 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +131,11 @@ class Config:
     data: Data = Data()
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
+
+    def __post_init__(self) -> None:
+        parts = ("backbone", "neck", "head")
+        if not all(dataclasses.is_dataclass(getattr(self.model, part, None)) for part in parts):
+            raise InputError(f"model={self.model!r} is no Detector of {', '.join(parts)}")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -137,34 +155,34 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
-def override(config: Config, override: str) -> Config:
-    """Changes one field, ``field.path=value``; the value is a Python literal or else a string."""
-    path, equals, text = override.partition("=")
+def override(config: Config, text: str) -> Config:
+    """Changes one field, ``field.path=value``; the value is a Python literal, or text for text."""
+    path, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"override {override!r} has no '='; write field.path=value")
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    return _replace(config, path.strip().split("."), value, override)
+        raise InputError(f"override {text!r} has no '='; write field.path=value")
+    return _replace(config, path.strip().split("."), value, f"override {text!r}")
 
 
-def _replace(owner: Any, path: list[str], value: Any, override: str) -> Any:
+def _replace(owner: Any, path: list[str], text: str, where: str) -> Any:
     name, *rest = path
-    fields = _fields(owner) if dataclasses.is_dataclass(owner) else ()
+    fields = _fields(owner) if dataclasses.is_dataclass(owner) else []
     if name not in fields:
         near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         known = f"; it has {', '.join(fields)}" if fields else ", which has no fields"
-        raise InputError(
-            f"override {override!r}: no field {name!r} in {type(owner).__name__}{hint or known}"
-        )
+        raise InputError(f"{where}: no field {name!r} in {type(owner).__name__}{hint or known}")
     if rest:
-        value = _replace(getattr(owner, name), rest, value, override)
+        value = _replace(getattr(owner, name), rest, text, where)
     else:
-        wanted = typing.get_type_hints(type(owner))[name]
-        value = _coerce(value, wanted, override)
+        value = _coerce(_literal(text), typing.get_type_hints(type(owner))[name], where, text)
     return dataclasses.replace(owner, **{name: value})
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
 
 
 def _fields(owner: Any) -> list[str]:
@@ -174,11 +192,16 @@ def _fields(owner: Any) -> list[str]:
     )
 
 
-def _coerce(value: Any, wanted: Any, where: str) -> Any:
-    """Checks ``value`` against a type hint; turns lists into tuples and ints into floats."""
+def _coerce(value: Any, wanted: Any, where: str, text: str | None = None) -> Any:
+    """Checks ``value`` against a type hint; turns lists into tuples and ints into floats.
+
+    Where text is wanted, ``text`` is taken as it stands: a folder may be called 2017.
+    """
     origin, args = typing.get_origin(wanted), typing.get_args(wanted)
     if wanted is Any:
         return value
+    if wanted is str and text is not None and not isinstance(value, str):
+        return text
     if origin is Literal:
         if value in args:
             return value
@@ -243,19 +266,29 @@ def _decode(value: Any, where: str) -> Any:
         return tuple(_decode(item, where) for item in value)
     if not isinstance(value, dict):
         return value
-    kind = value.get(_TYPE, "")
-    module, _, name = kind.rpartition(".")
-    # Only dataclasses of this package are ever made from a file.
-    known = None
-    if module.startswith("solojax."):
-        try:
-            known = getattr(importlib.import_module(module), name, None)
-        except ModuleNotFoundError:
-            known = None
-    if not (isinstance(known, type) and dataclasses.is_dataclass(known)):
+    kind = value.get(_TYPE)
+    known = _known(kind) if isinstance(kind, str) else None
+    if known is None:
         raise InputError(f"{where}: {kind!r} is not a config class of this version of solojax")
+    hints = typing.get_type_hints(known)
     arguments = {key: _decode(item, where) for key, item in value.items() if key != _TYPE}
+    for key, item in arguments.items():
+        if key not in hints:
+            raise InputError(f"{where}: {kind} of another version of solojax has {key!r}")
+        _coerce(item, hints[key], f"{where}: {kind}.{key}")
     try:
         return known(**arguments)
-    except TypeError as error:
+    except (TypeError, InputError) as error:
         raise InputError(f"{where}: {kind} of another version of solojax: {error}") from error
+
+
+def _known(kind: str) -> type | None:
+    """The dataclass of this package that bears the name; nothing else is made from a file."""
+    module, _, name = kind.rpartition(".")
+    if not module.startswith("solojax."):
+        return None
+    try:
+        known = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError:
+        return None
+    return known if isinstance(known, type) and dataclasses.is_dataclass(known) else None

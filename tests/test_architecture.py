@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "solojax"
 FLOORS = {
     "types": 0,
-    "config": 0,
+    "config": 1,
     "parallel": 1,
     "ops": 2,
     "models": 3,

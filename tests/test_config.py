@@ -128,7 +128,6 @@ def test_override_without_equals_sign_tells_the_form(override: str) -> None:
         ("training.epochs=many", "float"),
         ("training.epochs=True", "float"),
         ("optimizer.decay_norms_and_biases=1", "bool"),
-        ("data.root=None", "str"),
         ("data.train_short_sides=96", "tuple"),
         ("data.train_short_sides=(96.5,)", "int"),
         ("data.canvases=((64,),)", "tuple"),
@@ -331,6 +330,11 @@ def test_text_that_is_not_json_is_named(text: str) -> None:
 def test_json_that_holds_no_config_is_named(text: str) -> None:
     with pytest.raises(InputError, match=r"run/config\.json does not hold a config"):
         config_lib.from_json(text, "run/config.json")
+
+
+@pytest.mark.parametrize("root", ["2017", "None", "my=folder", "1e3", "(a)"])
+def test_a_folder_may_have_any_name(root: str) -> None:
+    assert load_shapes(f"data.root={root}").data.root == root
 
 
 def test_json_with_a_field_of_another_version_names_class_and_field() -> None:

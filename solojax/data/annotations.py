@@ -9,6 +9,7 @@ import collections
 import itertools
 import json
 import math
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -19,6 +20,10 @@ from solojax.config import Category
 from solojax.types import InputError
 
 LISTED = 20  # of many bad things, the first so many are named
+# pycocotools walks along polygons in steps of a fifth of a pixel, and counts them in 32 bits.
+FARTHEST = 100_000
+# A run length of the largest image that 32 bits can count takes 7 characters of 5 bits.
+LONGEST_RUN_BITS = 35
 
 
 class Instance(NamedTuple):
@@ -88,7 +93,7 @@ def read(json_path: Path, image_root: Path) -> Annotations:
     if not any(image.instances for image in images.values()):
         why = f" with a usable mask ({_describe(skipped)})" if skipped else ""
         raise InputError(f"{json_path}: no annotation{why}; there is nothing to learn from it")
-    missing = [str(image.path) for image in images.values() if not image.path.is_file()]
+    missing = [str(image.path) for image in images.values() if not os.path.isfile(image.path)]
     if missing:
         raise InputError(
             f"{json_path}: {len(missing)} of {len(images)} image files are missing: "
@@ -108,7 +113,8 @@ def rle_runs(counts: bytes) -> list[int]:
     while position < len(counts):
         value, shift, more = 0, 0, True
         while more:
-            if position >= len(counts) or not 48 <= counts[position] < 112:
+            ended = position >= len(counts) or shift >= LONGEST_RUN_BITS
+            if ended or not 48 <= counts[position] < 112:
                 raise ValueError("corrupt run lengths")
             digit = counts[position] - 48
             value |= (digit & 0x1F) << shift
@@ -132,7 +138,9 @@ def _parse(path: Path) -> dict[str, list]:
         raise InputError(
             f"{path}: no such file; set data.root, data.train_json or data.val_json"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
@@ -203,10 +211,9 @@ def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
         polygons = [p for p in segmentation if _is_numbers(p) and len(p) >= 6 and len(p) % 2 == 0]
         if not polygons:
             raise _NoMaskError("no polygon of three finite points")
-        # A border far outside of the image changes nothing but the time it takes to walk along it.
-        reach = max(height, width)
-        near = [np.clip(polygon, -reach, 2 * reach).tolist() for polygon in polygons]
-        return coco_mask.merge(coco_mask.frPyObjects(near, height, width))
+        if any(abs(value) > FARTHEST for polygon in polygons for value in polygon):
+            raise _NoMaskError(f"a polygon point beyond {FARTHEST} pixels")
+        return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     if not isinstance(segmentation, dict):
         raise _NoMaskError("no segmentation")
     if segmentation.get("size") != [height, width]:
@@ -228,7 +235,7 @@ def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 
 def _is_numbers(values: Any) -> bool:
     return isinstance(values, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
+        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < math.inf for v in values
     )
 
 

@@ -103,7 +103,10 @@ def decode_image(encoded: bytes) -> np.ndarray | None:
     """The bytes of an image file -> ``H W 3`` uint8 RGB, or None where they are damaged."""
     if not encoded:
         return None
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # a header that promises more pixels than OpenCV is willing to hold
+        return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

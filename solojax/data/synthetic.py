@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from solojax.types import InputError
+
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Rng = np.random.Generator
@@ -323,7 +325,7 @@ def read_info(path: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         ours = False
     if not ours:
-        raise FileExistsError(f"{path} is not a '{DESCRIPTION}' file; choose another folder")
+        raise InputError(f"{path} is not a '{DESCRIPTION}' file; choose another folder")
     return dict(info)
 
 
@@ -347,7 +349,7 @@ def collect(
 def draw_shapes(
     root: str | os.PathLike[str],
     *,
-    train: int = 4000,
+    train: int = 6000,
     val: int = 200,
     size: int = 128,
     seed: int = 0,
@@ -364,7 +366,7 @@ def draw_shapes(
               "processes": (workers, 1)}  # fmt: skip
     for name, (value, limit) in limits.items():
         if value < limit:
-            raise ValueError(f"{name} is {value}, but must be at least {limit}")
+            raise InputError(f"{name} is {value}, but must be at least {limit}")
     root = Path(root)
     info = {
         "description": DESCRIPTION,

@@ -45,12 +45,13 @@ def draw_placement(
 def fit_size(
     original: tuple[int, int], canvas: tuple[int, int], short_side: int, long_side: int
 ) -> tuple[int, int]:
-    """``rescale_size``, shrunk further where the result would not fit on the canvas."""
+    """``rescale_size``, or as large as the canvas allows where that does not fit."""
     height, width = rescale_size(original, short_side, long_side)
-    shrink = min(1.0, canvas[0] / height, canvas[1] / width)
-    if shrink < 1:
-        height, width = int(height * shrink), int(width * shrink)
-    return max(height, 1), max(width, 1)
+    if height > canvas[0] or width > canvas[1]:
+        scale = min(canvas[0] / original[0], canvas[1] / original[1])
+        height = min(int(original[0] * scale + 0.5), canvas[0])
+        width = min(int(original[1] * scale + 0.5), canvas[1])
+    return max(height, 1), max(width, 1)  # a strip keeps a pixel of its short side
 
 
 def place_image(image: np.ndarray, placement: Placement, canvas: tuple[int, int]) -> np.ndarray:

@@ -49,13 +49,19 @@ class Checkpoints:
           InputError: there is none, or it is of another model.
         """
         step = self._newest()
+        like = jax.device_get(like)
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(jax.device_get(like)))
-        except ValueError as error:
-            raise InputError(
-                f"checkpoint {self._folder}/{step} does not fit the config; take another workdir "
-                f"({str(error).splitlines()[0]})"
-            ) from error
+            state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        except ValueError as error:  # another tree
+            raise self._misfit(step, str(error).splitlines()[0]) from error
+        for (path, ours), theirs in zip(
+            jax.tree.leaves_with_path(like), jax.tree.leaves(state), strict=True
+        ):
+            # Orbax hands back whatever shape was saved.
+            if ours.shape != theirs.shape:
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise self._misfit(step, f"{name} is {theirs.shape}, not {ours.shape}")
+        return state
 
     def restore_variables(self) -> dict[str, Any]:
         """What of the newest state is to be evaluated, without knowing the optimizer."""
@@ -64,6 +70,12 @@ class Checkpoints:
             "params": raw.get("ema_params") or raw["params"],
             "batch_stats": raw.get("batch_stats") or {},
         }
+
+    def _misfit(self, step: int, detail: str) -> InputError:
+        return InputError(
+            f"checkpoint {self._folder / str(step)} is of another model or optimizer than the "
+            f"config; take another workdir ({detail})"
+        )
 
     def _newest(self) -> int:
         step = self.latest_step()

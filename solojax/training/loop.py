@@ -34,6 +34,8 @@ def train(config: config_lib.Config, workdir: Path, evaluate: Evaluate | None = 
     """
     training = config.training
     parallel.check_divisible(training.batch_size)
+    if training.pretrained and not Path(training.pretrained).is_file():
+        raise InputError(f"training.pretrained={training.pretrained}: no such file")
     records = coco.prepare(config.data, "train")
     canvas_of = pipeline.canvases_of(records, config.data, max(config.data.train_short_sides))
     epoch_steps = plan.steps_per_epoch(canvas_of, training.batch_size)
@@ -108,8 +110,6 @@ def _introduce(
 
 
 def _pretrain(variables: dict[str, Any], path: str) -> dict[str, Any]:
-    if not Path(path).is_file():
-        raise InputError(f"training.pretrained={path}: no such file")
     with np.load(path, allow_pickle=False) as weights:
         return state_dict.load_backbone(dict(weights), variables)
 

@@ -13,6 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from solojax.data import synthetic
+from solojax.types import InputError
 
 SMALL: dict[str, Any] = {"train": 24, "val": 8, "seed": 3}
 
@@ -172,7 +173,7 @@ def test_a_foreign_coco_file_is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "annotations/instances_train.json"
     path.parent.mkdir()
     path.write_text('{"info": {}, "images": []}')
-    with pytest.raises(FileExistsError, match="instances_train.json"):
+    with pytest.raises(InputError, match="instances_train.json"):
         synthetic.draw_shapes(tmp_path, train=1, val=1, processes=1)
     assert not (tmp_path / "images").exists()
 
@@ -189,7 +190,7 @@ def test_a_foreign_coco_file_is_never_replaced(tmp_path: Path) -> None:
 def test_bad_arguments_name_value_and_limit(
     tmp_path: Path, wrong: dict[str, int], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         synthetic.draw_shapes(tmp_path, **wrong)
 
 

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from solojax.config import Optimizer
 from solojax.parallel import AXIS
@@ -57,9 +58,7 @@ def test_the_average_follows_the_parameters_slowly():
         state, _ = update(state, one(examples.make_batch(8, seed)))
 
     def distance(tree):
-        return float(
-            sum(jnp.sum(jnp.square(a - b)) for a, b in zip(*map(jax.tree.leaves, (tree, start))))
-        )
+        return float(optax.tree.norm(jax.tree.map(jnp.subtract, tree, start)))
 
     assert 0 < distance(state.ema_params) < distance(state.params)
     variables = step.eval_variables(state)

@@ -1,0 +1,49 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKDIR ?= runs/shapes
+
+.PHONY: demo test test-fast check format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       draw the shapes set, train on it, score it, draw what was found"
+	@echo "make test       all tests"
+	@echo "make test-fast  the tests that take seconds"
+	@echo "make check      what CI checks: format, lint, types, all tests"
+	@echo "make format     format the code and mend what lint can mend"
+	@echo "make clean      remove .venv, data and runs"
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/solojax data shapes data/shapes
+	$(BIN)/python train.py --config configs/shapes.py --workdir $(WORKDIR)
+	$(BIN)/python eval.py --workdir $(WORKDIR)
+	@echo "Look at $(WORKDIR)/pictures; training again goes on from the checkpoint in $(WORKDIR)."
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+test-fast: .venv/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: .venv/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv data runs

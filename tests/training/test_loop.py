@@ -1,0 +1,111 @@
+"""The loop on a handful of drawn images, in this process."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from solojax import cli
+from solojax import config as config_lib
+from solojax.data import coco, synthetic
+from solojax.training import checkpoint, loop
+from solojax.types import InputError
+from tests import examples
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> config_lib.Config:
+    folder = tmp_path_factory.mktemp("loop")
+    synthetic.draw_shapes(folder / "shapes", train=20, val=4, processes=1)
+    config = config_lib.Config(
+        model=examples.MODEL,
+        data=config_lib.Data(
+            root=str(folder / "shapes"),
+            train_json="annotations/instances_train.json",
+            val_json="annotations/instances_val.json",
+            train_images="images",
+            val_images="images",
+            records=str(folder / "records"),
+            canvases=((64, 64),),
+            train_short_sides=(64, 48),
+            test_short_side=64,
+            long_side=64,
+            max_instances=6,
+        ),
+        optimizer=config_lib.Optimizer(base_batch_size=8, warmup_steps=2, ema_decay=0.9),
+        training=config_lib.Training(batch_size=8, steps=6, log_every=1, checkpoint_every=2),
+    )
+    return cli._with_categories(config, coco.prepare(config.data, "train"))
+
+
+def losses_of(workdir) -> dict[int, float]:
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: row["loss"] for row in rows if "loss" in row}
+
+
+@pytest.fixture(scope="module")
+def straight(config, tmp_path_factory):
+    """A run from the beginning to the end."""
+    workdir = tmp_path_factory.mktemp("straight")
+    calls = []
+    training = dataclasses.replace(config.training, evaluate_every=3)
+    state = loop.train(
+        dataclasses.replace(config, training=training),
+        workdir,
+        evaluate=lambda state: calls.append(int(state.step)) or {"AP": 0.5},
+    )
+    return workdir, state, calls
+
+
+def test_a_run_leaves_config_metrics_events_and_checkpoints(config, straight):
+    workdir, state, calls = straight
+    assert int(state.step) == 6 and calls == [3, 6]
+    kept = config_lib.from_json((workdir / "config.json").read_text(), "config.json")
+    assert kept.model == config.model and len(kept.data.categories) == 5
+    assert list(losses_of(workdir)) == [1, 2, 3, 4, 5, 6]
+    assert list((workdir / "tensorboard").iterdir())
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["4", "6"]
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, straight, tmp_path):
+    workdir, state, _ = straight
+    # The cosine or the drops would end elsewhere, but this schedule has no length.
+    first = dataclasses.replace(config.training, steps=4)
+    loop.train(dataclasses.replace(config, training=first), tmp_path)
+    resumed = loop.train(config, tmp_path)
+    assert losses_of(tmp_path) == losses_of(workdir)
+    for ours, theirs in zip(*map(jax.tree.leaves, (resumed, state)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_average_is_what_an_evaluation_restores(straight):
+    workdir, state, _ = straight
+    with checkpoint.Checkpoints(workdir) as checkpoints:
+        variables = checkpoints.restore_variables()
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema_params)
+
+
+def test_a_checkpoint_of_another_model_is_refused(config, straight, tmp_path):
+    workdir, _, _ = straight
+    head = examples.MODEL.head.clone(num_classes=5, kernel_width=4)
+    other = dataclasses.replace(config, model=examples.MODEL.clone(head=head))
+    with pytest.raises(InputError, match="take another workdir"):
+        loop.train(other, workdir)
+
+
+def test_a_folder_without_a_checkpoint_says_so(tmp_path):
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest_step() is None
+        with pytest.raises(InputError, match="holds no checkpoint"):
+            checkpoints.restore_variables()
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_images_named(config, tmp_path):
+    # A rate without measure takes the parameters to infinity within a few steps.
+    wild = config_lib.Optimizer(learning_rate=1e30, warmup_steps=0, clip_norm=1e30)
+    training = dataclasses.replace(config.training, steps=40)
+    broken = dataclasses.replace(config, optimizer=wild, training=training)
+    with pytest.raises(InputError, match=r"loss is not finite at step \d+ .*images \["):
+        loop.train(broken, tmp_path)
