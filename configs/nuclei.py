@@ -1,9 +1,11 @@
 """SOLOv2 on micrographs: one class, about 40 small objects an image, from scratch.
 
-Any COCO folder of cells or the like: ``--set data.root=... `` (JSONs and images as below).
+For a COCO folder such as the stage 1 images of the Data Science Bowl 2018:
 
     python train.py --config configs/nuclei.py --workdir runs/nuclei --set data.root=my/nuclei
     python eval.py --workdir runs/nuclei
+
+RESULT
 """
 
 from solojax.config import Config, Data, Optimizer, Training

@@ -1,4 +1,11 @@
-"""SOLOv2 on the shapes set, from scratch."""
+"""SOLOv2 on the shapes set, from scratch: what `make demo` trains.
+
+    solojax data shapes data/shapes
+    python train.py --config configs/shapes.py --workdir runs/shapes
+    python eval.py --workdir runs/shapes
+
+RESULT
+"""
 
 from solojax.config import Config, Data, Optimizer, Training
 from solojax.heads.solov2 import SOLOv2
@@ -50,6 +57,6 @@ config = Config(
         ema_decay=0.99,
     ),
     training=Training(
-        batch_size=8, steps=4000, log_every=100, checkpoint_every=2000, evaluate_every=1000
+        batch_size=8, steps=5000, log_every=100, checkpoint_every=1000, evaluate_every=1000
     ),
 )

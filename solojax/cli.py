@@ -24,7 +24,9 @@ DRAWN_SCORE = 0.3  # detections below are scored but would clutter a picture
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its greeting is not about the user's work
+    # TensorFlow only reads data here: its greetings are not about the user's work.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     parser = argparse.ArgumentParser("solojax", description="Instance segmentation by locations.")
     commands = parser.add_subparsers(required=True)
     _add_train(commands.add_parser("train", help="train a config"))

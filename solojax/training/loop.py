@@ -76,6 +76,7 @@ def train(config: config_lib.Config, workdir: Path, evaluate: Evaluate | None = 
             last=steps,
         )
         with tqdm(desc="training", total=steps, initial=first, unit="step", smoothing=0.05) as bar:
+            bar.set_postfix_str("compiling")
             for done, batch in enumerate(batches, start=first + 1):
                 state, metrics = update(state, parallel.shard(batch))
                 bar.update()

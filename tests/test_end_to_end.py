@@ -1,0 +1,124 @@
+"""The command line from a COCO folder to AP, as a user types it: one device, own processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from solojax.data import synthetic
+
+ROOT = Path(__file__).parents[1]
+PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "coco_subset"
+
+pytestmark = pytest.mark.slow
+
+
+def run(script: str, *arguments: str | Path) -> str:
+    """Runs train.py or eval.py and returns what it printed; it must not print a warning."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "JAX_"))}
+    done = subprocess.run(
+        [sys.executable, ROOT / script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def check_run_folder(workdir: Path, pictures: int) -> dict[str, float]:
+    """All that a run is said to leave; returns the numbers."""
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["data"]["categories"]
+    assert any((workdir / "checkpoints").iterdir())
+    assert any((workdir / "tensorboard").glob("events*"))
+    assert json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])["step"] == 1
+    drawn = sorted((workdir / "pictures").glob("*.png"))
+    assert len(drawn) == pictures
+    picture = cv2.imread(str(drawn[0]))
+    assert picture.shape[1] > picture.shape[0] and picture.std() > 10
+    return json.loads((workdir / "eval.json").read_text())
+
+
+def test_shapes_are_learnt_a_little_in_a_minute(tmp_path):
+    synthetic.draw_shapes(tmp_path / "shapes", train=400, val=16)
+    settings = [f"data.root={tmp_path / 'shapes'}", f"data.records={tmp_path / 'records'}"]
+    workdir = tmp_path / "run"
+    steps = ["training.steps=250", "optimizer.warmup_steps=50", "training.evaluate_every=250"]
+    printed = run(
+        "train.py", "--config", ROOT / "configs/shapes.py", "--workdir", workdir,
+        "--set", *settings, *steps,
+    )  # fmt: skip
+    assert "learning rate 0.004 x 8 / 8 = 0.004 (linear in the batch size)" in printed
+    printed = run("eval.py", "--workdir", workdir)
+    assert "AP50" in printed and "IoU .50:.95" in printed
+    numbers = check_run_folder(workdir, pictures=16)
+    assert numbers["AP50"] > 0.1
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["AP"] == pytest.approx(numbers["AP"], abs=1e-5), "while training and afterwards"
+
+
+def choose_photographs(annotations: dict, count: int) -> dict:
+    """The first photographs with 2 to 6 things, none a crowd, none small by COCO's measure."""
+    chosen = []
+    for image in sorted(annotations["images"], key=lambda image: image["id"]):
+        here = [a for a in annotations["annotations"] if a["image_id"] == image["id"]]
+        clear = all(a["area"] > 32**2 and not a["iscrowd"] for a in here)
+        if 2 <= len(here) <= 6 and clear:
+            chosen.append((image, here))
+    return {
+        "images": [image for image, _ in chosen[:count]],
+        "annotations": [a for _, here in chosen[:count] for a in here],
+        "categories": annotations["categories"],
+    }
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="the photographs are not on this machine")
+def test_four_photographs_are_learnt_by_heart(tmp_path):
+    whole = json.loads((PHOTOGRAPHS / "annotations/instances_train.json").read_text())
+    four = tmp_path / "four.json"
+    four.write_text(json.dumps(choose_photographs(whole, 4)))
+    workdir = tmp_path / "run"
+    run(
+        "train.py", "--config", ROOT / "configs/memorize.py", "--workdir", workdir,
+        "--set", f"data.root={PHOTOGRAPHS}", f"data.train_json={four}", f"data.val_json={four}",
+        f"data.records={tmp_path / 'records'}",
+    )  # fmt: skip
+    run("eval.py", "--workdir", workdir)
+    numbers = check_run_folder(workdir, pictures=4)
+    assert numbers["AP"] >= 0.8
+
+
+def test_the_published_model_trains_a_step_and_predicts(tmp_path):
+    synthetic.draw_shapes(tmp_path / "shapes", train=2, val=2, processes=1)
+    for split in ("train", "val"):
+        # The published class count, so that the network is the published one.
+        path = tmp_path / f"shapes/annotations/instances_{split}.json"
+        content = json.loads(path.read_text())
+        content["categories"] = [{"id": i, "name": f"class {i}"} for i in range(1, 81)]
+        path.write_text(json.dumps(content))
+    workdir = tmp_path / "run"
+    settings = [
+        f"data.root={tmp_path / 'shapes'}",
+        f"data.records={tmp_path / 'records'}",
+        "data.train_json=annotations/instances_train.json",
+        "data.val_json=annotations/instances_val.json",
+        "data.train_images=images",
+        "data.val_images=images",
+        "data.canvases=((800,1344),)",
+        "training.batch_size=2",
+        "training.steps=1",
+    ]
+    printed = run(
+        "train.py", "--config", ROOT / "configs/solov2_r50_fpn_3x.py", "--workdir", workdir,
+        "--set", *settings,
+    )  # fmt: skip
+    assert "46,592,912 parameters" in printed
+    assert "learning rate 0.01 x 2 / 16 = 0.00125" in printed
+    run("eval.py", "--workdir", workdir)
+    check_run_folder(workdir, pictures=2)
