@@ -54,5 +54,5 @@ config = Config(
         warmup_steps=50,
         clip_norm=10,
     ),
-    training=Training(batch_size=4, steps=500, log_every=20, checkpoint_every=500),
+    training=Training(batch_size=4, steps=300, log_every=20, checkpoint_every=300),
 )

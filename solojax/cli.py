@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from solojax.data import coco
 
 PICTURES = 24  # drawn by an evaluation
-DRAWN_SCORE = 0.3  # detections below are scored but would clutter a picture
+DRAWN_SCORE = 0.4  # detections below are scored but would clutter a picture
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,7 +156,10 @@ def _eval(arguments: argparse.Namespace) -> None:
 def _draw_pictures(
     folder: Path, records: "coco.Records", results: dict[int, list[dict[str, Any]]]
 ) -> None:
-    """Draws predictions beside the ground truth, for images spread evenly over the records."""
+    """Draws predictions beside the ground truth, for images spread evenly over the records.
+
+    Colours tell classes apart, or instances where there is one class only.
+    """
     import numpy as np
     from tqdm import tqdm
 
@@ -166,29 +169,38 @@ def _draw_pictures(
     folder.mkdir(exist_ok=True)
     names = [category.name for category in records.categories]
     label_of = {category.id: label for label, category in enumerate(records.categories)}
+
+    def panel(
+        image: np.ndarray, rles: list[bytes], labels: list[int], notes: list[str]
+    ) -> np.ndarray:
+        masks = annotations.decode(rles, *image.shape[:2])
+        if len(names) == 1:
+            return draw.draw_masks(image, masks, notes, range(len(labels)))
+        texts = [
+            f"{names[label]} {note}".strip() for label, note in zip(labels, notes, strict=True)
+        ]
+        return draw.draw_masks(image, masks, texts, labels)
+
     count = len(records.image_ids)
     chosen = np.unique(np.linspace(0, count - 1, min(PICTURES, count)).astype(int))
     for index in tqdm(chosen, "drawing", unit="image"):
         record = coco.read(records, int(index))
         image = coco.image_of(record)
-        size = image.shape[:2]
-        true_labels = [instance.label for instance in record.instances]
-        truth = draw.draw_masks(
-            image,
-            annotations.decode([instance.rle for instance in record.instances], *size),
-            [names[label] for label in true_labels],
-            true_labels,
-        )
         found = [one for one in results[int(index)] if one["score"] >= DRAWN_SCORE]
-        labels = [label_of[one["category_id"]] for one in found]
-        predicted = draw.draw_masks(
+        predicted = panel(
             image,
-            annotations.decode([one["segmentation"]["counts"] for one in found], *size),
-            [f"{names[k]} {one['score']:.2f}" for k, one in zip(labels, found, strict=True)],
-            labels,
+            [one["segmentation"]["counts"] for one in found],
+            [label_of[one["category_id"]] for one in found],
+            [f"{one['score']:.2f}" for one in found],
         )
-        panels = [("prediction", predicted), ("ground truth", truth)]
-        draw.save_png(str(folder / f"{records.image_ids[index]}.png"), draw.side_by_side(panels))
+        truth = panel(
+            image,
+            [instance.rle for instance in record.instances],
+            [instance.label for instance in record.instances],
+            [""] * len(record.instances),
+        )
+        picture = draw.side_by_side([("prediction", predicted), ("ground truth", truth)])
+        draw.save_png(str(folder / f"{records.image_ids[index]}.png"), picture)
     print(f"{len(chosen)} pictures in {folder}")
 
 

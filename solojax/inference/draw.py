@@ -7,10 +7,13 @@ import cv2
 import numpy as np
 
 OPACITY = 0.45  # of a mask's fill
-LEAST_SIDE = 384  # smaller images are enlarged by a whole factor, so that their labels can be read
-MARGIN = 6  # pixels around a caption
+LEAST_SIDE = 512  # smaller images are enlarged by a whole factor, so that their labels can be read
+MARGIN = 6  # pixels between panels
+# A label wider than so many times its mask would hide its neighbours, and is left out.
+LABEL_ROOM = 1.0
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-FONT_SCALE = 0.42
+FONT_SCALE = 0.42  # on a picture up to LABELLED_HEIGHT; grows with higher ones
+LABELLED_HEIGHT = 640
 # Hues a golden angle apart stay apart however many there are.
 GOLDEN_ANGLE = 0.61803398875
 
@@ -29,7 +32,7 @@ def draw_masks(
     names: Sequence[str],
     numbers: Sequence[int],
 ) -> np.ndarray:
-    """Fills and outlines masks on an image and writes a name on each.
+    """Fills and outlines masks on an image and writes a name on each that has room for it.
 
     Args:
       image: ``H W 3`` uint8 RGB.
@@ -56,7 +59,7 @@ def draw_masks(
         cv2.drawContours(drawn, outlines[k], -1, color.tolist(), 2, cv2.LINE_AA)
     for k in order:
         if names[k] and outlines[k]:
-            _write(drawn, names[k], _center(outlines[k]))
+            _write(drawn, names[k], max(outlines[k], key=cv2.contourArea))
     return drawn
 
 
@@ -78,16 +81,17 @@ def save_png(path: str, picture: np.ndarray) -> None:
         raise OSError(f"{path} could not be written")
 
 
-def _center(outline: Sequence[np.ndarray]) -> tuple[int, int]:
-    """The middle of the largest part."""
-    x, y, width, height = cv2.boundingRect(max(outline, key=cv2.contourArea))
-    return x + width // 2, y + height // 2
-
-
-def _write(drawn: np.ndarray, text: str, center: tuple[int, int]) -> None:
-    (width, height), baseline = cv2.getTextSize(text, FONT, FONT_SCALE, 1)
-    left = int(np.clip(center[0] - width // 2, 2, max(drawn.shape[1] - width - 3, 2)))
-    base = int(np.clip(center[1] + height // 2, height + 3, drawn.shape[0] - baseline - 2))
+def _write(drawn: np.ndarray, text: str, outline: np.ndarray) -> None:
+    """Writes ``text`` in the middle of an outline, inside of the picture."""
+    x, y, outline_width, outline_height = cv2.boundingRect(outline)
+    scale = FONT_SCALE * max(1.0, drawn.shape[0] / LABELLED_HEIGHT)
+    (width, height), baseline = cv2.getTextSize(text, FONT, scale, 1)
+    if width > LABEL_ROOM * outline_width:
+        return
+    left = x + (outline_width - width) // 2
+    base = y + (outline_height + height) // 2
+    left = int(np.clip(left, 2, max(drawn.shape[1] - width - 3, 2)))
+    base = int(np.clip(base, height + 3, drawn.shape[0] - baseline - 2))
     corner, opposite = (left - 2, base - height - 3), (left + width + 2, base + baseline)
     cv2.rectangle(drawn, corner, opposite, (20, 20, 20), cv2.FILLED)
-    cv2.putText(drawn, text, (left, base), FONT, FONT_SCALE, (255, 255, 255), 1, cv2.LINE_AA)
+    cv2.putText(drawn, text, (left, base), FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)

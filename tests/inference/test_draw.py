@@ -6,8 +6,8 @@ from solojax.inference import draw
 
 
 def test_a_mask_colours_its_own_pixels_alone():
-    image = np.full((400, 400, 3), 100, np.uint8)
-    mask = np.zeros((400, 400), bool)
+    image = np.full((600, 600, 3), 100, np.uint8)
+    mask = np.zeros((600, 600), bool)
     mask[100:200, 100:300] = True
     drawn = draw.draw_masks(image, [mask], [""], [0])
     changed = (drawn != image).any(-1)
@@ -17,12 +17,12 @@ def test_a_mask_colours_its_own_pixels_alone():
 
 def test_a_small_image_is_enlarged_by_a_whole_factor():
     drawn = draw.draw_masks(np.zeros((100, 150, 3), np.uint8), [], [], [])
-    assert drawn.shape == (400, 600, 3)
+    assert drawn.shape == (600, 900, 3)
 
 
 def test_the_first_mask_lies_on_top():
-    image = np.zeros((400, 400, 3), np.uint8)
-    mask = np.ones((400, 400), bool)
+    image = np.zeros((600, 600, 3), np.uint8)
+    mask = np.ones((600, 600), bool)
     drawn = draw.draw_masks(image, [mask, mask], ["", ""], [0, 1])
     alone = draw.draw_masks(image, [mask], [""], [0])
     nearest = draw.color_of(0)
@@ -31,12 +31,23 @@ def test_the_first_mask_lies_on_top():
     assert difference < other
 
 
+def letters_on(width: int) -> int:
+    """Bright pixels that a label on a mask at the right border brings."""
+    image = np.zeros((600, 600, 3), np.uint8)
+    mask = np.zeros((600, 600), bool)
+    mask[-30:, -width:] = True
+    plain, labelled = (draw.draw_masks(image, [mask], [name], [0]) for name in ("", "circle 0.99"))
+    return int(((labelled > 150).all(-1) & (plain != labelled).any(-1)).sum())
+
+
 def test_a_label_stays_inside_the_picture():
-    image = np.zeros((400, 400, 3), np.uint8)
-    corner = np.zeros((400, 400), bool)
-    corner[-3:, -3:] = True
-    drawn = draw.draw_masks(image, [corner], ["a rather long name 0.99"], [0])
-    assert (drawn > 150).all(-1).sum() > 50  # its letters
+    found = letters_on(width=100)
+    assert found > 50
+    assert found == pytest.approx(letters_on(width=200), rel=0.1)
+
+
+def test_a_label_without_room_is_left_out():
+    assert letters_on(width=20) == 0
 
 
 def test_panels_are_set_side_by_side_and_saved(tmp_path):
