@@ -190,7 +190,7 @@ def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
     if area == 0:
         raise _NoMaskError("mask without a pixel")
     box: Any = annotation.get("bbox")
-    if not _is_numbers(box) or len(box) != 4:
+    if not _is_numbers(box) or len(box) != 4 or min(box[2:]) <= 0:  # some exporters write zeros
         box = coco_mask.toBbox(rle).tolist()
     x, y, width, height = map(float, box)
     stated: Any = annotation.get("area")

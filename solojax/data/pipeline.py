@@ -24,8 +24,8 @@ def train_batches(
 ) -> Iterator[Batch]:
     """The batches of steps ``first`` (included) to ``last`` (excluded) of a training.
 
-    Every one depends on the seed and its step alone: starting in the middle gives the same batches
-    as coming from the beginning, and the number of workers changes nothing. Crowds are left out;
+    Every image depends on the seed and its place in the training alone: starting in the middle
+    gives the same batches as coming from the beginning, and the number of workers changes nothing. Crowds are left out;
     an image without instances is a legal negative.
     """
     canvas_of = canvases_of(records, data, max(data.train_short_sides))
@@ -40,7 +40,7 @@ def train_batches(
         planned = of_epoch(epoch)
         index = int(planned.indices[step, place])
         canvas = data.canvases[planned.canvases[step]]
-        rng = np.random.default_rng((seed, epoch, index))
+        rng = np.random.default_rng((seed, plan.AUGMENTATION, position))
         record = coco.read(records, index)
         image = coco.image_of(record)
         placement = transforms.draw_placement(

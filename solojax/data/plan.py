@@ -10,6 +10,9 @@ import numpy as np
 
 from solojax.data.transforms import fit_size
 
+# Second entry of the seeds of our random generators, so that no two of them are the same stream.
+ORDER, AUGMENTATION = 1, 2
+
 
 class Plan(NamedTuple):
     """One epoch."""
@@ -57,7 +60,7 @@ def plan(canvas_of: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:
       seed: of the run.
       epoch: from 0.
     """
-    rng = np.random.default_rng((seed, epoch))
+    rng = np.random.default_rng((seed, ORDER, epoch))
     order = rng.permutation(len(canvas_of))
     batches, canvases = [], []
     for canvas in np.unique(canvas_of):

@@ -138,8 +138,10 @@ def _place_masks(
 
     # Exact sums over the resized mask from the original one: each source row and column counts as
     # often as it was taken, and weighs as far out as where it went.
-    masks = masks.astype(np.float64)
-    across = masks @ np.stack(_weights(columns, placement.original[1]), 1)  # n H (count, sum x)
+    weights = np.stack(_weights(columns, placement.original[1]), 1)
+    across = np.zeros((len(masks), placement.original[0], 2))  # n H (count, sum of x)
+    for mask, sums in zip(masks, across, strict=True):  # one at a time: as floats they are large
+        np.matmul(mask, weights, out=sums)
     row_count, row_sum = _weights(rows, placement.original[0])
     areas = across[:, :, 0] @ row_count
     sums = np.stack([across[:, :, 1] @ row_count, across[:, :, 0] @ row_sum], 1)

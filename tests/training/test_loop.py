@@ -69,6 +69,7 @@ def test_a_run_leaves_config_metrics_events_and_checkpoints(config, straight):
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["4", "6"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, straight, tmp_path):
     workdir, state, _ = straight
     # The cosine or the drops would end elsewhere, but this schedule has no length.
@@ -102,6 +103,7 @@ def test_a_folder_without_a_checkpoint_says_so(tmp_path):
             checkpoints.restore_variables()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_the_images_named(config, tmp_path):
     # A rate without measure takes the parameters to infinity within a few steps.
     wild = config_lib.Optimizer(learning_rate=1e30, warmup_steps=0, clip_norm=1e30)

@@ -54,8 +54,8 @@ def test_a_short_run_still_reaches_its_full_rate():
 
 def updates_for(settings: Optimizer, model, gradient: float):
     image = jnp.zeros((1, 64, 64, 3))
-    params = jax.jit(model.init)(jax.random.key(0), image)["params"]
-    params = jax.tree.map(jnp.ones_like, params)
+    params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), params)
     tx = optimizer.make_optimizer(settings, optax.constant_schedule(1.0), model)
     gradients = jax.tree.map(lambda x: jnp.full_like(x, gradient), params)
     updates, _ = tx.update(gradients, tx.init(params), params)
