@@ -12,7 +12,7 @@ help:
 	@echo "make test-fast  the tests that take seconds"
 	@echo "make check      what CI checks: format, lint, types, all tests"
 	@echo "make format     format the code and mend what lint can mend"
-	@echo "make clean      remove .venv, data and runs"
+	@echo "make clean      remove .venv and what the demo drew; runs are yours to remove"
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -46,4 +46,4 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv data runs
+	rm -rf .venv data/shapes data/records

@@ -9,7 +9,8 @@ NumPy arrays, convolutions O I H W (README, Pretrained backbones).
 
 Published: 37.5 mask AP on val2017, 54 ms an image on a V100 (github.com/WXinlong/SOLO, README);
 8 GPUs of 2 images each. 46,592,912 parameters, 46,367,568 of them trained. Not yet trained to the
-end with this code.
+end with this code. Images without instances stay in as negatives here; the published programs leave
+them out, and count the positives of the losses per GPU, not over the whole batch.
 """
 
 from solojax.config import Config, Data, Optimizer, Training

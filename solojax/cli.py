@@ -4,7 +4,6 @@ What a user got wrong ends with one line and exit code 2.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solojax import config as config_lib
-from solojax.types import InputError
+from solojax.types import InputError, TrainState
 
 if TYPE_CHECKING:
     from solojax.data import coco
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"solojax: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -87,16 +86,6 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_prepare)
 
 
-def _with_categories(config: config_lib.Config, records: "coco.Records") -> config_lib.Config:
-    """Takes class names and count from the data set; the head follows."""
-    head = dataclasses.replace(config.model.head, num_classes=len(records.categories))
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, head=head),
-        data=dataclasses.replace(config.data, categories=records.categories),
-    )
-
-
 # Each command imports what it needs: TensorFlow and JAX take seconds, `--help` should not.
 
 
@@ -108,18 +97,20 @@ def _train(arguments: argparse.Namespace) -> None:
 
     config = config_lib.load(arguments.config, arguments.set)
     parallel.check_divisible(config.training.batch_size)
-    config = _with_categories(config, coco.prepare(config.data, "train"))
-    val_records = coco.prepare(config.data, "val") if config.training.evaluate_every else None
+    records = coco.prepare(config.data, "train")
+    config = config_lib.with_categories(config, records.categories)
     evaluate = None
-    if val_records:
-        scored = predict.make_evaluate(
+    if config.training.evaluate_every or (Path(config.data.root) / config.data.val_json).exists():
+        # A fault in the validation set should not be found out after days of training.
+        val_records = coco.prepare(config.data, "val")
+        score = predict.make_evaluate(
             config.model, val_records, config.data, config.training.batch_size
         )
 
-        def evaluate(state: step.TrainState) -> dict[str, float]:
-            return scored(step.eval_variables(state)).numbers
+        def evaluate(state: TrainState) -> dict[str, float]:
+            return score(step.eval_variables(state)).numbers
 
-    loop.train(config, arguments.workdir, evaluate)
+    loop.train(config, records, arguments.workdir, evaluate)
 
 
 def _eval(arguments: argparse.Namespace) -> None:
@@ -127,10 +118,10 @@ def _eval(arguments: argparse.Namespace) -> None:
     from solojax.data import coco
     from solojax.evaluation import coco as coco_evaluation
     from solojax.evaluation import predict
-    from solojax.training import checkpoint
+    from solojax.training import checkpoint, loop
 
     workdir = arguments.workdir
-    path = workdir / "config.json"
+    path = workdir / loop.CONFIG
     if not path.is_file():
         raise InputError(f"{workdir} is not a run folder: it has no config.json")
     config = config_lib.from_json(path.read_text(), str(path))
@@ -139,7 +130,7 @@ def _eval(arguments: argparse.Namespace) -> None:
     parallel.check_divisible(config.training.batch_size)
     records = coco.prepare(config.data, "val")
     with checkpoint.Checkpoints(workdir) as checkpoints:
-        variables = checkpoints.restore_variables()
+        variables = checkpoints.restore_variables(config.model)
         step = checkpoints.latest_step()
     evaluate = predict.make_evaluate(config.model, records, config.data, config.training.batch_size)
     evaluation = evaluate(variables)

@@ -93,7 +93,7 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         _at_least(1, "optimizer", self, "base_batch_size")
-        _at_least(0, "optimizer", self, "warmup_steps", "weight_decay")
+        _at_least(0, "optimizer", self, "warmup_steps", "weight_decay", "momentum")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise InputError(
                 f"optimizer.learning_rate={self.learning_rate} and optimizer.clip_norm="
@@ -147,12 +147,27 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"config {path}: no such file; the ones that come along are in configs/")
-    config = runpy.run_path(str(path)).get("config")
+    try:
+        config = runpy.run_path(str(path)).get("config")
+    except InputError as error:
+        raise InputError(f"config {path}: {error}") from error
+    except Exception as error:  # whatever Python finds in a file that is no config
+        raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
     if not isinstance(config, Config):
         raise InputError(f"config {path} does not define `config = solojax.config.Config(...)`")
     for text in overrides:
         config = override(config, text)
     return config
+
+
+def with_categories(config: Config, categories: tuple[Category, ...]) -> Config:
+    """Takes the classes of a data set; the head's class count follows."""
+    head = dataclasses.replace(config.model.head, num_classes=len(categories))
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, head=head),
+        data=dataclasses.replace(config.data, categories=categories),
+    )
 
 
 def override(config: Config, text: str) -> Config:
@@ -186,9 +201,10 @@ def _literal(text: str) -> Any:
 
 
 def _fields(owner: Any) -> list[str]:
-    """Names of the fields that belong to an experiment; linen adds two that do not."""
-    return [f.name for f in dataclasses.fields(owner) if f.name not in ("parent", "name")] + (
-        ["name"] if isinstance(owner, Category) else []
+    """Names of the fields that belong to an experiment; linen adds parent and name to its own."""
+    names = [field.name for field in dataclasses.fields(owner)]
+    return (
+        [name for name in names if name not in ("parent", "name")] if "parent" in names else names
     )
 
 

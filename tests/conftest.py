@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-# Must precede the first use of a device.
+# Must precede the first use of a device. On the CPU everywhere: the recorded numbers are float32.
+jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 # A silent broadcast between ranks has hidden more bugs than it has saved characters.
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -65,6 +65,21 @@ def no_config(folder: Path) -> list[str]:
     return ["train", "--config", str(folder / "other.py"), "--workdir", str(folder / "run")]
 
 
+def broken_config(folder: Path) -> list[str]:
+    (folder / "broken.py").write_text("config = Config(")
+    return ["train", "--config", str(folder / "broken.py"), "--workdir", str(folder / "run")]
+
+
+def records_under_a_file(folder: Path) -> list[str]:
+    make_data(folder / "data")
+    (folder / "file").touch()
+    return train_command(folder, f"data.records={folder / 'file' / 'records'}")
+
+
+def head_that_cannot_work(folder: Path) -> list[str]:
+    return train_command(folder, "model.head.width=65")
+
+
 def misspelt_field(folder: Path) -> list[str]:
     return train_command(folder, "training.batchsize=8")
 
@@ -103,6 +118,9 @@ def indivisible_batch(folder: Path) -> list[str]:
     [
         (missing_config, "nothing.py: no such file"),
         (no_config, "other.py does not define"),
+        (broken_config, "broken.py: SyntaxError"),
+        (records_under_a_file, "file"),
+        (head_that_cannot_work, "head.width=65 does not divide into head.groups=8"),
         (misspelt_field, "did you mean 'batch_size'?"),
         (wrong_type, "'many' is not of type int"),
         (odd_canvas, "the nearest is 96x128"),

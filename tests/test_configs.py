@@ -12,6 +12,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 PARAMETERS = {
     "shapes": 1_034_037,
     "nuclei": 1_031_729,
+    "memorize": 1_160_608,
     "solov2_r50_fpn_3x": 46_592_912,
 }
 FROZEN = {"solov2_r50_fpn_3x": 225_344}

@@ -50,7 +50,13 @@ def load_state_dict(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> d
 def load_backbone(
     state_dict: Mapping[str, np.ndarray], variables: dict[str, Any]
 ) -> dict[str, Any]:
-    """Puts torchvision's ImageNet weights into the backbone of a detector's ``variables``."""
+    """Puts torchvision's ImageNet weights into the backbone of a detector's ``variables``.
+
+    Raises:
+      InputError: as ``load_state_dict``, or the backbone has no batch norms to take statistics.
+    """
+    if "backbone" not in variables.get("batch_stats", {}):
+        raise InputError("pretrained weights need model.backbone.norm=frozen_batch")
     named = {f"backbone.{name}": array for name, array in state_dict.items()}
     backbone = {kind: {"backbone": tree["backbone"]} for kind, tree in variables.items()}
     filled = _fill(named, backbone)

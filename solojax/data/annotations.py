@@ -8,8 +8,8 @@ hangs on run lengths that do not add up.
 import collections
 import itertools
 import json
-import math
 import os
+import sys
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -70,15 +70,15 @@ def read(json_path: Path, image_root: Path) -> Annotations:
     problems, skipped = [], collections.Counter[str]()
     seen = set()
     for number, annotation in enumerate(content["annotations"]):
-        if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int):
+        if not isinstance(annotation, dict) or not _is_id(annotation.get("id")):
             problems.append(f"annotations[{number}] has no integer id")
             continue
         name = f"annotation {annotation['id']}"
         if annotation["id"] in seen:
             problems.append(f"{name} occurs twice")
         seen.add(annotation["id"])
-        image = images.get(_key(annotation.get("image_id")))
-        label = labels.get(_key(annotation.get("category_id")))
+        image = _find(images, annotation.get("image_id"))
+        label = _find(labels, annotation.get("category_id"))
         if image is None:
             problems.append(f"{name} names the unknown image {annotation.get('image_id')!r}")
         elif label is None:
@@ -100,6 +100,22 @@ def read(json_path: Path, image_root: Path) -> Annotations:
             f"{_shorten(missing, ', ')}; set data.train_images or data.val_images"
         )
     return Annotations(categories, list(images.values()), dict(skipped))
+
+
+def read_bytes(json_path: Path) -> bytes:
+    """The bytes of a JSON that a user named.
+
+    Raises:
+      InputError: there is no such file, or it cannot be read.
+    """
+    try:
+        return json_path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"{json_path}: no such file; set data.root, data.train_json or data.val_json"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{json_path} cannot be read: {error.strerror}") from error
 
 
 def rle_runs(counts: bytes) -> list[int]:
@@ -133,14 +149,8 @@ class _NoMaskError(ValueError):
 
 def _parse(path: Path) -> dict[str, list]:
     try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; set data.root, data.train_json or data.val_json"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
@@ -151,7 +161,7 @@ def _parse(path: Path) -> dict[str, list]:
 def _read_categories(entries: list, path: Path) -> tuple[Category, ...]:
     categories = []
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
+        if not isinstance(entry, dict) or not _is_id(entry.get("id")):
             raise InputError(f"{path}: categories[{number}] has no integer id")
         categories.append(Category(entry["id"], str(entry.get("name", entry["id"]))))
     if len({category.id for category in categories}) < len(categories):
@@ -168,7 +178,7 @@ def _read_images(entries: list, path: Path, root: Path) -> dict[int, Image]:
             raise InputError(f"{path}: images[{number}] is not an object")
         wanted = {"id": int, "file_name": str, "height": int, "width": int}
         for key, kind in wanted.items():
-            if not isinstance(entry.get(key), kind):
+            if type(entry.get(key)) is not kind or (kind is int and not _is_id(entry[key])):
                 raise InputError(f"{path}: images[{number}] has no {kind.__name__} {key!r}")
         name = PurePosixPath(entry["file_name"].replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or "\0" in entry["file_name"]:
@@ -235,12 +245,17 @@ def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
 
 def _is_numbers(values: Any) -> bool:
     return isinstance(values, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < math.inf for v in values
+        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= sys.float_info.max
+        for v in values
     )
 
 
-def _key(value: Any) -> Any:
-    return value if isinstance(value, int) else None
+def _find(by_id: dict[int, Any], value: Any) -> Any:
+    return by_id.get(value) if _is_id(value) else None
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**63
 
 
 def _shorten(items: list[str], separator: str = "; ") -> str:

@@ -171,19 +171,16 @@ class _Builder(tfds.core.GeneratorBasedBuilder):
             if pixels.shape[:2] != (image.height, image.width):
                 raise InputError(
                     f"{image.path} is {pixels.shape[0]}x{pixels.shape[1]} (height x width) where "
-                    f"{self._json_path} says {image.height}x{image.width}"
+                    f"{self._json_path} says {image.height}x{image.width}; the orientation that "
+                    "EXIF asks for counts"
                 )
             instances = [instance._asdict() for instance in image.instances]
             yield index, {"image": encoded, "path": str(image.path), "instances": instances}
 
 
 def _fingerprint(json_path: Path, image_root: Path) -> str:
-    if not json_path.is_file():
-        raise InputError(
-            f"{json_path}: no such file; set data.root, data.train_json or data.val_json"
-        )
     digest = hashlib.sha256(str(image_root.resolve()).encode())
-    digest.update(json_path.read_bytes())
+    digest.update(annotations.read_bytes(json_path))
     return digest.hexdigest()[:12]
 
 

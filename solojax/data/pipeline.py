@@ -1,6 +1,7 @@
 """Records -> batches, with tf.data doing what it is good at: threads, batching, prefetching."""
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax.data import annotations, coco, plan, transforms
-from solojax.types import Batch, Instances
+from solojax.types import Batch, InputError, Instances
 
 PREFETCHED = 4  # batches
 
@@ -25,8 +26,8 @@ def train_batches(
     """The batches of steps ``first`` (included) to ``last`` (excluded) of a training.
 
     Every image depends on the seed and its place in the training alone: starting in the middle
-    gives the same batches as coming from the beginning, and the number of workers changes nothing. Crowds are left out;
-    an image without instances is a legal negative.
+    gives the same batches as coming from the beginning, and the number of workers changes nothing.
+    Crowds are left out; an image without instances is a legal negative.
     """
     canvas_of = canvases_of(records, data, max(data.train_short_sides))
     epoch_steps = plan.steps_per_epoch(canvas_of, batch_size)
@@ -154,4 +155,9 @@ def _stream(
         .batch(batch_size, drop_remainder=True)
         .prefetch(PREFETCHED)
     )
-    return dataset.as_numpy_iterator()
+    try:
+        yield from dataset.as_numpy_iterator()
+    except tf.errors.OpError as error:
+        # TensorFlow wraps what our own code said in a traceback; the user gets the line alone.
+        said = re.search(r"InputError: (.*)", str(error))
+        raise (InputError(said[1]) if said else error) from error

@@ -47,19 +47,14 @@ def make_predict(
     ) -> Results:
         found = model.head.detect(model.apply(variables, images.normalize(batch, sizes)))
 
-        def restore(soft: Array, size: Array, original_size: Array) -> Array:
-            return masks.restore(
-                soft,
-                size,
-                original_size,
-                output_size=output_size,
-                threshold=model.head.mask_threshold,
-            )
+        def restore(one: tuple[Array, Array, Array]) -> Array:
+            return masks.restore(*one, output_size=output_size, threshold=model.head.mask_threshold)
 
         return Results(
             scores=found.scores,
             labels=found.labels,
-            masks=jax.vmap(restore)(found.masks, sizes, original_sizes),
+            # One image at a time: as floats the masks of a whole batch would be gigabytes.
+            masks=jax.lax.map(restore, (found.masks, sizes, original_sizes)),
             valid=found.valid,
             overflow=found.overflow,
         )

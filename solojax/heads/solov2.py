@@ -19,6 +19,9 @@ from solojax.types import MASK_STRIDE, Detections, InputError, Instances, Mean
 # A fresh network gives each class a probability of 0.01: focal loss starts calm.
 PRIOR_BIAS = -4.59512
 
+LEVELS = ("p2", "p3", "p4", "p5", "p6")  # of the pyramid
+STRIDES = (4, 8, 16, 32)  # to which a level can be resized: all divide a canvas
+
 
 class Outputs(NamedTuple):
     """What the network predicts; the dictionaries are keyed by level, finest first."""
@@ -79,6 +82,28 @@ class SOLOv2(nn.Module):
                     f"head.{name} has {len(getattr(self, name))} entries for the "
                     f"{len(self.levels)} levels {', '.join(self.levels)}; give one for each"
                 )
+        for level, stride in zip(self.levels, self.strides, strict=True):
+            if stride not in STRIDES or level not in LEVELS:
+                raise InputError(
+                    f"head: level {level!r} at stride {stride}; levels are {', '.join(LEVELS)}, "
+                    f"strides {', '.join(map(str, STRIDES))}"
+                )
+        if not self.mask_levels or not set(self.mask_levels) <= set(LEVELS[:-1]):
+            raise InputError(
+                f"head.mask_levels={self.mask_levels} must be some of {', '.join(LEVELS[:-1])}"
+            )
+        for name in ("width", "kernel_width", "mask_feature_width"):
+            if getattr(self, name) < 1 or self.groups < 1 or getattr(self, name) % self.groups:
+                raise InputError(
+                    f"head.{name}={getattr(self, name)} does not divide into head.groups="
+                    f"{self.groups} groups"
+                )
+        counts = (self.num_classes, self.max_positives, self.max_detections, *self.grid_sizes)
+        if min(counts) < 1 or self.depth < 0:
+            raise InputError(
+                "head.num_classes, max_positives, max_detections and grid_sizes must be at least "
+                "1, and depth not negative"
+            )
         if not self.max_detections <= self.nms_candidates <= self.max_candidates:
             raise InputError(
                 f"head.max_candidates={self.max_candidates} must be at least nms_candidates="

@@ -28,6 +28,13 @@ class ResNet(nn.Module):
     def __post_init__(self) -> None:
         if self.depth not in BLOCKS:
             raise InputError(f"ResNet depth {self.depth} is unknown; choose from {list(BLOCKS)}")
+        if not 0 <= self.frozen_stages <= 4:
+            raise InputError(f"backbone.frozen_stages={self.frozen_stages} must be in 0..4")
+        grouped = self.norm == "group"
+        if self.width < 1 or grouped and (self.norm_groups < 1 or self.width % self.norm_groups):
+            raise InputError(
+                f"backbone.width={self.width} does not divide into norm_groups={self.norm_groups}"
+            )
         super().__post_init__()
 
     @nn.nowrap

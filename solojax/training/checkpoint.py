@@ -4,7 +4,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from solojax.types import InputError, TrainState
@@ -53,28 +55,39 @@ class Checkpoints:
         try:
             state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except ValueError as error:  # another tree
-            raise self._misfit(step, str(error).splitlines()[0]) from error
-        for (path, ours), theirs in zip(
-            jax.tree.leaves_with_path(like), jax.tree.leaves(state), strict=True
-        ):
-            # Orbax hands back whatever shape was saved.
-            if ours.shape != theirs.shape:
-                name = jax.tree_util.keystr(path, simple=True, separator="/")
-                raise self._misfit(step, f"{name} is {theirs.shape}, not {ours.shape}")
+            raise self._misfit(str(error).splitlines()[0]) from error
+        self._check(state, like)
         return state
 
-    def restore_variables(self) -> dict[str, Any]:
-        """What of the newest state is to be evaluated, without knowing the optimizer."""
-        raw = self._manager.restore(self._newest(), args=ocp.args.StandardRestore())
-        return {
-            "params": raw.get("ema_params") or raw["params"],
-            "batch_stats": raw.get("batch_stats") or {},
-        }
+    def restore_variables(self, model: nn.Module) -> dict[str, Any]:
+        """What of the newest state is to be evaluated, without knowing the optimizer.
 
-    def _misfit(self, step: int, detail: str) -> InputError:
+        Raises:
+          InputError: there is none, or it is of another model.
+        """
+        raw = self._manager.restore(self._newest(), args=ocp.args.StandardRestore())
+        variables = {"params": raw.get("ema_params") or raw["params"]}
+        if raw.get("batch_stats"):
+            variables["batch_stats"] = raw["batch_stats"]
+        image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+        self._check(variables, jax.eval_shape(model.init, jax.random.key(0), image))
+        return variables
+
+    def _check(self, found: Any, wanted: Any) -> None:
+        """Orbax hands back whatever was saved: compares names and shapes."""
+
+        def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+            return {jax.tree_util.keystr(p): x.shape for p, x in jax.tree.leaves_with_path(tree)}
+
+        ours, theirs = shapes(wanted), shapes(found)
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name) != theirs.get(name):
+                raise self._misfit(f"{name} is {theirs.get(name)}, not {ours.get(name)}")
+
+    def _misfit(self, detail: str) -> InputError:
         return InputError(
-            f"checkpoint {self._folder / str(step)} is of another model or optimizer than the "
-            f"config; take another workdir ({detail})"
+            f"checkpoint {self._folder / str(self.latest_step())} is of another model or "
+            f"optimizer than the config; take another workdir ({detail})"
         )
 
     def _newest(self) -> int:

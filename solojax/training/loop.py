@@ -3,9 +3,9 @@
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -18,25 +18,35 @@ from solojax.data import coco, pipeline, plan
 from solojax.training import checkpoint, optimizer, step
 from solojax.types import InputError, TrainState
 
+CONFIG = "config.json"  # in the run folder
+
 Evaluate = Callable[[TrainState], dict[str, float]]
 
 
-def train(config: config_lib.Config, workdir: Path, evaluate: Evaluate | None = None) -> TrainState:
+def train(
+    config: config_lib.Config,
+    records: coco.Records,
+    workdir: Path,
+    evaluate: Evaluate | None = None,
+) -> TrainState:
     """Trains ``config`` in ``workdir`` and returns the last state, on the host.
 
     Leaves ``config.json``, ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events. A folder
-    that holds a checkpoint already goes on from there.
+    that holds a checkpoint already goes on from there; an interrupted run saves what it has.
 
     Args:
-      config: with ``data.categories`` filled in and the head's class count to match.
+      config: with the classes of the records (``config.with_categories``).
+      records: the training images.
       workdir: the run folder.
       evaluate: state -> named numbers, called every ``training.evaluate_every`` steps.
+
+    Raises:
+      InputError: the batch does not divide over the devices, the folder holds another run, the
+        pretrained weights do not fit, or the loss is no longer finite.
     """
     training = config.training
     parallel.check_divisible(training.batch_size)
-    if training.pretrained and not Path(training.pretrained).is_file():
-        raise InputError(f"training.pretrained={training.pretrained}: no such file")
-    records = coco.prepare(config.data, "train")
+    _check_same_run(config, workdir)
     canvas_of = pipeline.canvases_of(records, config.data, max(config.data.train_short_sides))
     epoch_steps = plan.steps_per_epoch(canvas_of, training.batch_size)
     steps = training.steps or math.ceil(training.epochs * epoch_steps)
@@ -49,19 +59,23 @@ def train(config: config_lib.Config, workdir: Path, evaluate: Evaluate | None = 
     model = config.model
     tx = optimizer.make_optimizer(config.optimizer, schedule, model)
     ema_decay = config.optimizer.ema_decay
+    weights = _read_weights(training.pretrained) if training.pretrained else None
     state = step.init_state(model, tx, training.seed, ema=ema_decay > 0)
+    if weights is not None:
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        variables = state_dict.load_backbone(weights, variables)
+        state = step.start_state(variables, tx, ema_decay > 0)
     _introduce(config, state, len(records.image_ids), steps, epoch_steps)
 
     workdir.mkdir(parents=True, exist_ok=True)
     with checkpoint.Checkpoints(workdir) as checkpoints, _Log(workdir) as log:
         first = checkpoints.latest_step() or 0
+        if first > steps:
+            raise InputError(f"{workdir} was trained to step {first} already, not {steps}")
         if first:
             state = checkpoints.restore(state)
-            print(f"{workdir} holds a checkpoint: going on from step {first}")
-        elif training.pretrained:
-            variables = {"params": state.params, "batch_stats": state.batch_stats}
-            state = step.start_state(_pretrain(variables, training.pretrained), tx, ema_decay > 0)
-        (workdir / "config.json").write_text(config_lib.to_json(config))
+            print(f"{workdir} holds a checkpoint: going on from step {first}", flush=True)
+        (workdir / CONFIG).write_text(config_lib.to_json(config))
 
         update = parallel.pmap_update(
             step.make_update(model, tx, seed=training.seed, ema_decay=ema_decay)
@@ -77,21 +91,54 @@ def train(config: config_lib.Config, workdir: Path, evaluate: Evaluate | None = 
         )
         with tqdm(desc="training", total=steps, initial=first, unit="step", smoothing=0.05) as bar:
             bar.set_postfix_str("compiling")
-            for done, batch in enumerate(batches, start=first + 1):
-                state, metrics = update(state, parallel.shard(batch))
-                bar.update()
-                last = done == steps
-                if done % training.log_every == 0 or done == first + 1 or last:
-                    values = {name: float(value) for name, value in metrics.items()}
-                    values["learning_rate"] = float(schedule(done - 1))
-                    log.write(done, values)
-                    bar.set_postfix_str(f"loss {values['loss']:.3f}")
-                    _check_finite(values, done, [records.image_ids[i] for i in batch.indices])
-                if done % training.checkpoint_every == 0 or last:
-                    checkpoints.save(done, state)
-                if evaluate and training.evaluate_every and done % training.evaluate_every == 0:
-                    log.write(done, evaluate(state))
+            try:
+                for done, batch in enumerate(batches, start=first + 1):
+                    state, metrics = update(state, parallel.shard(batch))
+                    bar.update()
+                    saves = done % training.checkpoint_every == 0 or done == steps
+                    if saves or done % training.log_every == 0 or done == first + 1:
+                        values = {name: float(value) for name, value in metrics.items()}
+                        values["learning_rate"] = float(schedule(done - 1))
+                        log.write(done, values)
+                        bar.set_postfix_str(f"loss {values['loss']:.3f}")
+                        # Before anything is saved: the last checkpoint must be a good one.
+                        _check_finite(values, done, [records.image_ids[i] for i in batch.indices])
+                    if saves:
+                        checkpoints.save(done, state)
+                    if evaluate and training.evaluate_every and done % training.evaluate_every == 0:
+                        log.write(done, evaluate(state))
+            except KeyboardInterrupt:
+                _save_interrupted(checkpoints, state)
+                raise
         return jax.device_get(state)
+
+
+def _check_same_run(config: config_lib.Config, workdir: Path) -> None:
+    """Refuses to go on with a run that was another experiment."""
+    path = workdir / CONFIG
+    if not path.is_file():
+        return
+    before = config_lib.from_json(path.read_text(), str(path))
+    for name, ours, theirs in (
+        ("model", config.model, before.model),
+        ("data.categories", config.data.categories, before.data.categories),
+        ("training.batch_size", config.training.batch_size, before.training.batch_size),
+        ("training.seed", config.training.seed, before.training.seed),
+    ):
+        if ours != theirs:
+            raise InputError(
+                f"{workdir} holds a run whose {name} is not that of the config; take another "
+                "workdir, or remove that one"
+            )
+
+
+def _save_interrupted(checkpoints: checkpoint.Checkpoints, state: TrainState) -> None:
+    """Saves the last whole state, unless the interruption fell into the middle of an update."""
+    if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
+        done = int(state.step)
+        if done > (checkpoints.latest_step() or 0):
+            checkpoints.save(done, state)
+        print(f"stopped at step {done}; the same command goes on from there", flush=True)
 
 
 def _introduce(
@@ -108,19 +155,30 @@ def _introduce(
         f"{optimizer.scaled_learning_rate(optim, batch_size):g} (linear in the batch size)",
         flush=True,
     )
+    frozen = bool(state.batch_stats) or any(
+        map(config.model.backbone.is_frozen, state.params["backbone"])
+    )
+    if frozen and not config.training.pretrained:
+        print("the backbone is frozen in part, at random: set training.pretrained", flush=True)
 
 
-def _pretrain(variables: dict[str, Any], path: str) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as weights:
-        return state_dict.load_backbone(dict(weights), variables)
+def _read_weights(path: str) -> dict[str, np.ndarray]:
+    """A ``.npz`` of arrays; anything that would have to be unpickled is refused."""
+    if not Path(path).is_file():
+        raise InputError(f"training.pretrained={path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as weights:
+            return dict(weights)
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"training.pretrained={path} is not an .npz of arrays: {error}") from error
 
 
 def _check_finite(values: dict[str, float], done: int, image_ids: list[int]) -> None:
-    if not math.isfinite(values["loss"]):
+    if not math.isfinite(values["loss"] + values["grad_norm"]):
         terms = ", ".join(f"{name} {value:g}" for name, value in values.items())
         raise InputError(
             f"the loss is not finite at step {done} ({terms}); images {image_ids}; lower "
-            "optimizer.learning_rate, or go on from the last checkpoint"
+            "optimizer.learning_rate and start again: the last checkpoint is sound"
         )
 
 

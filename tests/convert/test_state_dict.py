@@ -44,3 +44,8 @@ def test_weights_of_another_depth_are_refused_by_name(tiny_solov2, fresh):
     shallow = {k: v for k, v in torchvision_names(tiny_solov2).items() if "layer4.2" not in k}
     with pytest.raises(InputError, match=r"params/backbone/layer4_2/conv1/kernel is not filled"):
         convert.load_backbone(shallow, fresh)
+
+
+def test_a_backbone_of_group_norms_refuses_pretrained_weights(tiny_solov2, fresh):
+    with pytest.raises(InputError, match="norm=frozen_batch"):
+        convert.load_backbone(torchvision_names(tiny_solov2), {"params": fresh["params"]})

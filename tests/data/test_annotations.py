@@ -370,7 +370,7 @@ def test_file_whose_annotations_are_all_unusable_tells_why(tmp_path: Path) -> No
         ([[5, 5, 20, float("nan"), 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, 20, float("inf"), 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, 20, -float("inf"), 5, 20]], NOTHING_ENCLOSED),
-        ([[5, 5, 20, 10**400, 5, 20]], "a polygon point beyond 100000 pixels"),
+        ([[5, 5, 20, 10**400, 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, "20", 20, 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, None, 20, 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, True, 20, 5, 20]], NOTHING_ENCLOSED),

@@ -271,9 +271,36 @@ def test_nothing_found_is_zero_rows_of_the_same_shape(outputs, detections):
     assert not found.valid.any() and (found.scores == 0).all()
 
 
-def test_a_head_whose_levels_do_not_match_is_refused():
-    with pytest.raises(InputError, match="grid_sizes has 3 entries for the 5 levels"):
-        SOLOv2(grid_sizes=(40, 36, 24))
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"grid_sizes": (40, 36, 24)}, "grid_sizes has 3 entries for the 5 levels"),
+        ({"width": 65}, "head.width=65 does not divide into head.groups=32"),
+        ({"kernel_width": -1}, "head.kernel_width=-1"),
+        ({"strides": (8, 8, 0, 32, 32)}, "level 'p4' at stride 0"),
+        ({"levels": ("p2", "p3", "p4", "p5", "p9")}, "level 'p9'"),
+        ({"mask_levels": ()}, "head.mask_levels"),
+        ({"max_positives": 0}, "at least 1"),
+        ({"grid_sizes": (0, 4, 4, 4, 4)}, "at least 1"),
+        ({"max_candidates": 10}, "head.max_candidates=10 must be at least nms_candidates=500"),
+    ],
+)
+def test_a_head_that_cannot_work_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        SOLOv2(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"depth": 42}, "ResNet depth 42 is unknown"),
+        ({"frozen_stages": 5}, "frozen_stages=5 must be in 0..4"),
+        ({"norm": "group", "norm_groups": 3}, "width=64 does not divide into norm_groups=3"),
+    ],
+)
+def test_a_backbone_that_cannot_work_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        ResNet(**fields)
 
 
 def test_a_state_dict_that_does_not_fit_lists_every_name(tiny_solov2):

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from solojax import cli
 from solojax import config as config_lib
 from solojax.data import coco, synthetic
 from solojax.training import checkpoint, loop
@@ -37,7 +36,15 @@ def config(tmp_path_factory) -> config_lib.Config:
         optimizer=config_lib.Optimizer(base_batch_size=8, warmup_steps=2, ema_decay=0.9),
         training=config_lib.Training(batch_size=8, steps=6, log_every=1, checkpoint_every=2),
     )
-    return cli._with_categories(config, coco.prepare(config.data, "train"))
+    return config_lib.with_categories(config, records_of(config).categories)
+
+
+def records_of(config: config_lib.Config) -> coco.Records:
+    return coco.prepare(config.data, "train")
+
+
+def train(config: config_lib.Config, workdir, **options):
+    return loop.train(config, records_of(config), workdir, **options)
 
 
 def losses_of(workdir) -> dict[int, float]:
@@ -51,7 +58,7 @@ def straight(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("straight")
     calls = []
     training = dataclasses.replace(config.training, evaluate_every=3)
-    state = loop.train(
+    state = train(
         dataclasses.replace(config, training=training),
         workdir,
         evaluate=lambda state: calls.append(int(state.step)) or {"AP": 0.5},
@@ -74,8 +81,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, straight, tmp_path)
     workdir, state, _ = straight
     # The cosine or the drops would end elsewhere, but this schedule has no length.
     first = dataclasses.replace(config.training, steps=4)
-    loop.train(dataclasses.replace(config, training=first), tmp_path)
-    resumed = loop.train(config, tmp_path)
+    train(dataclasses.replace(config, training=first), tmp_path)
+    resumed = train(config, tmp_path)
     assert losses_of(tmp_path) == losses_of(workdir)
     for ours, theirs in zip(*map(jax.tree.leaves, (resumed, state)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -84,7 +91,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, straight, tmp_path)
 def test_the_average_is_what_an_evaluation_restores(straight):
     workdir, state, _ = straight
     with checkpoint.Checkpoints(workdir) as checkpoints:
-        variables = checkpoints.restore_variables()
+        variables = checkpoints.restore_variables(examples.MODEL)
     jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema_params)
 
 
@@ -93,21 +100,58 @@ def test_a_checkpoint_of_another_model_is_refused(config, straight, tmp_path):
     head = examples.MODEL.head.clone(num_classes=5, kernel_width=4)
     other = dataclasses.replace(config, model=examples.MODEL.clone(head=head))
     with pytest.raises(InputError, match="take another workdir"):
-        loop.train(other, workdir)
+        train(other, workdir)
 
 
 def test_a_folder_without_a_checkpoint_says_so(tmp_path):
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest_step() is None
         with pytest.raises(InputError, match="holds no checkpoint"):
-            checkpoints.restore_variables()
+            checkpoints.restore_variables(examples.MODEL)
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_the_images_named(config, tmp_path):
     # A rate without measure takes the parameters to infinity within a few steps.
     wild = config_lib.Optimizer(learning_rate=1e30, warmup_steps=0, clip_norm=1e30)
-    training = dataclasses.replace(config.training, steps=40)
+    training = dataclasses.replace(config.training, steps=40, log_every=1000, checkpoint_every=1)
     broken = dataclasses.replace(config, optimizer=wild, training=training)
     with pytest.raises(InputError, match=r"loss is not finite at step \d+ .*images \["):
-        loop.train(broken, tmp_path)
+        train(broken, tmp_path)
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        if checkpoints.latest_step():  # metrics are read before every save, logged or not
+            saved = checkpoints.restore_variables(config.model)
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved))
+
+
+def test_a_folder_of_another_run_is_refused(config, straight):
+    workdir = straight[0]
+    kept = (workdir / "config.json").read_bytes()
+    for changed, name in (
+        (
+            dataclasses.replace(config, training=dataclasses.replace(config.training, seed=3)),
+            "seed",
+        ),
+        (
+            config_lib.with_categories(
+                config, tuple(config_lib.Category(i, f"thing {i}") for i in range(1, 6))
+            ),
+            "data.categories",
+        ),
+    ):
+        with pytest.raises(InputError, match=f"{name} is not that of the config"):
+            loop.train(changed, records_of(config), workdir)
+    fewer = dataclasses.replace(config.training, steps=2)
+    with pytest.raises(InputError, match="trained to step 6 already, not 2"):
+        train(dataclasses.replace(config, training=fewer), workdir)
+    assert (workdir / "config.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize("content", [b"some text", b"", b"\x93NUMPY\x01\x00"])
+def test_pretrained_weights_that_are_no_npz_leave_nothing_behind(config, tmp_path, content):
+    path = tmp_path / "weights.npz"
+    path.write_bytes(content)
+    training = dataclasses.replace(config.training, pretrained=str(path))
+    with pytest.raises(InputError, match="is not an .npz of arrays"):
+        train(dataclasses.replace(config, training=training), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
