@@ -10,7 +10,9 @@ from tests.heads.test_solov2 import MODEL
 
 @pytest.fixture(scope="module")
 def fresh():
-    return jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    """Variables of a fresh network, as far as shapes go."""
+    shapes = jax.eval_shape(MODEL.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    return jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, leaf.dtype), shapes)
 
 
 def torchvision_names(tiny_solov2) -> dict[str, np.ndarray]:

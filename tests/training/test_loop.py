@@ -88,10 +88,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, straight, tmp_path)
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_average_is_what_an_evaluation_restores(straight):
+def test_the_average_is_what_an_evaluation_restores(config, straight):
     workdir, state, _ = straight
     with checkpoint.Checkpoints(workdir) as checkpoints:
-        variables = checkpoints.restore_variables(examples.MODEL)
+        variables = checkpoints.restore_variables(config.model)
     jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema_params)
 
 
@@ -107,7 +107,7 @@ def test_a_folder_without_a_checkpoint_says_so(tmp_path):
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest_step() is None
         with pytest.raises(InputError, match="holds no checkpoint"):
-            checkpoints.restore_variables(examples.MODEL)
+            checkpoints.restore_variables(config.model)
 
 
 @pytest.mark.slow
