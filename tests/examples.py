@@ -22,6 +22,7 @@ MODEL = Detector(
         depth=1,
         kernel_width=8,
         mask_feature_width=8,
+        mask_levels=("p2", "p3"),
         groups=4,
         max_positives=40,
         max_candidates=60,

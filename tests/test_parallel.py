@@ -5,19 +5,25 @@ import pytest
 from solojax import parallel
 from solojax.config import Optimizer
 from solojax.training import optimizer, step
-from solojax.types import InputError
+from solojax.types import InputError, TrainState
 from tests import examples
 
 STEPS = 4
 SETTINGS = Optimizer(learning_rate=0.05, base_batch_size=8, warmup_steps=0)
 
 
-def run(devices: int) -> tuple[list[dict], object, list[int]]:
+SCHEDULE = optimizer.make_schedule(SETTINGS, batch_size=8, steps=STEPS, steps_per_epoch=1)
+TX = optimizer.make_optimizer(SETTINGS, SCHEDULE, examples.MODEL)
+
+
+@pytest.fixture(scope="module")
+def start() -> TrainState:
+    return jax.device_get(step.init_state(examples.MODEL, TX, seed=0, ema=True))
+
+
+def run(devices: int, state: TrainState) -> tuple[list[dict], TrainState, list[int]]:
     """Metrics of each step, the last state, and the number of compilations of each step."""
-    schedule = optimizer.make_schedule(SETTINGS, batch_size=8, steps=STEPS, steps_per_epoch=1)
-    tx = optimizer.make_optimizer(SETTINGS, schedule, examples.MODEL)
-    update = step.make_update(examples.MODEL, tx, seed=0, ema_decay=0.9)
-    state = step.init_state(examples.MODEL, tx, seed=0, ema=True)
+    update = step.make_update(examples.MODEL, TX, seed=0, ema_decay=0.9)
     if devices == jax.local_device_count():
         mapped, shard = parallel.pmap_update(update), parallel.shard
         state = parallel.replicate(state)
@@ -49,14 +55,14 @@ jax.monitoring.register_event_duration_secs_listener(_count)
 
 
 @pytest.fixture(scope="module")
-def on_eight():
+def on_eight(start):
     assert jax.local_device_count() == 8
-    return run(8)
+    return run(8, start)
 
 
 @pytest.fixture(scope="module")
-def on_one():
-    return run(1)
+def on_one(start):
+    return run(1, start)
 
 
 def test_one_and_eight_devices_give_the_same_losses(on_one, on_eight):

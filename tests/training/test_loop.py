@@ -107,7 +107,7 @@ def test_a_folder_without_a_checkpoint_says_so(tmp_path):
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest_step() is None
         with pytest.raises(InputError, match="holds no checkpoint"):
-            checkpoints.restore_variables(config.model)
+            checkpoints.restore_variables(examples.MODEL)
 
 
 @pytest.mark.slow
