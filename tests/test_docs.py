@@ -19,7 +19,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_are_named_exist(page):
     for name in re.findall(
-        r"(?:configs|tests|docs|solojax)/[\w/]+\.(?:py|md|png)", page.read_text()
+        r"(?:configs|tests|docs|solojax)/[\w/]+\.(?:py|md|jpg)", page.read_text()
     ):
         assert (ROOT / name).exists(), name
 

@@ -1,5 +1,7 @@
 """ResNet with the stride in the 3x3 convolution, as torchvision and mmdetection have it."""
 
+import functools
+
 import flax.linen as nn
 import jax
 from jax import lax
@@ -88,19 +90,16 @@ class _Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        norm = functools.partial(make_norm, self.norm, self.norm_groups)
         shortcut = x
         out_width = self.width * EXPANSION
-        x = nn.relu(self._norm("bn1")(_conv(self.width, 1, "conv1")(x)))
-        x = nn.relu(self._norm("bn2")(_conv(self.width, 3, "conv2", self.stride)(x)))
-        x = self._norm("bn3")(_conv(out_width, 1, "conv3")(x))
+        x = nn.relu(norm("bn1")(_conv(self.width, 1, "conv1")(x)))
+        x = nn.relu(norm("bn2")(_conv(self.width, 3, "conv2", self.stride)(x)))
+        x = norm("bn3")(_conv(out_width, 1, "conv3")(x))
         if shortcut.shape != x.shape:
             shortcut = _conv(out_width, 1, "downsample_conv", self.stride)(shortcut)
-            shortcut = self._norm("downsample_bn")(shortcut)
+            shortcut = norm("downsample_bn")(shortcut)
         return nn.relu(x + shortcut)
-
-    @nn.nowrap
-    def _norm(self, name: str) -> nn.Module:
-        return make_norm(self.norm, self.norm_groups, name)
 
 
 class _Basic(nn.Module):
@@ -111,14 +110,11 @@ class _Basic(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        norm = functools.partial(make_norm, self.norm, self.norm_groups)
         shortcut = x
-        x = nn.relu(self._norm("bn1")(_conv(self.width, 3, "conv1", self.stride)(x)))
-        x = self._norm("bn2")(_conv(self.width, 3, "conv2")(x))
+        x = nn.relu(norm("bn1")(_conv(self.width, 3, "conv1", self.stride)(x)))
+        x = norm("bn2")(_conv(self.width, 3, "conv2")(x))
         if shortcut.shape != x.shape:
             shortcut = _conv(self.width, 1, "downsample_conv", self.stride)(shortcut)
-            shortcut = self._norm("downsample_bn")(shortcut)
+            shortcut = norm("downsample_bn")(shortcut)
         return nn.relu(x + shortcut)
-
-    @nn.nowrap
-    def _norm(self, name: str) -> nn.Module:
-        return make_norm(self.norm, self.norm_groups, name)
