@@ -1,5 +1,8 @@
 """Small made-up experiments that several tests share."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -30,6 +33,20 @@ MODEL = Detector(
         max_detections=20,
     ),
 )
+
+
+def make_variables(spread: float) -> dict[str, Any]:
+    """Variables of MODEL with kernels ~ N(0, spread): compiling ``init`` takes seconds."""
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    shapes = jax.eval_shape(MODEL.init, jax.random.key(0), image)
+    rng = np.random.default_rng(0)
+
+    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if path[-1].key == "kernel":
+            return rng.normal(0, spread, leaf.shape).astype(np.float32)
+        return np.full(leaf.shape, path[-1].key == "scale", np.float32)
+
+    return jax.tree.map_with_path(fill, shapes)
 
 
 def make_batch(size: int, seed: int = 0) -> Batch:

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,10 +21,8 @@ def inputs():
 
 @pytest.fixture(scope="module")
 def run():
-    shapes = jax.eval_shape(examples.MODEL.init, jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
     # Wilder than a fresh network, which is sure of nothing and finds nothing.
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
+    variables = examples.make_variables(spread=0.3)
     compiled = jax.jit(predict.make_predict(examples.MODEL, OUTPUT_SIZE))
     return lambda *batch: compiled(variables, *batch)
 

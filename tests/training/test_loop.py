@@ -141,6 +141,13 @@ def test_a_folder_of_another_run_is_refused(config, straight):
     ):
         with pytest.raises(InputError, match=f"{name} is not that of the config"):
             loop.train(changed, records_of(config), workdir)
+    assert (workdir / "config.json").read_bytes() == kept
+
+
+@pytest.mark.slow
+def test_a_run_is_not_shortened_behind_its_end(config, straight):
+    workdir = straight[0]
+    kept = (workdir / "config.json").read_bytes()
     fewer = dataclasses.replace(config.training, steps=2)
     with pytest.raises(InputError, match="trained to step 6 already, not 2"):
         train(dataclasses.replace(config, training=fewer), workdir)
