@@ -4,6 +4,7 @@ import pytest
 
 from solojax import parallel
 from solojax.config import Optimizer
+from solojax.models import detector
 from solojax.training import optimizer, step
 from solojax.types import InputError, TrainState
 from tests import examples
@@ -18,7 +19,9 @@ TX = optimizer.make_optimizer(SETTINGS, SCHEDULE, examples.MODEL)
 
 @pytest.fixture(scope="module")
 def start() -> TrainState:
-    return jax.device_get(step.init_state(examples.MODEL, TX, seed=0, ema=True))
+    init = jax.jit(detector.init_variables, static_argnums=0)
+    variables = init(examples.MODEL, jax.random.key(0))
+    return jax.device_get(step.start_state(variables, TX, ema=True))
 
 
 def run(devices: int, state: TrainState) -> tuple[list[dict], TrainState, list[int]]:

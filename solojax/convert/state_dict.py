@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from solojax.models import detector
 from solojax.types import InputError
 
 Path = tuple[str, ...]
@@ -44,7 +45,8 @@ def load_state_dict(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> d
     Raises:
       InputError: a name is not consumed, a leaf not filled or a shape differs; all are listed.
     """
-    return _fill(state_dict, _shapes(model))
+    shapes = jax.eval_shape(lambda: detector.init_variables(model, jax.random.key(0)))
+    return _fill(state_dict, shapes)
 
 
 def load_backbone(
@@ -61,11 +63,6 @@ def load_backbone(
     backbone = {kind: {"backbone": tree["backbone"]} for kind, tree in variables.items()}
     filled = _fill(named, backbone)
     return {kind: {**variables[kind], **tree} for kind, tree in filled.items()}
-
-
-def _shapes(model: nn.Module) -> dict[str, Any]:
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), image)
 
 
 def _fill(state_dict: Mapping[str, np.ndarray], variables: dict[str, Any]) -> dict[str, Any]:

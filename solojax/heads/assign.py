@@ -68,8 +68,7 @@ def assign_cells(
         sigma=sigma,
         max_positives=max_positives,
     )
-    # The masks take no part: they would only be carried through the map.
-    return jax.vmap(single)(instances._replace(masks=instances.labels), keys)
+    return jax.vmap(single)(instances, keys)
 
 
 def _assign_one(

@@ -9,8 +9,6 @@ import numpy as np
 OPACITY = 0.45  # of a mask's fill
 LEAST_SIDE = 512  # smaller images are enlarged by a whole factor, so that their labels can be read
 MARGIN = 6  # pixels between panels
-# A label wider than so many times its mask would hide its neighbours, and is left out.
-LABEL_ROOM = 1.0
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SCALE = 0.42  # on a picture up to LABELLED_HEIGHT; grows with higher ones
 LABELLED_HEIGHT = 640
@@ -86,7 +84,7 @@ def _write(drawn: np.ndarray, text: str, outline: np.ndarray) -> None:
     x, y, outline_width, outline_height = cv2.boundingRect(outline)
     scale = FONT_SCALE * max(1.0, drawn.shape[0] / LABELLED_HEIGHT)
     (width, height), baseline = cv2.getTextSize(text, FONT, scale, 1)
-    if width > LABEL_ROOM * outline_width:
+    if width > outline_width:  # it would hide the neighbours
         return
     left = x + (outline_width - width) // 2
     base = y + (outline_height + height) // 2

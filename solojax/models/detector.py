@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from solojax.types import InputError
 
@@ -25,3 +26,11 @@ class Detector(nn.Module):
         if height % 32 or width % 32:
             raise InputError(f"canvas {height}x{width} is not a multiple of 32 each way")
         return self.head(self.neck(self.backbone(images)))
+
+
+def init_variables(model: nn.Module, key: jax.Array) -> dict[str, Any]:
+    """Fresh variables of a detector; their shapes do not depend on the size of the images.
+
+    Under ``jax.eval_shape`` this gives the shapes alone.
+    """
+    return dict(model.init(key, jnp.zeros((1, 64, 64, 3))))

@@ -6,9 +6,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from solojax.models import detector
 from solojax.types import InputError, TrainState
 
 KEPT = 2  # newest checkpoints; the one before the last is the way back from a damaged one
@@ -69,8 +69,8 @@ class Checkpoints:
         variables = {"params": raw.get("ema_params") or raw["params"]}
         if raw.get("batch_stats"):
             variables["batch_stats"] = raw["batch_stats"]
-        image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-        self._check(variables, jax.eval_shape(model.init, jax.random.key(0), image))
+        wanted = jax.eval_shape(lambda: detector.init_variables(model, jax.random.key(0)))
+        self._check(variables, wanted)
         return variables
 
     def _check(self, found: Any, wanted: Any) -> None:

@@ -15,6 +15,7 @@ from solojax import config as config_lib
 from solojax import parallel
 from solojax.convert import state_dict
 from solojax.data import coco, pipeline, plan
+from solojax.models import detector
 from solojax.training import checkpoint, optimizer, step
 from solojax.types import InputError, TrainState
 
@@ -60,11 +61,11 @@ def train(
     tx = optimizer.make_optimizer(config.optimizer, schedule, model)
     ema_decay = config.optimizer.ema_decay
     weights = _read_weights(training.pretrained) if training.pretrained else None
-    state = step.init_state(model, tx, training.seed, ema=ema_decay > 0)
+    key = jax.random.key(training.seed)
+    variables = jax.jit(detector.init_variables, static_argnums=0)(model, key)
     if weights is not None:
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
         variables = state_dict.load_backbone(weights, variables)
-        state = step.start_state(variables, tx, ema_decay > 0)
+    state = step.start_state(variables, tx, ema=ema_decay > 0)
     _introduce(config, state, len(records.image_ids), steps, epoch_steps)
 
     workdir.mkdir(parents=True, exist_ok=True)

@@ -20,15 +20,6 @@ from solojax.types import Array, Batch, Mean, TrainState
 Metrics = dict[str, Array]
 
 
-def init_state(
-    model: nn.Module, tx: optax.GradientTransformation, seed: int, ema: bool
-) -> TrainState:
-    """A fresh state on the host; the seed decides all of it."""
-    image = jnp.zeros((1, 64, 64, 3))  # parameters do not depend on the size
-    variables = jax.jit(model.init)(jax.random.key(seed), image)
-    return start_state(variables, tx, ema)
-
-
 def start_state(
     variables: dict[str, Any], tx: optax.GradientTransformation, ema: bool
 ) -> TrainState:
