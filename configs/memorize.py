@@ -10,6 +10,7 @@ validation set as well:
 """
 
 from solojax.config import Config, Data, Optimizer, Training
+from solojax.heads.grid import Grid
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
@@ -20,10 +21,12 @@ config = Config(
         backbone=ResNet(depth=18, width=16, norm="group", norm_groups=8, frozen_stages=0),
         neck=FPN(width=48),
         head=SOLOv2(
-            levels=("p2", "p3", "p4", "p5"),
-            strides=(8, 8, 16, 32),
-            grid_sizes=(32, 24, 16, 12),
-            scale_ranges=((1, 48), (24, 96), (48, 192), (96, 1024)),
+            grid=Grid(
+                levels=("p2", "p3", "p4", "p5"),
+                strides=(8, 8, 16, 32),
+                sizes=(32, 24, 16, 12),
+                scale_ranges=((1, 48), (24, 96), (48, 192), (96, 1024)),
+            ),
             width=64,
             depth=2,
             kernel_width=64,

@@ -10,6 +10,7 @@ Measured: mask AP 0.355, AP50 0.657 on 128 validation images (513 for training, 
 """
 
 from solojax.config import Config, Data, Optimizer, Training
+from solojax.heads.grid import Grid
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
@@ -21,10 +22,12 @@ config = Config(
         neck=FPN(width=48),
         head=SOLOv2(
             num_classes=1,
-            levels=("p2", "p3", "p4"),
-            strides=(8, 8, 16),
-            grid_sizes=(48, 36, 24),  # a median nucleus is 22 pixels wide, a cell of the finest 8
-            scale_ranges=((1, 32), (24, 64), (48, 1024)),
+            grid=Grid(
+                levels=("p2", "p3", "p4"),
+                strides=(8, 8, 16),
+                sizes=(48, 36, 24),  # a median nucleus is 22 pixels wide, a cell of the finest 8
+                scale_ranges=((1, 32), (24, 64), (48, 1024)),
+            ),
             width=64,
             depth=2,
             kernel_width=32,

@@ -9,6 +9,8 @@ seeds 0, 1, 2; 6.5 minutes of training on two CPU cores.
 """
 
 from solojax.config import Config, Data, Optimizer, Training
+from solojax.heads.grid import Grid
+from solojax.heads.selection import Selection
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
@@ -20,18 +22,19 @@ config = Config(
         neck=FPN(width=48),
         head=SOLOv2(
             num_classes=5,
-            levels=("p2", "p3", "p4"),
-            strides=(8, 8, 16),
-            grid_sizes=(16, 12, 8),
-            scale_ranges=((1, 32), (16, 64), (32, 512)),
+            grid=Grid(
+                levels=("p2", "p3", "p4"),
+                strides=(8, 8, 16),
+                sizes=(16, 12, 8),
+                scale_ranges=((1, 32), (16, 64), (32, 512)),
+            ),
             width=64,
             depth=2,
             kernel_width=32,
             mask_feature_width=32,
             groups=8,
             max_positives=128,
-            max_candidates=300,
-            nms_candidates=200,
+            selection=Selection(max_candidates=300, nms_candidates=200),
         ),
     ),
     data=Data(

@@ -7,13 +7,13 @@ r"""SOLOv2, ResNet-50, 36 epochs with multi-scale training: the published model 
 ``coco`` is the 2017 set as COCO distributes it; ``resnet50.npz`` holds torchvision's state dict as
 NumPy arrays, convolutions O I H W (README, Pretrained backbones).
 
-Published: 37.5 mask AP on val2017, 54 ms an image on a V100 (github.com/WXinlong/SOLO, README);
-8 GPUs of 2 images each. 46,592,912 parameters, 46,367,568 of them trained. Not yet trained to the
-end with this code. Images without instances stay in as negatives here; the published programs leave
-them out, and count the positives of the losses per GPU, not over the whole batch.
+Published: 37.5 mask AP on val2017, 54 ms an image on a V100 (github.com/WXinlong/SOLO, README).
+46,592,912 parameters, 46,367,568 of them trained. Not yet trained to the end with this code;
+docs/results.md says in what its training is not the published one.
 """
 
 from solojax.config import Config, Data, Optimizer, Training
+from solojax.heads.grid import Grid
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
@@ -21,12 +21,14 @@ from solojax.models.resnet import ResNet
 
 config = Config(
     model=Detector(
-        backbone=ResNet(depth=50, norm="frozen_batch", frozen_stages=1),
+        backbone=ResNet(depth=50, norm="frozen_statistics", frozen_stages=1),
         neck=FPN(width=256),
         head=SOLOv2(
             num_classes=80,
-            grid_sizes=(40, 36, 24, 16, 12),
-            scale_ranges=((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)),
+            grid=Grid(
+                sizes=(40, 36, 24, 16, 12),
+                scale_ranges=((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048)),
+            ),
             width=512,
             depth=4,
             kernel_width=256,

@@ -69,6 +69,14 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, type=Path, help="the run folder")
+    parser.add_argument(
+        "--oracle",
+        nargs="+",
+        action="extend",
+        default=[],
+        choices=["masks", "classes"],
+        help="score also what was found with the true masks, or the true classes, in their place",
+    )
     _add_set(parser)
     parser.set_defaults(run=_eval)
 
@@ -117,7 +125,7 @@ def _eval(arguments: argparse.Namespace) -> None:
     from solojax import parallel
     from solojax.data import coco
     from solojax.evaluation import coco as coco_evaluation
-    from solojax.evaluation import predict
+    from solojax.evaluation import oracle, predict
     from solojax.training import checkpoint, loop
 
     workdir = arguments.workdir
@@ -138,9 +146,17 @@ def _eval(arguments: argparse.Namespace) -> None:
     print(coco_evaluation.table(evaluation.numbers))
     if evaluation.overflow:
         print(f"  {evaluation.overflow} candidates were beyond head.max_candidates")
-    (workdir / "eval.json").write_text(
-        json.dumps({**evaluation.numbers, "step": step}, indent=2) + "\n"
-    )
+    report: dict[str, Any] = {**evaluation.numbers, "step": step}
+    replace = {"masks": oracle.masks, "classes": oracle.classes}
+    for name in dict.fromkeys(arguments.oracle):  # each once
+        replaced = replace[name](evaluation.truth, evaluation.results)
+        numbers = coco_evaluation.mask_ap(
+            evaluation.truth, [one for here in replaced.values() for one in here]
+        )
+        print(f"with the {name} of the ground truth that each prediction overlaps most")
+        print(oracle.table(evaluation.numbers, numbers))
+        report[f"oracle_{name}"] = numbers
+    (workdir / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
     _draw_pictures(workdir / "pictures", records, evaluation.results)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 Array = Any
 
 MASK_STRIDE = 4
-"""Network pixels per pixel of a mask target or mask feature, each way."""
+"""Network pixels per pixel of a detected mask, each way."""
 
 
 class InputError(ValueError):
@@ -22,7 +22,7 @@ class InputError(ValueError):
 class Instances(NamedTuple):
     """The ground truth of a batch, padded to ``N`` instances an image."""
 
-    masks: Array  # B N H/4 W/4 uint8, 0 or 1
+    masks: dict[int, Array]  # by stride, in network pixels: B N H/stride W/stride uint8, 0 or 1
     boxes: Array  # B N 4 float32, network pixels
     centers: Array  # B N 2 float32, (x, y) centre of mass, network pixel indices
     labels: Array  # B N int32, 0-based class
@@ -44,7 +44,8 @@ class Batch(NamedTuple):
 class Mean(NamedTuple):
     """A sum and a count over local devices' images; ``training.step`` divides, once, globally.
 
-    The value is ``total / max(count + prior, 1)`` with both summed over all devices first.
+    The value is ``total / max(count + prior, 1)`` with both summed over all devices first; with a
+    count of 0 it is a sum.
     """
 
     total: Array  # float32 scalar
@@ -77,6 +78,6 @@ class TrainState(NamedTuple):
 
     step: Array  # int32 scalar, updates done so far
     params: Any  # {"backbone", "neck", "head"}
-    batch_stats: Any  # running statistics of frozen batch norms; never changed
+    batch_stats: Any  # running statistics of batch norms; only synchronised ones change
     opt_state: Any
     ema_params: Any  # averaged params, or an empty tuple where no average is kept

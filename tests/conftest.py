@@ -20,3 +20,10 @@ def tiny_solov2() -> dict[str, np.ndarray]:
     """Numbers recorded from a reference implementation of a small SOLOv2 (fixtures/README.md)."""
     with np.load(FIXTURES / "tiny_solov2.npz") as numbers:
         return dict(numbers)
+
+
+@pytest.fixture(scope="session")
+def tiny_solo() -> dict[str, np.ndarray]:
+    """The same of a small SOLO."""
+    with np.load(FIXTURES / "tiny_solo.npz") as numbers:
+        return dict(numbers)

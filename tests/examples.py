@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solojax.heads.grid import Grid
+from solojax.heads.selection import Selection
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
@@ -17,10 +19,9 @@ MODEL = Detector(
     neck=FPN(8),
     head=SOLOv2(
         num_classes=3,
-        levels=("p2", "p3"),
-        strides=(8, 8),
-        grid_sizes=(6, 4),
-        scale_ranges=((1, 32), (16, 128)),
+        grid=Grid(
+            levels=("p2", "p3"), strides=(8, 8), sizes=(6, 4), scale_ranges=((1, 32), (16, 128))
+        ),
         width=8,
         depth=1,
         kernel_width=8,
@@ -28,9 +29,7 @@ MODEL = Detector(
         mask_levels=("p2", "p3"),
         groups=4,
         max_positives=40,
-        max_candidates=60,
-        nms_candidates=40,
-        max_detections=20,
+        selection=Selection(max_candidates=60, nms_candidates=40, max_detections=20),
     ),
 )
 
@@ -69,7 +68,7 @@ def make_batch(size: int, seed: int = 0) -> Batch:
         indices=np.arange(size, dtype=np.int32),
         valid=np.ones(size, bool),
         instances=Instances(
-            masks=masks,
+            masks={4: masks},
             boxes=boxes,
             centers=(boxes[..., :2] + boxes[..., 2:]) / 2,
             labels=rng.integers(0, 3, (size, most)).astype(np.int32),

@@ -3,13 +3,19 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from solojax import cli
 from solojax import config as config_lib
+from solojax.data import annotations, coco
+from solojax.evaluation import coco as coco_evaluation
+from solojax.evaluation import predict
+from solojax.training import checkpoint
 
 SHAPES = Path(__file__).parent.parent / "configs" / "shapes.py"
 
@@ -194,6 +200,61 @@ def test_evaluation_with_a_misspelt_field_names_the_nearest_one(
     (tmp_path / "config.json").write_text(config_lib.to_json(config_lib.load(SHAPES)))
     arguments = ["eval", "--workdir", str(tmp_path), "--set", "data.rot=x"]
     assert "did you mean 'root'?" in error_line(arguments, capfd)
+
+
+@pytest.mark.parametrize("options", [["boxes"], ["masks", "boxes"], []])
+def test_evaluation_by_an_unknown_oracle_exits_with_2(
+    options: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["eval", "--workdir", str(tmp_path), "--oracle", *options])
+    assert "argument --oracle: " in capfd.readouterr().err
+
+
+@pytest.fixture
+def partly_right_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that finds a part of the one instance there is, without a network."""
+    make_data(tmp_path / "data")
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    (tmp_path / "data/images/1.jpg").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    fields = [f"data.root={tmp_path / 'data'}", f"data.records={tmp_path / 'records'}"]
+    config = config_lib.load(SHAPES, [*fields, "training.batch_size=8"])
+    (tmp_path / "config.json").write_text(config_lib.to_json(config))
+
+    def make_evaluate(model: Any, records: coco.Records, *_: Any) -> Callable[[Any], Any]:
+        (true,) = coco.read(records, 0).instances
+        truth = coco_evaluation.truth_of([1], [[16, 16]], [[true]], records.categories)
+        part = annotations.decode([true.rle], 16, 16)[0].astype(np.uint8)
+        part[:, 6:] = 0
+        segmentation = coco_mask.encode(np.asfortranarray(part))
+        one = dict(image_id=1, category_id=1, score=0.9, segmentation=segmentation)
+        numbers = coco_evaluation.mask_ap(truth, [one])
+        return lambda variables: predict.Evaluation(numbers, {0: [one]}, 0, truth)
+
+    monkeypatch.setattr(predict, "make_evaluate", make_evaluate)
+    monkeypatch.setattr(checkpoint.Checkpoints, "restore_variables", lambda *_: {})
+    return tmp_path
+
+
+def test_evaluation_by_oracles_adds_their_numbers(
+    partly_right_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["eval", "--workdir", str(partly_right_run)]
+    assert cli.main(arguments) == 0
+    assert capfd.readouterr().out.count("IoU .50:.95, all sizes") == 1
+    alone = json.loads((partly_right_run / "eval.json").read_text())
+    assert list(alone) == [*coco_evaluation.NAMES, "step"]
+
+    assert cli.main([*arguments, "--oracle", "masks", "classes"]) == 0
+    printed = capfd.readouterr().out
+    assert printed.count("IoU .50:.95, all sizes") == 3, "a table of the run, two beside it"
+    assert printed.index("with the masks of") < printed.index("with the classes of")
+    content = json.loads((partly_right_run / "eval.json").read_text())
+    masks, classes = content.pop("oracle_masks"), content.pop("oracle_classes")
+    assert content == alone
+    assert list(masks) == list(classes) == list(coco_evaluation.NAMES)
+    assert 0 < alone["AP"] < 0.5 and masks["AP"] == pytest.approx(1)
+    assert classes["AP"] == alone["AP"]
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,11 @@ def rejected(overrides: list[str]) -> str:
         ("data.root=[[[", "data.root", "[[["),
         ("data.train_short_sides=(96,)", "data.train_short_sides", (96,)),
         ("data.canvases=[[64, 96], [96, 64]]", "data.canvases", ((64, 96), (96, 64))),
-        ("model.head.grid_sizes=(24,16,8)", "model.head.grid_sizes", (24, 16, 8)),
-        ("model.head.grid_sizes=[24,16,8]", "model.head.grid_sizes", (24, 16, 8)),
-        ("model.head.sigma=1", "model.head.sigma", 1.0),
+        ("model.head.grid.sizes=(24,16,8)", "model.head.grid.sizes", (24, 16, 8)),
+        ("model.head.grid.sizes=[24,16,8]", "model.head.grid.sizes", (24, 16, 8)),
+        ("model.head.grid.sigma=1", "model.head.grid.sigma", 1.0),
         ("model.backbone.depth=50", "model.backbone.depth", 50),
-        ("model.backbone.norm=frozen_batch", "model.backbone.norm", "frozen_batch"),
+        ("model.backbone.norm=frozen_statistics", "model.backbone.norm", "frozen_statistics"),
         ("model.neck.width=64", "model.neck.width", 64),
     ],
 )
@@ -74,9 +74,9 @@ def test_items_of_a_list_of_floats_become_floats() -> None:
 
 
 def test_override_changes_nothing_else() -> None:
-    before, after = load_shapes(), load_shapes("model.head.grid_sizes=(24,16,8)")
+    before, after = load_shapes(), load_shapes("model.head.grid.sizes=(24,16,8)")
     assert after != before
-    assert config_lib.override(after, "model.head.grid_sizes=(16,12,8)") == before
+    assert config_lib.override(after, "model.head.grid.sizes=(16,12,8)") == before
 
 
 def test_the_last_of_two_overrides_counts() -> None:
@@ -89,7 +89,7 @@ def test_the_last_of_two_overrides_counts() -> None:
         ("training.batchsize=4", "'batch_size'"),
         ("trainig.batch_size=4", "'training'"),
         ("data.cavases=((64,64),)", "'canvases'"),
-        ("model.head.grid_size=(24,16,8)", "'grid_sizes'"),
+        ("model.head.grid.size=(24,16,8)", "'sizes'"),
         ("model.bakbone.depth=50", "'backbone'"),
         ("optimizer.lerning_rate=1", "'learning_rate'"),
     ],
@@ -132,7 +132,7 @@ def test_override_without_equals_sign_tells_the_form(override: str) -> None:
         ("data.train_short_sides=(96.5,)", "int"),
         ("data.canvases=((64,),)", "tuple"),
         ("data.canvases=((64,64,64),)", "tuple"),
-        ("model.head.grid_sizes=abc", "tuple"),
+        ("model.head.grid.sizes=abc", "tuple"),
         ("model.neck=3", "Module"),
         ("data={}", "Data"),
         ("data.categories=[(1,'a')]", "Category"),
@@ -204,7 +204,7 @@ def test_canvas_that_is_a_multiple_of_32_is_taken(canvas: tuple[int, int]) -> No
         ("optimizer.ema_decay=-0.1", "optimizer.ema_decay=-0.1"),
         ("data.canvases=((100,100),)", "data.canvases"),
         ("model.backbone.depth=19", "depth 19"),
-        ("model.head.grid_sizes=(8,8)", "head.grid_sizes"),
+        ("model.head.grid.sizes=(8,8)", "head.grid.sizes"),
     ],
 )
 def test_number_outside_of_its_range_names_the_field(override: str, field: str) -> None:
@@ -267,8 +267,8 @@ def test_json_keeps_what_is_not_a_default() -> None:
 
 def test_config_from_json_can_be_overridden() -> None:
     config = config_lib.from_json(config_lib.to_json(load_shapes()), "config.json")
-    changed = config_lib.override(config, "model.head.grid_sizes=(24,16,8)")
-    assert changed == load_shapes("model.head.grid_sizes=(24,16,8)")
+    changed = config_lib.override(config, "model.head.grid.sizes=(24,16,8)")
+    assert changed == load_shapes("model.head.grid.sizes=(24,16,8)")
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,304 @@
-"""Every file in configs/: how many parameters its model has, and that it has a row here."""
+"""Every file in configs/: how many parameters its model has, and that it is the published row."""
 
+import functools
+import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import traverse_util
 
 from solojax import config as config_lib
+from solojax.data import plan, transforms
+from solojax.models import detector
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+ROOT = Path(__file__).parents[1]
+CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
+RESULTS = (ROOT / "docs" / "results.md").read_text()
+
 PARAMETERS = {
     "shapes": 1_034_037,
+    "shapes_solo": 1_034_661,
+    "shapes_decoupled_solo": 1_147_805,
     "nuclei": 1_031_729,
     "memorize": 1_160_608,
+    "solo_r50_fpn_1x": 36_301_232,
+    "solo_r50_fpn_3x": 36_301_232,
+    "solo_r101_fpn_3x": 55_293_360,
+    "decoupled_solo_r50_fpn_1x": 40_028_560,
+    "decoupled_solo_r50_fpn_3x": 40_028_560,
+    "decoupled_solo_r101_fpn_3x": 59_020_688,
+    "decoupled_solo_light_r50_fpn_3x": 32_354_192,
+    "decoupled_solo_light_dcn_r50_fpn_3x": 33_018_014,
+    "solov2_r50_fpn_1x": 46_592_912,
     "solov2_r50_fpn_3x": 46_592_912,
+    "solov2_r101_fpn_3x": 65_585_040,
+    "solov2_r101_dcn_fpn_3x": 68_729_118,
+    "solov2_x101_dcn_fpn_3x": 113_420_574,
+    "solov2_light_448_r18_fpn_3x": 18_271_760,
+    "solov2_light_448_r34_fpn_3x": 28_379_920,
+    "solov2_light_448_r50_fpn_3x": 31_340_560,
+    "solov2_light_512_dcn_r50_fpn_3x": 33_185_054,
 }
-FROZEN = {"solov2_r50_fpn_3x": 225_344}
+# Of the stem and the first stage, by backbone; what is trained from scratch freezes nothing.
+FROZEN = {"r18": 157_504, "r34": 231_488, "r50": 225_344, "r101": 225_344, "x101": 402_752}
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
-def test_parameter_count(path):
-    model = config_lib.load(path).model
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == PARAMETERS[path.stem]
-    frozen = sum(
-        leaf.size
-        for name, tree in params["backbone"].items()
-        if model.backbone.is_frozen(name)
-        for leaf in jax.tree.leaves(tree)
+class Row(NamedTuple):
+    """A published model: what makes it, and what github.com/WXinlong/SOLO says of it."""
+
+    head: str
+    convolutions: tuple[int, int]  # of each trunk, and their channels
+    kernel_width: int | None
+    deform: str
+    scale_ranges: tuple[tuple[int, int], ...]
+    image: tuple[int, int]  # longest long side, short side in testing
+    epochs: int
+    ap: float  # val2017
+    ms: int  # an image, V100
+
+
+A = ((1, 96), (48, 192), (96, 384), (192, 768), (384, 2048))
+B = ((1, 64), (32, 128), (64, 256), (128, 512), (256, 2048))
+C = ((1, 56), (28, 112), (56, 224), (112, 448), (224, 896))
+LARGE, MEDIUM, SMALL = (1333, 800), (852, 512), (768, 448)
+PUBLISHED = {
+    "solo_r50_fpn_1x": Row("SOLO", (7, 256), None, "none", A, LARGE, 12, 32.9, 77),
+    "solo_r50_fpn_3x": Row("SOLO", (7, 256), None, "none", A, LARGE, 36, 35.8, 77),
+    "solo_r101_fpn_3x": Row("SOLO", (7, 256), None, "none", A, LARGE, 36, 37.1, 86),
+    "decoupled_solo_r50_fpn_1x": Row(
+        "DecoupledSOLO", (7, 256), None, "none", A, LARGE, 12, 33.9, 85
+    ),
+    "decoupled_solo_r50_fpn_3x": Row(
+        "DecoupledSOLO", (7, 256), None, "none", A, LARGE, 36, 36.4, 85
+    ),
+    "decoupled_solo_r101_fpn_3x": Row(
+        "DecoupledSOLO", (7, 256), None, "none", A, LARGE, 36, 37.9, 92
+    ),
+    "decoupled_solo_light_r50_fpn_3x": Row(
+        "DecoupledSOLO", (4, 256), None, "none", B, MEDIUM, 36, 33.0, 29
+    ),
+    "decoupled_solo_light_dcn_r50_fpn_3x": Row(
+        "DecoupledSOLO", (4, 256), None, "v1", B, MEDIUM, 36, 35.0, 36
+    ),
+    "solov2_r50_fpn_1x": Row("SOLOv2", (4, 512), 256, "none", A, LARGE, 12, 34.8, 54),
+    "solov2_r50_fpn_3x": Row("SOLOv2", (4, 512), 256, "none", A, LARGE, 36, 37.5, 54),
+    "solov2_r101_fpn_3x": Row("SOLOv2", (4, 512), 256, "none", A, LARGE, 36, 39.1, 66),
+    "solov2_r101_dcn_fpn_3x": Row("SOLOv2", (4, 512), 256, "v2", A, LARGE, 36, 41.4, 97),
+    "solov2_x101_dcn_fpn_3x": Row("SOLOv2", (4, 512), 256, "v2", A, LARGE, 36, 42.4, 169),
+    "solov2_light_448_r18_fpn_3x": Row("SOLOv2", (2, 256), 128, "none", C, SMALL, 36, 29.6, 19),
+    "solov2_light_448_r34_fpn_3x": Row("SOLOv2", (2, 256), 128, "none", C, SMALL, 36, 32.0, 20),
+    "solov2_light_448_r50_fpn_3x": Row("SOLOv2", (2, 256), 128, "none", C, SMALL, 36, 33.7, 24),
+    "solov2_light_512_dcn_r50_fpn_3x": Row("SOLOv2", (3, 256), 128, "v1", B, MEDIUM, 36, 36.4, 34),
+}
+each_config = pytest.mark.parametrize("name", CONFIGS)
+each_published = pytest.mark.parametrize("name", PUBLISHED)
+
+
+@functools.cache
+def load(name: str) -> config_lib.Config:
+    return config_lib.load(CONFIGS[name])
+
+
+def shapes_of(model: nn.Module) -> dict[str, Any]:
+    variables = jax.eval_shape(lambda: detector.init_variables(model, jax.random.key(0)))
+    return variables["params"]
+
+
+@functools.cache
+def params_of(name: str) -> dict[str, Any]:
+    return shapes_of(load(name).model)
+
+
+def count(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def frozen_parameters(name: str) -> int:
+    return next((FROZEN[part] for part in name.split("_") if part in FROZEN), 0)
+
+
+@each_config
+def test_parameter_count(name):
+    assert count(params_of(name)) == PARAMETERS[name]
+
+
+@each_config
+def test_frozen_parameters_are_those_of_the_stem_and_the_first_stage(name):
+    backbone = load(name).model.backbone
+    frozen = {
+        path: leaf
+        for path, leaf in traverse_util.flatten_dict(params_of(name)["backbone"]).items()
+        if backbone.is_frozen(path)
+    }
+    assert count(frozen) == frozen_parameters(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "parameters"),
+    [
+        ("solo_r50_fpn_3x", "head", 9_448_816),
+        ("decoupled_solo_r50_fpn_3x", "head", 13_176_144),
+        ("decoupled_solo_light_r50_fpn_3x", "head", 5_501_776),
+        ("solov2_r50_fpn_3x", "neck", 3_344_384),
+        ("solov2_light_448_r18_fpn_3x", "neck", 2_607_104),
+        ("solov2_light_448_r18_fpn_3x", "backbone", 11_176_512),
+        ("solov2_light_448_r34_fpn_3x", "backbone", 21_284_672),
+        ("solov2_r50_fpn_3x", "backbone", 23_508_032),
+        ("solov2_r101_fpn_3x", "backbone", 42_500_160),
+    ],
+)
+def test_parameter_count_of_a_part(name, part, parameters):
+    assert count(params_of(name)[part]) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "mask_features", "others"),
+    [
+        ("solov2_r50_fpn_3x", 1_659_392, 18_081_104),
+        ("solov2_light_448_r50_fpn_3x", 1_642_752, 2_845_392),
+    ],
+)
+def test_parameter_count_of_the_parts_of_solov2(name, mask_features, others):
+    head = params_of(name)["head"]
+    assert count(head["mask_features"]) == mask_features
+    assert count(head) - mask_features == others
+
+
+def test_parameter_count_of_a_light_solov2_with_weighted_taps():
+    """What mmdetection ships in the place of the authors' light model with version 1."""
+    model = load("solov2_light_512_dcn_r50_fpn_3x").model
+    weighted = model.clone(
+        backbone=model.backbone.clone(deform="v2"), head=model.head.clone(deform="v2")
     )
-    assert frozen == FROZEN.get(path.stem, 0)
+    assert count(shapes_of(weighted)) == 33_516_965
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
-def test_docstring_gives_the_command(path):
-    assert f"--config configs/{path.name}" in path.read_text()
+def test_parameter_count_of_solo_on_resnet_18():
+    model = load("solo_r50_fpn_3x").model
+    assert count(shapes_of(model.clone(backbone=model.backbone.clone(depth=18)))) == 23_232_432
+
+
+def test_parameter_count_of_plain_resnext():
+    model = load("solov2_x101_dcn_fpn_3x").model
+    plain = model.clone(backbone=model.backbone.clone(deform="none"))
+    assert count(shapes_of(plain)["backbone"]) == 81_406_272
+
+
+@each_published
+def test_network_is_that_of_its_row(name):
+    row, model = PUBLISHED[name], load(name).model
+    head, backbone = model.head, model.backbone
+    assert type(head).__name__ == row.head
+    assert (head.depth, head.width) == row.convolutions
+    assert getattr(head, "kernel_width", None) == row.kernel_width
+    assert getattr(head, "mask_feature_width", 128) == 128
+    assert getattr(head, "shared_trunk", False) == name.startswith("decoupled_solo_light")
+    assert head.num_classes == 80
+    assert head.grid.sizes == (40, 36, 24, 16, 12)
+    assert head.grid.strides == (8, 8, 16, 32, 32)
+    assert head.grid.scale_ranges == row.scale_ranges
+    assert model.neck.width == 256
+
+    depth = next(part for part in name.split("_") if part in FROZEN)
+    assert backbone.depth == int(depth[1:])
+    groups = (64, 4) if depth == "x101" else (1, 64)
+    assert (backbone.groups, backbone.group_width) == groups
+    assert (backbone.variant, backbone.norm, backbone.frozen_stages) == (
+        "b",
+        "frozen_statistics",
+        1,
+    )
+    assert head.deform == backbone.deform == row.deform
+    if row.deform != "none":
+        assert backbone.deform_stages == (2, 3, 4)
+        assert head.deform_convs == {"v1": "last", "v2": "all"}[row.deform]
+    assert getattr(head, "deform_mask_features", False) == (row.deform == "v2")
+
+
+@each_published
+def test_recipe_is_that_of_its_row(name):
+    row, config = PUBLISHED[name], load(name)
+    data, optimizer = config.data, config.optimizer
+    assert (data.long_side, data.test_short_side) == row.image
+    large = row.image == LARGE
+    scales = (800, 768, 736, 704, 672, 640) if large else (512, 480, 448, 416, 384, 352)
+    assert data.train_short_sides == (scales if row.epochs == 36 else (800,))
+    assert data.flip_probability == 0.5
+
+    assert config.training.epochs == row.epochs
+    assert name.endswith({12: "_1x", 36: "_3x"}[row.epochs])
+    assert (optimizer.algorithm, optimizer.schedule) == ("sgd", "step")
+    assert optimizer.drop_epochs == {12: (9, 11), 36: (27, 33)}[row.epochs]
+    assert optimizer.warmup_steps == 500
+    assert optimizer.warmup_factor == (0.01 if row.head == "SOLOv2" else 1 / 3)
+    assert (optimizer.learning_rate, optimizer.momentum, optimizer.clip_norm) == (0.01, 0.9, 35)
+    assert (optimizer.weight_decay, optimizer.decay_norms_and_biases) == (1e-4, True)
+    assert config.training.batch_size == optimizer.base_batch_size == 16
+    assert optimizer.ema_decay == 0
+
+
+@each_published
+@pytest.mark.parametrize(
+    "size", [(480, 640), (427, 640), (426, 640), (425, 640), (400, 640), (360, 640), (375, 500)]
+)
+def test_canvases_suit_the_usual_images(name, size):
+    data = load(name).data
+    sizes = np.array([size, size[::-1]])
+    for short_side in (data.test_short_side, max(data.train_short_sides)):
+        places = plan.choose_canvases(sizes, data.canvases, short_side, data.long_side)
+        for original, place in zip(sizes.tolist(), places, strict=True):
+            canvas = data.canvases[place]
+            wanted = transforms.rescale_size(original, short_side, data.long_side)
+            assert transforms.fit_size(original, canvas, short_side, data.long_side) == wanted
+            assert np.prod(wanted) > 0.9 * np.prod(canvas)
+
+
+@each_config
+def test_docstring_gives_the_command(name):
+    assert f"--config configs/{name}.py" in CONFIGS[name].read_text()
+
+
+@each_published
+def test_docstring_gives_the_published_numbers(name):
+    row = PUBLISHED[name]
+    text = " ".join(CONFIGS[name].read_text().split())
+    assert f"Published: {row.ap} mask AP on val2017, {row.ms} ms an image on a V100" in text
+    trained = PARAMETERS[name] - frozen_parameters(name)
+    assert f"{PARAMETERS[name]:,} parameters, {trained:,} of them trained." in text
+    backbone = load(name).model.backbone
+    weights = "resnext101_64x4d" if backbone.groups > 1 else f"resnet{backbone.depth}"
+    assert f"training.pretrained={weights}.npz" in text
+
+
+@each_published
+def test_results_give_the_published_numbers(name):
+    row = PUBLISHED[name]
+    assert f"\n| `{name}` | {row.ap} | {row.ms} |" in RESULTS
+
+
+def test_results_repeat_what_the_readme_says_was_measured():
+    readme = (ROOT / "README.md").read_text()
+    section = readme.split("\n## Results\n")[1].split("\n## ")[0]
+    for line in section.splitlines():
+        if line.startswith("|"):
+            assert line in RESULTS, line
+
+
+def switches() -> list[tuple[str, str]]:
+    """(config, override) of every ablation in docs/results.md; a heading names its config."""
+    found: dict[tuple[str, str], None] = {}
+    for section in RESULTS.split("\n## "):
+        base = re.search(r"`(\w+_3x)`", section.splitlines()[0])
+        for override in re.findall(r"`((?:model|data|optimizer|training)\.[^`]+=[^`]+)`", section):
+            assert base, override
+            found[base[1], override] = None
+    return list(found)
+
+
+@pytest.mark.parametrize(("name", "override"), switches())
+def test_switches_in_the_results_exist(name, override):
+    config_lib.override(load(name), override)

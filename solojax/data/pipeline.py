@@ -18,6 +18,7 @@ def train_batches(
     records: coco.Records,
     data: config_lib.Data,
     *,
+    mask_strides: tuple[int, ...],
     batch_size: int,
     seed: int,
     first: int,
@@ -53,9 +54,12 @@ def train_batches(
             flip_probability=data.flip_probability,
         )
         instances = [instance for instance in record.instances if not instance.is_crowd]
-        return _example(instances, image, index, placement, canvas, data.max_instances)
+        return _example(
+            instances, image, index, placement, canvas, data.max_instances, mask_strides
+        )
 
-    return _stream(load, first * batch_size, last * batch_size, batch_size, data.workers)
+    positions = range(first * batch_size, last * batch_size)
+    return _stream(load, positions, batch_size, data.workers, mask_strides)
 
 
 def eval_batches(
@@ -63,7 +67,7 @@ def eval_batches(
 ) -> Iterator[Batch]:
     """Every record once, without augmentation; images that fill up a last batch are not valid.
 
-    The instances are empty: an evaluation reads the truth from the records themselves.
+    The instances are empty, without masks: an evaluation reads the truth from the records.
     """
     canvas_of = canvases_of(records, data, data.test_short_side)
     planned = plan.sequence(canvas_of, batch_size)
@@ -78,9 +82,10 @@ def eval_batches(
             image = coco.image_of(coco.read(records, index))
         size = transforms.fit_size(image.shape[:2], canvas, data.test_short_side, data.long_side)
         placement = transforms.Placement(image.shape[:2], size)
-        return _example([], image, index, placement, canvas, max_instances=1)
+        return _example([], image, index, placement, canvas, max_instances=1, mask_strides=())
 
-    return _stream(load, 0, planned.indices.size, batch_size, data.workers)
+    positions = range(planned.indices.size)
+    return _stream(load, positions, batch_size, data.workers, mask_strides=())
 
 
 def canvases_of(records: coco.Records, data: config_lib.Data, short_side: int) -> np.ndarray:
@@ -95,6 +100,7 @@ def _example(
     placement: transforms.Placement,
     canvas: tuple[int, int],
     max_instances: int,
+    mask_strides: tuple[int, ...],
 ) -> Batch:
     """One image of a batch."""
     placed, dropped = transforms.place_instances(
@@ -104,6 +110,7 @@ def _example(
         placement,
         canvas,
         max_instances,
+        mask_strides,
     )
     return Batch(
         images=transforms.place_image(image, placement, canvas),
@@ -117,7 +124,11 @@ def _example(
 
 
 def _stream(
-    load: Callable[[int], Batch], start: int, stop: int, batch_size: int, workers: int
+    load: Callable[[int], Batch],
+    positions: range,
+    batch_size: int,
+    workers: int,
+    mask_strides: tuple[int, ...],
 ) -> Iterator[Batch]:
     """Runs ``load`` for each position and batches the results, in order."""
     # TensorFlow takes seconds to import, so only those who read data pay for it.
@@ -130,7 +141,7 @@ def _stream(
         indices=tf.TensorSpec([], tf.int32),
         valid=tf.TensorSpec([], tf.bool),
         instances=Instances(
-            masks=tf.TensorSpec([None, None, None], tf.uint8),
+            masks={stride: tf.TensorSpec([None, None, None], tf.uint8) for stride in mask_strides},
             boxes=tf.TensorSpec([None, 4], tf.float32),
             centers=tf.TensorSpec([None, 2], tf.float32),
             labels=tf.TensorSpec([None], tf.int32),
@@ -150,7 +161,7 @@ def _stream(
         return tf.nest.pack_sequence_as(spec, arrays)
 
     dataset = (
-        tf.data.Dataset.range(start, stop)
+        tf.data.Dataset.range(positions.start, positions.stop)
         .map(mapped, num_parallel_calls=workers, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(PREFETCHED)

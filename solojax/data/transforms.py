@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from solojax.types import MASK_STRIDE, Instances
+from solojax.types import Instances
 
 
 class Placement(NamedTuple):
@@ -71,23 +71,29 @@ def place_instances(
     placement: Placement,
     canvas: tuple[int, int],
     max_instances: int,
+    mask_strides: tuple[int, ...],
 ) -> tuple[Instances, int]:
     """Ground truth at original size -> padded ``Instances`` of one image, and how many it lacks.
 
     Masks are resized to nearest neighbours and shrunk by the published rule: a pixel of the target
-    is 1 where at least 2 of the central 2 x 2 pixels of its 4 x 4 block are. Instances without a
-    pixel or with a box below one pixel after resizing take no part.
+    is 1 where at least 2 of the central 2 x 2 pixels of its stride x stride block are. Instances
+    without a pixel or with a box below one pixel after resizing take no part.
 
     Args:
       masks: ``n H W`` uint8 0 or 1, original pixels.
       boxes: ``n 4`` x0 y0 x1 y1, original pixels.
       labels: ``n`` int.
       placement: of the image on the canvas.
-      canvas: (height, width), multiples of 4.
+      canvas: (height, width), multiples of every stride.
       max_instances: ``N``; of more than that the smallest are left out.
+      mask_strides: even numbers, network pixels per pixel of a target, each way.
     """
     boxes = _place_boxes(np.asarray(boxes, np.float32).reshape(-1, 4), placement)
-    targets, centers, areas = _place_masks(masks, placement, canvas)
+    rows = _source(placement.original[0], placement.size[0])
+    columns = _source(placement.original[1], placement.size[1])
+    if placement.flip:
+        columns = columns[::-1]
+    centers, areas = _measure(masks, rows, columns)
     usable = (areas > 0) & (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
     kept = np.flatnonzero(usable)
     dropped = max(len(kept) - max_instances, 0)
@@ -102,7 +108,10 @@ def place_instances(
         return padded
 
     return Instances(
-        masks=pad(targets, np.uint8),
+        masks={
+            stride: pad(_shrink(masks, rows, columns, canvas, stride), np.uint8)
+            for stride in sorted(set(mask_strides))
+        },
         boxes=pad(boxes, np.float32),
         centers=pad(centers, np.float32),
         labels=pad(np.asarray(labels), np.int32),
@@ -121,32 +130,40 @@ def _place_boxes(boxes: np.ndarray, placement: Placement) -> np.ndarray:
     return placed
 
 
-def _place_masks(
-    masks: np.ndarray, placement: Placement, canvas: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``n H W`` -> targets ``n H/4 W/4``, centres ``n 2`` (x, y), areas ``n``, network pixels."""
-    rows = _source(placement.original[0], placement.size[0])
-    columns = _source(placement.original[1], placement.size[1])
-    if placement.flip:
-        columns = columns[::-1]
+def _shrink(
+    masks: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    canvas: tuple[int, int],
+    stride: int,
+) -> np.ndarray:
+    """``n H W`` -> targets ``n H/stride W/stride`` on the canvas, by the central 2 x 2 rule."""
+    sampled = masks[:, _central(rows, canvas[0], stride)]
+    sampled = sampled[:, :, _central(columns, canvas[1], stride)]
+    sampled = sampled & (_central(rows, canvas[0], stride, outside=-1) >= 0)[:, None]
+    sampled = sampled & (_central(columns, canvas[1], stride, outside=-1) >= 0)
+    blocks = sampled.reshape(len(masks), canvas[0] // stride, 2, canvas[1] // stride, 2)
+    return (blocks.sum((2, 4), dtype=np.uint8) >= 2).astype(np.uint8)
 
-    sampled = masks[:, _central(rows, canvas[0])][:, :, _central(columns, canvas[1])]
-    sampled = sampled & (_central(rows, canvas[0], outside=-1) >= 0)[:, None]
-    sampled = sampled & (_central(columns, canvas[1], outside=-1) >= 0)
-    blocks = sampled.reshape(len(masks), canvas[0] // MASK_STRIDE, 2, canvas[1] // MASK_STRIDE, 2)
-    targets = (blocks.sum((2, 4), dtype=np.uint8) >= 2).astype(np.uint8)
 
-    # Exact sums over the resized mask from the original one: each source row and column counts as
-    # often as it was taken, and weighs as far out as where it went.
-    weights = np.stack(_weights(columns, placement.original[1]), 1)
-    across = np.zeros((len(masks), placement.original[0], 2))  # n H (count, sum of x)
+def _measure(
+    masks: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of mass ``n 2`` (x, y) and areas ``n`` of the resized masks, network pixels.
+
+    Exact sums from the original masks: each source row and column counts as often as it was taken,
+    and weighs as far out as where it went.
+    """
+    height, width = masks.shape[1:]
+    weights = np.stack(_weights(columns, width), 1)
+    across = np.zeros((len(masks), height, 2))  # n H (count, sum of x)
     for mask, sums in zip(masks, across, strict=True):  # one at a time: as floats they are large
         np.matmul(mask, weights, out=sums)
-    row_count, row_sum = _weights(rows, placement.original[0])
+    row_count, row_sum = _weights(rows, height)
     areas = across[:, :, 0] @ row_count
     sums = np.stack([across[:, :, 1] @ row_count, across[:, :, 0] @ row_sum], 1)
     centers = sums.astype(np.float32) / np.maximum(areas, 1e-6).astype(np.float32)[:, None]
-    return targets, centers, areas
+    return centers, areas
 
 
 def _source(original: int, size: int) -> np.ndarray:
@@ -154,12 +171,12 @@ def _source(original: int, size: int) -> np.ndarray:
     return np.minimum((np.arange(size) * (1 / (size / original))).astype(np.int64), original - 1)
 
 
-def _central(source: np.ndarray, length: int, outside: int = 0) -> np.ndarray:
-    """Of ``source``, padded to ``length``, the central two of each four."""
+def _central(source: np.ndarray, length: int, stride: int, outside: int = 0) -> np.ndarray:
+    """Of ``source``, padded to ``length``, the central two of each ``stride``."""
     padded = np.full(length, outside)
     padded[: len(source)] = source
-    middle = MASK_STRIDE // 2
-    return padded.reshape(-1, MASK_STRIDE)[:, middle - 1 : middle + 1].reshape(-1)
+    middle = stride // 2
+    return padded.reshape(-1, stride)[:, middle - 1 : middle + 1].reshape(-1)
 
 
 def _weights(source: np.ndarray, original: int) -> tuple[np.ndarray, np.ndarray]:

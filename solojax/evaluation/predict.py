@@ -25,6 +25,7 @@ class Evaluation(NamedTuple):
     numbers: dict[str, float]  # COCO's twelve
     results: dict[int, list[dict[str, Any]]]  # by record number, in COCO's form
     overflow: int  # candidates that the cap left out, over all images
+    truth: dict[str, Any]  # what they were scored against, as coco.mask_ap takes it
 
 
 def make_predict(
@@ -48,7 +49,8 @@ def make_predict(
         found = model.head.detect(model.apply(variables, images.normalize(batch, sizes)))
 
         def restore(one: tuple[Array, Array, Array]) -> Array:
-            return masks.restore(*one, output_size=output_size, threshold=model.head.mask_threshold)
+            threshold = model.head.selection.mask_threshold
+            return masks.restore(*one, output_size=output_size, threshold=threshold)
 
         return Results(
             scores=found.scores,
@@ -101,7 +103,7 @@ def make_evaluate(
                     one, records.sizes[index], records.image_ids[index], records.categories
                 )
         everything = [one for here in results.values() for one in here]
-        return Evaluation(coco_evaluation.mask_ap(truth, everything), results, overflow)
+        return Evaluation(coco_evaluation.mask_ap(truth, everything), results, overflow, truth)
 
     return evaluate
 

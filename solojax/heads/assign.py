@@ -1,74 +1,142 @@
-"""Which grid cells own which instance: what the heads of the SOLO family share in training.
+"""Which grid cells own which instance: what the heads of the SOLO family are trained towards.
 
 An instance trains the pyramid levels whose scale range holds its size, and on each of them the
 cells that a shrunken box around its centre of mass touches, 3 x 3 at the most (SOLO, section 3.3).
 """
 
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solojax.types import Instances
+from solojax.heads.grid import Grid
+from solojax.types import Instances, Mean
 
 REACH = 1  # cells an instance may own on each side of its centre cell
 WINDOW = 2 * REACH + 1
 
+Collisions = Literal["both", "last"]
+"""Whose masks a cell is trained on where instances meet in it: all of theirs, or the last one's."""
+
+
+class Positives(NamedTuple):
+    """(cell, instance) pairs that train a mask, padded to ``P`` an image."""
+
+    cells: jax.Array  # B P int32, number of the cell in 0..T
+    instances: jax.Array  # B P int32, index into N
+    valid: jax.Array  # B P bool
+
 
 class Cells(NamedTuple):
-    """Ownership of the ``T`` cells of all levels, finest level first, rows before columns.
+    """Ownership of the ``T`` cells of all ``L`` levels.
 
-    The ``P`` positives are (cell, instance) pairs. Two instances that meet in a cell give two
-    pairs; the category of the cell is that of the later instance, ``owners`` says which it is.
+    Where instances meet in a cell, its category is that of the last one; ``owners`` says which it
+    is.
     """
 
     labels: jax.Array  # B T int32, class of the cell, num_classes where it owns nothing
     owners: jax.Array  # B T int32, instance whose class the cell bears, -1 for none
-    cells: jax.Array  # B P int32, index into T
-    instances: jax.Array  # B P int32, index into N
-    valid: jax.Array  # B P bool
-    dropped: jax.Array  # B int32, positives beyond P, left out at random
+    positives: tuple[Positives, ...]  # one list for all levels together, or one for each
+    dropped: jax.Array  # B int32, positives beyond the caps, left out at random
+    assigned: jax.Array  # B L int32, instances whose size is in the level's range
+    lost: jax.Array  # B L int32, those of them whose centre lies in a cell that another one owns
+
+
+class Targets(NamedTuple):
+    """What a head should predict, and numbers about it for the log."""
+
+    cells: Cells
+    masks: tuple[jax.Array, ...]  # of each list of positives: B P H/stride W/stride uint8
+    metrics: dict[str, Mean]
+
+
+def make_targets(
+    instances: Instances,
+    key: jax.Array,
+    grid: Grid,
+    *,
+    num_classes: int,
+    max_positives: int,
+    mask_strides: tuple[int, ...],
+    collisions: Collisions,
+) -> Targets:
+    """Assigns the instances of a batch to cells and gathers their masks.
+
+    Args:
+      instances: ``B N`` ground truth, network pixels, with masks at all of ``mask_strides``.
+      key: draws which positives stay where there are more than ``max_positives``.
+      grid: the cells.
+      num_classes: also the label of cells without an instance.
+      max_positives: ``P``, per image and list.
+      mask_strides: one for a single list of all levels' positives; one for each level, for a list
+        for each.
+      collisions: what instances that lost a cell train there.
+    """
+    stride, masks = next(iter(instances.masks.items()))
+    canvas = (stride * masks.shape[2], stride * masks.shape[3])
+    cells = assign_cells(
+        instances,
+        canvas,
+        key,
+        grid,
+        num_classes=num_classes,
+        max_positives=max_positives,
+        per_level=len(mask_strides) > 1,
+        collisions=collisions,
+    )
+    gather = jax.vmap(functools.partial(jnp.take, axis=0))
+    metrics = {
+        "positives": Mean(
+            sum(jnp.sum(positives.valid, dtype=jnp.float32) for positives in cells.positives),
+            jnp.float32(len(cells.labels)),
+        ),
+        "dropped_positives": Mean(jnp.sum(cells.dropped, dtype=jnp.float32), jnp.float32(0)),
+    }
+    for i, level in enumerate(grid.levels):
+        metrics[f"collisions_{level}"] = Mean(
+            jnp.sum(cells.lost[:, i], dtype=jnp.float32),
+            jnp.sum(cells.assigned[:, i], dtype=jnp.float32),
+        )
+    return Targets(
+        cells,
+        tuple(
+            gather(instances.masks[stride], positives.instances)
+            for stride, positives in zip(mask_strides, cells.positives, strict=True)
+        ),
+        metrics,
+    )
 
 
 def assign_cells(
     instances: Instances,
     canvas: tuple[int, int],
     key: jax.Array,
+    grid: Grid,
     *,
     num_classes: int,
-    grid_sizes: tuple[int, ...],
-    scale_ranges: tuple[tuple[float, float], ...],
-    sigma: float,
     max_positives: int,
+    per_level: bool,
+    collisions: Collisions,
 ) -> Cells:
     """Assigns the instances of a batch to grid cells; fixed shapes, for use inside ``jit``.
 
     The grid always spans the whole padded canvas. The arithmetic equals the published models' bit
-    for bit, centres on cell borders included.
-
-    Args:
-      instances: ``B N`` ground truth, network pixels.
-      canvas: (height, width) of the padded batch, network pixels.
-      key: draws which positives stay where there are more than ``max_positives``.
-      num_classes: also the label of cells without an instance.
-      grid_sizes: cells per side of each level.
-      scale_ranges: (least, greatest) sqrt(box area) of each level, network pixels, inclusive.
-      sigma: share of the box, each way, whose cells are positive.
-      max_positives: ``P``, per image.
+    for bit, centres on cell borders included. ``canvas`` is the (height, width) of the padded
+    batch, network pixels; for the rest see ``make_targets``. The masks are not looked at.
     """
     keys = jax.random.split(key, len(instances.labels))
     single = functools.partial(
         _assign_one,
         canvas=canvas,
+        grid=grid,
         num_classes=num_classes,
-        grid_sizes=grid_sizes,
-        scale_ranges=scale_ranges,
-        sigma=sigma,
         max_positives=max_positives,
+        per_level=per_level,
+        collisions=collisions,
     )
-    return jax.vmap(single)(instances, keys)
+    return jax.vmap(single)(instances._replace(masks={}), keys)
 
 
 def _assign_one(
@@ -76,53 +144,76 @@ def _assign_one(
     key: jax.Array,
     *,
     canvas: tuple[int, int],
+    grid: Grid,
     num_classes: int,
-    grid_sizes: tuple[int, ...],
-    scale_ranges: tuple[tuple[float, float], ...],
-    sigma: float,
     max_positives: int,
+    per_level: bool,
+    collisions: Collisions,
 ) -> Cells:
     x0, y0, x1, y1 = instances.boxes.T
     size = jnp.sqrt((x1 - x0) * (y1 - y0))
     # The maximum keeps XLA from fusing this product with the sums below into one rounding, which
     # would move edges that fall on a cell border; a box has no negative side anyway.
-    half_width = jnp.maximum(0.5 * (x1 - x0) * sigma, 0)
-    half_height = jnp.maximum(0.5 * (y1 - y0) * sigma, 0)
+    half_width = jnp.maximum(0.5 * (x1 - x0) * grid.sigma, 0)
+    half_height = jnp.maximum(0.5 * (y1 - y0) * grid.sigma, 0)
     x, y = instances.centers.T
     offsets = jnp.arange(-REACH, REACH + 1)
-    total = sum(side * side for side in grid_sizes)
+    total = grid.starts[-1]
 
-    cells, first = [], 0
-    for side, (least, greatest) in zip(grid_sizes, scale_ranges, strict=True):
+    by_level = []
+    for start, side, (least, greatest) in zip(
+        grid.starts[:-1], grid.sizes, grid.scale_ranges, strict=True
+    ):
         rows, owned_rows = _owned(y, half_height, canvas[0], side, offsets)
         columns, owned_columns = _owned(x, half_width, canvas[1], side, offsets)
         here = instances.valid & (size >= least) & (size <= greatest)
         owned = here[:, None, None] & owned_rows[:, :, None] & owned_columns[:, None, :]
-        index = first + rows[:, :, None] * side + columns[:, None, :]
-        cells.append(jnp.where(owned, index, total))  # total: nowhere
-        first += side * side
-    pair_cells = jnp.stack(cells).reshape(-1)  # level, instance, row, column
-    pair_instances = jnp.broadcast_to(
-        jnp.arange(len(size))[None, :, None], (len(grid_sizes), len(size), WINDOW * WINDOW)
-    ).reshape(-1)
-    valid = pair_cells < total
+        index = start + rows[:, :, None] * side + columns[:, None, :]
+        by_level.append(jnp.where(owned, index, total))  # total: nowhere
+    pair_cells = jnp.stack(by_level)  # L N WINDOW WINDOW
+    numbers = jnp.arange(len(size))
+    pair_instances = jnp.broadcast_to(numbers[None, :, None, None], pair_cells.shape)
 
     owners = jnp.full(total, -1).at[pair_cells].max(pair_instances, mode="drop")
     labels = jnp.where(owners >= 0, instances.labels[owners], num_classes)
 
-    # Random ranks, since top_k breaks ties by index and would starve the coarse levels, which
-    # come last, whenever there are too many positives.
-    rank = jnp.where(valid, jax.random.uniform(key, valid.shape, minval=1, maxval=2), 0)
-    kept = min(max_positives, len(rank))
-    _, order = jax.lax.top_k(rank, kept)
-    kept_valid = valid[order]
+    centers = pair_cells[:, :, REACH, REACH]  # an instance's own cell is always among its cells
+    assigned = centers < total
+    lost = assigned & (owners.at[centers].get(mode="clip") != numbers[None, :])
+
+    trains = pair_cells < total
+    if collisions == "last":
+        trains &= owners.at[pair_cells].get(mode="clip") == pair_instances
+    lists = list(zip(pair_cells, pair_instances, trains, strict=True))
+    if not per_level:
+        lists = [(pair_cells, pair_instances, trains)]
+    keys = jax.random.split(key, len(lists))
+    drawn = [_draw(*pairs, key, max_positives) for pairs, key in zip(lists, keys, strict=True)]
+    kept = sum(jnp.sum(positives.valid) for positives in drawn)
     return Cells(
         labels=labels.astype(jnp.int32),
         owners=owners.astype(jnp.int32),
-        cells=jnp.where(kept_valid, pair_cells[order], 0).astype(jnp.int32),
-        instances=jnp.where(kept_valid, pair_instances[order], 0).astype(jnp.int32),
-        valid=kept_valid,
-        dropped=jnp.sum(valid) - jnp.sum(kept_valid),
+        positives=tuple(drawn),
+        dropped=jnp.sum(trains) - kept,
+        assigned=jnp.sum(assigned, 1),
+        lost=jnp.sum(lost, 1),
+    )
+
+
+def _draw(
+    cells: jax.Array, instances: jax.Array, valid: jax.Array, key: jax.Array, most: int
+) -> Positives:
+    """The valid pairs, ``most`` of them drawn at random where there are more."""
+    cells, instances, valid = cells.reshape(-1), instances.reshape(-1), valid.reshape(-1)
+    # Random ranks, since top_k breaks ties by index and would starve the coarse levels, which
+    # come last, whenever there are too many positives.
+    rank = jnp.where(valid, jax.random.uniform(key, valid.shape, minval=1, maxval=2), 0)
+    _, order = jax.lax.top_k(rank, min(most, len(rank)))
+    kept = valid[order]
+    return Positives(
+        cells=jnp.where(kept, cells[order], 0).astype(jnp.int32),
+        instances=jnp.where(kept, instances[order], 0).astype(jnp.int32),
+        valid=kept,
     )
 
 

@@ -1,4 +1,4 @@
-"""Feature pyramid network."""
+"""Feature pyramid network, and a neck of one level."""
 
 import flax.linen as nn
 import jax
@@ -21,14 +21,39 @@ class FPN(nn.Module):
         pyramid: dict[str, jax.Array] = {}
         above = None
         for level in (5, 4, 3, 2):
-            lateral = nn.Conv(self.width, (1, 1), kernel_init=_xavier, name=f"lateral_c{level}")
-            x = lateral(features[f"c{level}"])
-            if above is not None:
-                x = x + jnp.repeat(jnp.repeat(above, 2, axis=1), 2, axis=2)
-            above = x
-            output = nn.Conv(
-                self.width, (3, 3), padding=1, kernel_init=_xavier, name=f"output_p{level}"
-            )
-            pyramid[f"p{level}"] = output(x)
+            above = _merge(self.width, level, features, above)
+            pyramid[f"p{level}"] = _output(self.width, level)(above)
         pyramid["p6"] = pyramid["p5"][:, ::2, ::2]
         return pyramid
+
+
+class SingleLevel(nn.Module):
+    """``{"c3".."c5"}`` -> ``{"p3"}``, ``width`` channels at stride 8.
+
+    For the single-level variant of SOLO (Wang et al., 2020): the laterals of an FPN, all enlarged
+    to the size of c3 and summed, and one output convolution.
+    """
+
+    width: int = 256
+
+    @nn.compact
+    def __call__(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        above = None
+        for level in (5, 4, 3):
+            above = _merge(self.width, level, features, above)
+        return {"p3": _output(self.width, 3)(above)}
+
+
+def _merge(
+    width: int, level: int, features: dict[str, jax.Array], above: jax.Array | None
+) -> jax.Array:
+    """This level's lateral and, doubled in size, what has been summed above it."""
+    lateral = nn.Conv(width, (1, 1), kernel_init=_xavier, name=f"lateral_c{level}")
+    x = lateral(features[f"c{level}"])
+    if above is None:
+        return x
+    return x + jnp.repeat(jnp.repeat(above, 2, axis=1), 2, axis=2)
+
+
+def _output(width: int, level: int) -> nn.Conv:
+    return nn.Conv(width, (3, 3), padding=1, kernel_init=_xavier, name=f"output_p{level}")

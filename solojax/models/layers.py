@@ -6,21 +6,43 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from solojax.ops.deform_conv import deform_conv
+from solojax.parallel import AXIS
+
 # PyTorch's default for both norms, hence that of all published weights; Flax's own is 1e-6.
 NORM_EPSILON = 1e-5
+
+# What running averages keep of themselves at each step; PyTorch calls this a momentum of 0.1.
+NORM_MOMENTUM = 0.9
 
 # Every convolution of a SOLO head starts as N(0, 0.01).
 HEAD_INIT = nn.initializers.normal(0.01)
 
-Norm = Literal["frozen_batch", "group"]
+# Where it is deformable, uniformly within 1 / sqrt(fan_in): the published programs draw only plain
+# convolutions anew and leave these as their layer made them.
+DEFORM_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+Norm = Literal["frozen", "frozen_statistics", "sync", "group"]
+"""What a backbone puts behind each convolution.
+
+All but "group" are batch norms with the same variables, so pretrained weights fit each of them.
+"frozen" never changes; "frozen_statistics", what the published models train with, has fixed
+statistics, a trainable scale and a trainable bias; "sync" takes the statistics of the global batch
+while training. "group", for training from scratch, has none.
+"""
+
+Deform = Literal["none", "v1", "v2"]
+"""An ordinary convolution, a deformable one, or one whose taps are weighted as well."""
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm with fixed statistics and trainable scale and bias: ``... C -> ... C``.
+    """Batch norm with fixed statistics: ``... C -> ... C``.
 
-    What the published models train with. Only sensible over pretrained weights: with the
-    statistics of a fresh network, mean 0 and variance 1, it normalises nothing.
+    Only sensible over pretrained weights: with the statistics of a fresh network, mean 0 and
+    variance 1, it normalises nothing.
     """
+
+    trainable: bool = True  # scale and bias
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -29,17 +51,93 @@ class FrozenBatchNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, shape).value
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
+        if not self.trainable:
+            scale, bias = jax.lax.stop_gradient((scale, bias))
         factor = scale * jax.lax.rsqrt(var + NORM_EPSILON)
         offset = bias - mean * factor
         first = (None,) * (x.ndim - 1)
         return x * factor[first] + offset[first]
 
 
-def make_norm(norm: Norm, groups: int, name: str) -> nn.Module:
-    """The norm that a backbone puts behind each convolution; to be called in a compact method."""
-    if norm == "frozen_batch":
-        return FrozenBatchNorm(name=name)
-    return nn.GroupNorm(num_groups=groups, epsilon=NORM_EPSILON, name=name)
+def make_norm(norm: Norm, groups: int, name: str, train: bool = False) -> nn.Module:
+    """The norm that a backbone puts behind each convolution; to be called in a compact method.
+
+    With "sync" and ``train`` it runs under ``parallel.pmap_update`` only, ``batch_stats`` mutable.
+    """
+    if norm == "group":
+        return nn.GroupNorm(num_groups=groups, epsilon=NORM_EPSILON, name=name)
+    if norm == "sync":
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=NORM_MOMENTUM,
+            epsilon=NORM_EPSILON,
+            axis_name=AXIS,
+            name=name,
+        )
+    return FrozenBatchNorm(trainable=norm == "frozen_statistics", name=name)
+
+
+def make_conv(
+    width: int,
+    size: int,
+    name: str,
+    *,
+    kernel_init: nn.initializers.Initializer,
+    stride: int = 1,
+    groups: int = 1,
+    deform: Deform = "none",
+) -> nn.Module:
+    """A convolution of ``size x size`` taps without bias; to be called in a compact method."""
+    if deform != "none":
+        return DeformConv(width, size, deform, kernel_init, stride, groups, name=name)
+    # Padding is explicit: 'SAME' shifts a stride-2 convolution by a pixel on even sizes.
+    return nn.Conv(
+        width,
+        (size, size),
+        strides=stride,
+        padding=size // 2,
+        feature_group_count=groups,
+        use_bias=False,
+        kernel_init=kernel_init,
+        name=name,
+    )
+
+
+class DeformConv(nn.Module):
+    """Deformable convolution without bias, ``B H W C -> B H/stride W/stride width``.
+
+    An ordinary convolution of the same input, ``offset``, says where each tap looks and, in
+    version 2, how much of it counts. Fresh offsets are zero, and fresh weights therefore a half.
+    """
+
+    width: int
+    size: int  # taps each way
+    version: Deform
+    kernel_init: nn.initializers.Initializer
+    stride: int = 1
+    groups: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        taps = self.size**2
+        moves = nn.Conv(
+            2 * taps if self.version == "v1" else 3 * taps,
+            (self.size, self.size),
+            strides=self.stride,
+            padding=self.size // 2,
+            kernel_init=nn.initializers.zeros,
+            name="offset",
+        )(x)
+        shape = (self.size, self.size, x.shape[-1] // self.groups, self.width)
+        return deform_conv(
+            x,
+            moves[..., : 2 * taps],
+            None if self.version == "v1" else nn.sigmoid(moves[..., 2 * taps :]),
+            self.param("kernel", self.kernel_init, shape),
+            stride=self.stride,
+            padding=self.size // 2,
+            groups=self.groups,
+        )
 
 
 class ConvNormReLU(nn.Module):
@@ -48,16 +146,16 @@ class ConvNormReLU(nn.Module):
     width: int
     groups: int = 32
     kernel: int = 3
+    deform: Deform = "none"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.Conv(
+        x = make_conv(
             self.width,
-            (self.kernel, self.kernel),
-            padding=self.kernel // 2,
-            use_bias=False,
-            kernel_init=HEAD_INIT,
-            name="conv",
+            self.kernel,
+            "conv",
+            kernel_init=HEAD_INIT if self.deform == "none" else DEFORM_INIT,
+            deform=self.deform,
         )(x)
         x = nn.GroupNorm(num_groups=self.groups, epsilon=NORM_EPSILON, name="norm")(x)
         return nn.relu(x)

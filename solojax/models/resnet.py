@@ -1,66 +1,130 @@
-"""ResNet with the stride in the 3x3 convolution, as torchvision and mmdetection have it."""
+"""ResNet and ResNeXt with the stride in the 3x3 convolution, as torchvision and mmdetection do."""
 
 import functools
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import flax.linen as nn
 import jax
 from jax import lax
 
-from solojax.models.layers import Norm, make_norm
+from solojax.models.layers import Deform, Norm, make_conv, make_norm
 from solojax.types import InputError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 EXPANSION = 4  # of a bottleneck's last convolution; depths from 50 on are made of bottlenecks
 
-_he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+Variant = Literal["b", "d"]
+
+_MakeNorm = Callable[[str], nn.Module]  # name -> norm
+
+_conv = functools.partial(
+    make_conv, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+)
 
 
 class ResNet(nn.Module):
     """``B H W 3`` normalised images -> ``{"c2", "c3", "c4", "c5"}`` at strides 4, 8, 16, 32.
 
-    Parameters bear torchvision's names: ``conv1``, ``bn1``, ``layer1_0 / conv1``, ...
+    Parameters bear torchvision's names: ``conv1``, ``bn1``, ``layer1_0 / conv1``, ... Variant "d"
+    (He et al., 2019; also called vd) has three 3x3 convolutions for a stem and averages before
+    the shortcut of a stride-2 block. ``ResNet(101, groups=64, group_width=4)`` is ResNeXt-101
+    64x4d (Xie et al., 2017).
     """
 
     depth: int = 50
     width: int = 64  # channels of the stem; the published networks have 64
-    norm: Norm = "frozen_batch"  # "group" to train from scratch
+    groups: int = 1  # of the 3x3 convolution of a bottleneck
+    group_width: int = 64  # channels of each group in stage 1, per 64 of width
+    variant: Variant = "b"
+    norm: Norm = "frozen_statistics"  # "group" to train from scratch
     norm_groups: int = 32
     frozen_stages: int = 1  # 0: all train; n: the stem and the first n stages do not
+    deform: Deform = "none"  # the 3x3 convolution of the bottlenecks of deform_stages
+    deform_stages: tuple[int, ...] = (2, 3, 4)
 
     def __post_init__(self) -> None:
         if self.depth not in BLOCKS:
             raise InputError(f"ResNet depth {self.depth} is unknown; choose from {list(BLOCKS)}")
+        for name, kind in (("variant", Variant), ("norm", Norm), ("deform", Deform)):
+            if getattr(self, name) not in get_args(kind):
+                raise InputError(
+                    f"backbone.{name}={getattr(self, name)} is unknown; choose from "
+                    f"{list(get_args(kind))}"
+                )
         if not 0 <= self.frozen_stages <= 4:
             raise InputError(f"backbone.frozen_stages={self.frozen_stages} must be in 0..4")
-        grouped = self.norm == "group"
-        if self.width < 1 or grouped and (self.norm_groups < 1 or self.width % self.norm_groups):
+        if not set(self.deform_stages) <= {1, 2, 3, 4}:
+            raise InputError(f"backbone.deform_stages={self.deform_stages} must be in 1..4")
+        bottlenecks = {"groups": 1, "group_width": 64, "deform": "none"}
+        for name, default in bottlenecks.items():
+            if self.depth < 50 and getattr(self, name) != default:
+                raise InputError(
+                    f"backbone.{name}={getattr(self, name)} needs the bottlenecks of depth 50 or "
+                    f"101; depth {self.depth} has none"
+                )
+        if self.variant == "d" and self.width % 2:
+            raise InputError(f"backbone.width={self.width} must be even for variant d")
+        narrow = [self.width // 2 if self.variant == "d" else self.width]
+        narrow += [self._inner_width(self.width * 2**stage) for stage in range(4)]
+        if self.groups < 1 or min(narrow) < 1:
             raise InputError(
-                f"backbone.width={self.width} does not divide into norm_groups={self.norm_groups}"
+                f"backbone.width={self.width}, groups={self.groups} and group_width="
+                f"{self.group_width} leave layers without channels; raise them"
             )
+        if self.norm == "group":
+            for channels in narrow:
+                if self.norm_groups < 1 or channels % self.norm_groups:
+                    raise InputError(
+                        f"backbone.width={self.width} does not divide into norm_groups="
+                        f"{self.norm_groups}: a layer has {channels} channels; choose a divisor"
+                    )
         super().__post_init__()
 
     @nn.nowrap
-    def is_frozen(self, name: str) -> bool:
-        """Whether the parameters under this first-level name never change."""
+    def is_frozen(self, path: tuple[str, ...]) -> bool:
+        """Whether the parameter under this path, e.g. layer2_0, bn1, scale, never changes."""
+        if self.norm == "frozen" and "bn" in path[-2]:
+            return True
         if not self.frozen_stages:
             return False
         frozen = tuple(f"layer{stage}_" for stage in range(1, self.frozen_stages + 1))
-        return name in ("conv1", "bn1") or name.startswith(frozen)
+        return path[0].startswith(("conv1", "bn1", *frozen))
+
+    @nn.nowrap
+    def _inner_width(self, width: int) -> int:
+        """Channels of a bottleneck's 3x3 convolution where an ordinary ResNet has ``width``."""
+        return width * self.group_width // 64 * self.groups
 
     @nn.compact
-    def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
-        x = _conv(self.width, 7, "conv1", stride=2)(images)
-        x = nn.relu(make_norm(self.norm, self.norm_groups, "bn1")(x))
+    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """``train`` lets norm "sync" take the statistics of the batch, where nothing is frozen."""
+
+        def norm_of(stage: int) -> _MakeNorm:
+            live = train and stage > self.frozen_stages
+            return functools.partial(make_norm, self.norm, self.norm_groups, train=live)
+
+        x = _stem(images, self.width, self.variant, norm_of(1))  # frozen when stage 1 is
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         features = {}
-        block = _Bottleneck if self.depth >= 50 else _Basic
+        block: Callable[..., nn.Module]
         for stage, blocks in enumerate(BLOCKS[self.depth], start=1):
+            width = self.width * 2 ** (stage - 1)
+            if self.depth < 50:
+                block = functools.partial(_Basic, width)
+            else:
+                block = functools.partial(
+                    _Bottleneck,
+                    width,
+                    inner_width=self._inner_width(width),
+                    groups=self.groups,
+                    deform=self.deform if stage in self.deform_stages else "none",
+                )
             for index in range(blocks):
                 x = block(
-                    width=self.width * 2 ** (stage - 1),
                     stride=2 if stage > 1 and index == 0 else 1,
-                    norm=self.norm,
-                    norm_groups=self.norm_groups,
+                    variant=self.variant,
+                    norm=norm_of(stage),
                     name=f"layer{stage}_{index}",
                 )(x)
             if stage <= self.frozen_stages:
@@ -69,52 +133,62 @@ class ResNet(nn.Module):
         return features
 
 
-def _conv(width: int, kernel: int, name: str, stride: int = 1) -> nn.Conv:
-    # Padding is explicit: 'SAME' shifts a stride-2 convolution by a pixel on even sizes.
-    return nn.Conv(
-        width,
-        (kernel, kernel),
-        strides=stride,
-        padding=kernel // 2,
-        use_bias=False,
-        kernel_init=_he_normal,
-        name=name,
-    )
+def _stem(images: jax.Array, width: int, variant: Variant, norm: _MakeNorm) -> jax.Array:
+    """``B H W 3 -> B H/2 W/2 width``."""
+    if variant == "b":
+        return nn.relu(norm("bn1")(_conv(width, 7, "conv1", stride=2)(images)))
+    x = nn.relu(norm("bn1_0")(_conv(width // 2, 3, "conv1_0", stride=2)(images)))
+    x = nn.relu(norm("bn1_1")(_conv(width // 2, 3, "conv1_1")(x)))
+    return nn.relu(norm("bn1")(_conv(width, 3, "conv1_2")(x)))
+
+
+def _shortcut(
+    x: jax.Array, width: int, stride: int, variant: Variant, norm: _MakeNorm
+) -> jax.Array:
+    """What a block adds to its result, in the shape of that."""
+    if x.shape[-1] == width and stride == 1:
+        return x
+    if variant == "d" and stride == 2:
+        x, stride = nn.avg_pool(x, (2, 2), strides=(2, 2)), 1
+    return norm("downsample_bn")(_conv(width, 1, "downsample_conv", stride=stride)(x))
 
 
 class _Bottleneck(nn.Module):
     width: int
+    inner_width: int
+    groups: int
+    deform: Deform
     stride: int
-    norm: Norm
-    norm_groups: int
+    variant: Variant
+    norm: _MakeNorm
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        norm = functools.partial(make_norm, self.norm, self.norm_groups)
-        shortcut = x
         out_width = self.width * EXPANSION
-        x = nn.relu(norm("bn1")(_conv(self.width, 1, "conv1")(x)))
-        x = nn.relu(norm("bn2")(_conv(self.width, 3, "conv2", self.stride)(x)))
-        x = norm("bn3")(_conv(out_width, 1, "conv3")(x))
-        if shortcut.shape != x.shape:
-            shortcut = _conv(out_width, 1, "downsample_conv", self.stride)(shortcut)
-            shortcut = norm("downsample_bn")(shortcut)
+        shortcut = _shortcut(x, out_width, self.stride, self.variant, self.norm)
+        middle = _conv(
+            self.inner_width,
+            3,
+            "conv2",
+            stride=self.stride,
+            groups=self.groups,
+            deform=self.deform,
+        )
+        x = nn.relu(self.norm("bn1")(_conv(self.inner_width, 1, "conv1")(x)))
+        x = nn.relu(self.norm("bn2")(middle(x)))
+        x = self.norm("bn3")(_conv(out_width, 1, "conv3")(x))
         return nn.relu(x + shortcut)
 
 
 class _Basic(nn.Module):
     width: int
     stride: int
-    norm: Norm
-    norm_groups: int
+    variant: Variant
+    norm: _MakeNorm
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        norm = functools.partial(make_norm, self.norm, self.norm_groups)
-        shortcut = x
-        x = nn.relu(norm("bn1")(_conv(self.width, 3, "conv1", self.stride)(x)))
-        x = norm("bn2")(_conv(self.width, 3, "conv2")(x))
-        if shortcut.shape != x.shape:
-            shortcut = _conv(self.width, 1, "downsample_conv", self.stride)(shortcut)
-            shortcut = norm("downsample_bn")(shortcut)
+        shortcut = _shortcut(x, self.width, self.stride, self.variant, self.norm)
+        x = nn.relu(self.norm("bn1")(_conv(self.width, 3, "conv1", stride=self.stride)(x)))
+        x = self.norm("bn2")(_conv(self.width, 3, "conv2")(x))
         return nn.relu(x + shortcut)

@@ -4,13 +4,15 @@ import jax
 import jax.numpy as jnp
 
 
-def append_coordinates(features: jax.Array) -> jax.Array:
-    """Appends two channels, x then y, running from -1 to 1 inclusive over the padded map.
+def append_coordinates(features: jax.Array, axes: str = "xy") -> jax.Array:
+    """Appends a channel for each of ``axes``, from -1 to 1 inclusive over the padded map.
 
-    ``B H W C -> B H W C+2`` (SOLO paper, section 3.2).
+    ``B H W C -> B H W C+len(axes)`` (SOLO paper, section 3.2). ``x`` runs along the width.
     """
     batch, height, width, _ = features.shape
     x = jnp.linspace(-1, 1, width, dtype=features.dtype)[None, None, :, None]
     y = jnp.linspace(-1, 1, height, dtype=features.dtype)[None, :, None, None]
-    shape = (batch, height, width, 1)
-    return jnp.concatenate([features, jnp.broadcast_to(x, shape), jnp.broadcast_to(y, shape)], -1)
+    appended = [
+        jnp.broadcast_to({"x": x, "y": y}[axis], (batch, height, width, 1)) for axis in axes
+    ]
+    return jnp.concatenate([features, *appended], -1)

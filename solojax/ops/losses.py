@@ -1,11 +1,21 @@
-"""The two losses of the SOLO family, as plain functions of arrays."""
+"""The losses of the SOLO family, as plain functions of arrays."""
+
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
+MaskLoss = Literal["dice", "focal", "bce"]
+
 # Added to each sum of squares (not to the numerator), as in the authors' release.
 DICE_EPSILON = 1e-3
+
+# Of a foreground pixel in the binary cross entropy (SOLO paper, section 3.3, loss function).
+BCE_POSITIVE_WEIGHT = 2.0
+
+MASK_LOSS_WEIGHTS: dict[MaskLoss, float] = {"dice": 3.0, "focal": 20.0, "bce": 10.0}
+"""What each mask loss is multiplied by beside the category loss (SOLO paper, text to table 4)."""
 
 
 def focal(
@@ -42,3 +52,46 @@ def dice(probabilities: jax.Array, targets: jax.Array) -> jax.Array:
     overlap = jnp.sum(probabilities * targets, (-2, -1))
     total = jnp.sum(jnp.square(probabilities), (-2, -1)) + jnp.sum(jnp.square(targets), (-2, -1))
     return 1 - 2 * overlap / (total + 2 * DICE_EPSILON)
+
+
+def mask_losses(logits: jax.Array, targets: jax.Array, kind: MaskLoss) -> jax.Array:
+    """The loss of each mask by itself, one of the three the SOLO paper compares, not weighted.
+
+    All run over the padding too: there the target is 0.
+
+    Args:
+      logits: ``... H W`` float32.
+      targets: ``... H W``, 0 or 1, any dtype, the shape of logits.
+      kind: ``dice``: of the probabilities; ``focal``: mean over the pixels, alpha 0.25 and gamma
+        2; ``bce``: binary cross entropy, foreground pixels twice, the sum divided by the number
+        of pixels (not by the sum of the weights).
+
+    Returns:
+      ``...`` float32.
+    """
+    if kind == "dice":
+        return dice(jax.nn.sigmoid(logits), targets)
+    if kind == "focal":
+        return jnp.mean(focal(logits, targets), (-2, -1))
+    if kind == "bce":
+        targets = targets.astype(logits.dtype)
+        pixels = optax.losses.sigmoid_binary_cross_entropy(logits, targets)
+        return jnp.mean(pixels * (1 + (BCE_POSITIVE_WEIGHT - 1) * targets), (-2, -1))
+    raise ValueError(f"mask loss {kind!r} is none of 'dice', 'focal' and 'bce'")
+
+
+def product_logit(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The logit of a product of probabilities: its sigmoid is ``sigmoid(x) sigmoid(y)``.
+
+    For losses that read logits where a mask is the product of two maps (Decoupled SOLO). The odds
+    against are exp(-x) + exp(-y) + exp(-x-y); summed as logarithms they neither overflow nor
+    vanish, and the gradients stay within 0 and 1.
+
+    Args:
+      x: ``...`` float32.
+      y: ``...`` float32, the shape of x.
+
+    >>> round(float(product_logit(jnp.array(0.0), jnp.array(0.0))), 5)  # of 1/4
+    -1.09861
+    """
+    return -jnp.logaddexp(jnp.logaddexp(-x, -y), -x - y)

@@ -1,10 +1,18 @@
-"""Non-maximum suppression without boxes and without loops: points NMS and Matrix NMS."""
+"""Non-maximum suppression of masks, without boxes: points NMS, Matrix NMS and its three rivals.
+
+All but points NMS take one image's ``K >= 1`` masks, labels and scores and return new scores in
+the order given. Only masks of one label suppress each other. A mask is above another where its
+score is greater or, at equal scores, its place earlier. Padding takes part harmlessly when its
+score is below all others, -1 for instance; it never comes out positive.
+"""
 
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+Kernel = Literal["gaussian", "linear"]
 
 
 def points_nms(scores: jax.Array) -> jax.Array:
@@ -39,20 +47,29 @@ def pairwise_intersections(masks: jax.Array) -> jax.Array:
     return jnp.matmul(flat, flat.T, preferred_element_type=jnp.float32)
 
 
+def mask_iou(masks: jax.Array) -> jax.Array:
+    """Intersection over union of each two masks: ``K H W`` bool -> ``K K`` float32.
+
+    An empty mask has IoU 0 with every mask, itself included.
+    """
+    areas = jnp.sum(masks, (1, 2), dtype=jnp.float32)
+    intersections = pairwise_intersections(masks)
+    unions = areas[:, None] + areas[None, :] - intersections
+    return intersections / jnp.maximum(unions, 1)
+
+
 def matrix_nms(
     masks: jax.Array,
     labels: jax.Array,
     scores: jax.Array,
     *,
-    kernel: Literal["gaussian", "linear"] = "gaussian",
+    kernel: Kernel = "gaussian",
     sigma: float = 2.0,
 ) -> jax.Array:
     """Decays each score by its overlap with better masks of its class (SOLOv2, section 3.3).
 
     All masks at once: a mask's decay is the least, over the masks i above it, of f(iou with i)
-    over f(the greatest iou of i itself with a mask above i). Needs no order: a mask is above
-    another where its score is greater or, at equal scores, its place earlier. Padding takes part
-    harmlessly when its score is below all others, -1 for instance.
+    over f(the greatest iou of i itself with a mask above i).
 
     Args:
       masks: ``K H W`` bool, non-empty; an empty mask has IoU 0 with every other.
@@ -64,21 +81,112 @@ def matrix_nms(
     Returns:
       ``K`` float32 decayed scores, in the order given.
     """
-    areas = jnp.sum(masks, (1, 2), dtype=jnp.float32)
-    intersections = pairwise_intersections(masks)
-    unions = areas[:, None] + areas[None, :] - intersections
+    iou = jnp.where(_above(labels, scores), mask_iou(masks), 0.0)  # row above column
+    suffered = _decay(jnp.max(iou, axis=0), kernel, sigma)[:, None]  # by the row itself
+    # A row that equals a mask above it has been suppressed itself; its linear decay of zero must
+    # not divide.
+    decay = _decay(iou, kernel, sigma) / jnp.where(suffered > 0, suffered, 1)
+    return scores * jnp.min(jnp.where(suffered > 0, decay, 1.0), axis=0)
+
+
+def hard_nms(
+    masks: jax.Array, labels: jax.Array, scores: jax.Array, *, iou_threshold: float = 0.5
+) -> jax.Array:
+    """Zeroes each score whose mask overlaps a better one that is kept: the greedy classic.
+
+    From the best mask down, one after the other: what a mask removes removes nothing itself.
+
+    Args:
+      masks: ``K H W`` bool.
+      labels: ``K`` int.
+      scores: ``K`` float32.
+      iou_threshold: an IoU greater than this is an overlap.
+
+    Returns:
+      ``K`` float32, the score where kept, 0 where suppressed.
+    """
+    overlaps = _above(labels, scores) & (mask_iou(masks) > iou_threshold)
+    order = jnp.argsort(-scores)  # stable: equal scores stay in their places' order
+
+    def visit(rank: jax.Array, kept: jax.Array) -> jax.Array:
+        mask = order[rank]
+        return kept & ~(overlaps[mask] & kept[mask])
+
+    kept = lax.fori_loop(0, len(scores), visit, jnp.ones(len(scores), bool))
+    return jnp.where(kept, scores, 0)
+
+
+def soft_nms(
+    masks: jax.Array,
+    labels: jax.Array,
+    scores: jax.Array,
+    *,
+    kernel: Kernel = "gaussian",
+    sigma: float = 2.0,
+) -> jax.Array:
+    """Decays each score by every mask taken before it (Soft-NMS, Bodla et al. 2017).
+
+    Takes the mask with the best score *as decayed so far*, multiplies the score of each mask of
+    its class that still waits by f(iou), and repeats until none waits.
+
+    Args:
+      masks: ``K H W`` bool.
+      labels: ``K`` int.
+      scores: ``K`` float32, not negative but for padding.
+      kernel: ``gaussian``: f(x) = exp(-sigma x^2); ``linear``: f(x) = 1 - x, of all overlaps as
+        in Matrix NMS; the paper's applies from a least overlap on.
+      sigma: of the gaussian; it multiplies, as in ``matrix_nms``; the paper's divides.
+
+    Returns:
+      ``K`` float32 decayed scores, in the order given.
+    """
+    related = labels[:, None] == labels[None, :]
+    decay = jnp.where(related, _decay(mask_iou(masks), kernel, sigma), 1.0)
+    place = jnp.arange(len(scores))
+
+    def take(_: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        scores, waiting = state
+        best = jnp.argmax(jnp.where(waiting, scores, -jnp.inf))  # the first of equals
+        waiting = waiting & (place != best)
+        return jnp.where(waiting, scores * decay[best], scores), waiting
+
+    waiting = jnp.ones(len(scores), bool)
+    return lax.fori_loop(0, len(scores), take, (scores, waiting))[0]
+
+
+def fast_nms(
+    masks: jax.Array, labels: jax.Array, scores: jax.Array, *, iou_threshold: float = 0.5
+) -> jax.Array:
+    """Zeroes each score whose mask overlaps any better one, kept or not (YOLACT, its Fast NMS).
+
+    Hard NMS without its loop: removed masks remove too, so it suppresses a little more.
+
+    Args:
+      masks: ``K H W`` bool.
+      labels: ``K`` int.
+      scores: ``K`` float32.
+      iou_threshold: an IoU greater than this is an overlap.
+
+    Returns:
+      ``K`` float32, the score where kept, 0 where suppressed.
+    """
+    overlaps = _above(labels, scores) & (mask_iou(masks) > iou_threshold)
+    return jnp.where(jnp.any(overlaps, axis=0), 0, scores)
+
+
+def _above(labels: jax.Array, scores: jax.Array) -> jax.Array:
+    """Whether the row's mask is above the column's and of its class: ``K K`` bool."""
     place = jnp.arange(len(scores))
     above = (scores[:, None] > scores[None, :]) | (
         (scores[:, None] == scores[None, :]) & (place[:, None] < place[None, :])
     )
-    related = above & (labels[:, None] == labels[None, :])
-    iou = jnp.where(related, intersections / jnp.maximum(unions, 1), 0.0)  # row above column
-    greatest = jnp.max(iou, axis=0)[:, None]  # of each row with a mask above it
+    return above & (labels[:, None] == labels[None, :])
+
+
+def _decay(iou: jax.Array, kernel: Kernel, sigma: float) -> jax.Array:
+    """The f of Matrix and Soft-NMS."""
     if kernel == "gaussian":
-        decay = jnp.exp(-sigma * jnp.square(iou)) / jnp.exp(-sigma * jnp.square(greatest))
-    elif kernel == "linear":
-        # A row that equals a mask above it has been suppressed itself and must not divide by zero.
-        decay = jnp.where(greatest < 1, (1 - iou) / jnp.where(greatest < 1, 1 - greatest, 1), 1.0)
-    else:
-        raise ValueError(f"kernel {kernel!r} is neither 'gaussian' nor 'linear'")
-    return scores * jnp.min(decay, axis=0)
+        return jnp.exp(-sigma * jnp.square(iou))
+    if kernel == "linear":
+        return 1 - iou
+    raise ValueError(f"kernel {kernel!r} is neither 'gaussian' nor 'linear'")

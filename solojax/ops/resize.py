@@ -1,7 +1,15 @@
-"""Bilinear resizing, half-pixel centres, never antialiased, and its matrix form."""
+"""Resizing: bilinear (half-pixel centres, never antialiased), its matrix form, and to a grid."""
+
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+Alignment = Literal["bilinear", "adaptive_pool", "region_grid"]
+
+REGION_POINTS = 4
+"""Samples per cell, each way, of the region grid; the SOLO paper says "dense", no number."""
 
 
 def bilinear(features: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -14,6 +22,11 @@ def bilinear(features: jax.Array, size: tuple[int, int]) -> jax.Array:
     if (height, width) == size:
         return features
     return jax.image.resize(features, (batch, *size, channels), "bilinear", antialias=False)
+
+
+def double(features: jax.Array) -> jax.Array:
+    """Enlarges ``B H W C`` by 2 each way."""
+    return bilinear(features, (2 * features.shape[1], 2 * features.shape[2]))
 
 
 def bilinear_matrix(
@@ -37,3 +50,64 @@ def bilinear_matrix(
     return jnp.where(samples == low[:, None], 1 - weight, 0) + jnp.where(
         samples == high[:, None], weight, 0
     )
+
+
+def adaptive_max(features: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Pools ``B H W C`` to ``B *size C``, each output the maximum of the inputs it touches.
+
+    Output i of S sees the inputs from floor(i H / S) to before ceil((i + 1) H / S): windows overlap
+    where S does not divide H, and repeat inputs where S exceeds it.
+    """
+    for axis, cells in zip((1, 2), size, strict=True):
+        length = features.shape[axis]
+        first = np.arange(cells) * length // cells
+        last = -(-(np.arange(cells) + 1) * length // cells) - 1
+        # Shorter windows than the longest look at their last input again.
+        window = np.minimum(first[:, None] + np.arange((last - first).max() + 1), last[:, None])
+        features = jnp.max(jnp.take(features, jnp.asarray(window), axis=axis), axis=axis + 1)
+    return features
+
+
+def region_grid(features: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Resizes ``B H W C`` to ``B *size C``, each cell the mean of 4 x 4 bilinear samples.
+
+    The samples lie evenly, half a step inside of the cell's border: this is ``bilinear`` to 4
+    times the size and the mean of each block, but both are linear, so they are one matrix on each
+    side and the large map never exists.
+    """
+
+    def matrix(axis: int) -> jax.Array:
+        length, points = features.shape[1 + axis], size[axis] * REGION_POINTS
+        samples = bilinear_matrix(points, length, out_used=points, in_used=length)
+        return jnp.mean(samples.reshape(size[axis], REGION_POINTS, length), 1)
+
+    return _apply(matrix(0), matrix(1), features)
+
+
+def to_grid(features: jax.Array, side: int, alignment: Alignment) -> jax.Array:
+    """Brings ``B H W C`` to the cells of a grid, ``B side side C``.
+
+    The three ways of the SOLO paper (section 3.3, alignment in the category branch), which finds
+    them within 0.1 AP of each other.
+
+    Args:
+      features: ``B H W C``; a rectangle is squashed to the square.
+      side: cells per side.
+      alignment: ``bilinear``, one sample per cell; ``adaptive_pool``, the maximum of a cell's
+        inputs (``adaptive_max``); ``region_grid``, the mean of 4 x 4 samples per cell.
+    """
+    if alignment == "bilinear":
+        return bilinear(features, (side, side))
+    if alignment == "adaptive_pool":
+        return adaptive_max(features, (side, side))
+    if alignment == "region_grid":
+        return region_grid(features, (side, side))
+    raise ValueError(
+        f"alignment {alignment!r} is none of 'bilinear', 'adaptive_pool' and 'region_grid'"
+    )
+
+
+def _apply(rows: jax.Array, columns: jax.Array, features: jax.Array) -> jax.Array:
+    """A matrix on each side of ``B H W C``, summed in float32; keeps the features' type."""
+    found = jnp.einsum("yh,bhwc,xw->byxc", rows, features, columns, precision="highest")
+    return found.astype(features.dtype)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from flax import traverse_util
 from tqdm import tqdm
 
 from solojax import config as config_lib
@@ -85,6 +86,7 @@ def train(
         batches = pipeline.train_batches(
             records,
             config.data,
+            mask_strides=model.head.mask_strides,
             batch_size=training.batch_size,
             seed=training.seed,
             first=first,
@@ -156,8 +158,9 @@ def _introduce(
         f"{optimizer.scaled_learning_rate(optim, batch_size):g} (linear in the batch size)",
         flush=True,
     )
-    frozen = bool(state.batch_stats) or any(
-        map(config.model.backbone.is_frozen, state.params["backbone"])
+    backbone = config.model.backbone
+    frozen = backbone.norm.startswith("frozen") or any(
+        map(backbone.is_frozen, traverse_util.flatten_dict(state.params["backbone"]))
     )
     if frozen and not config.training.pretrained:
         print("the backbone is frozen in part, at random: set training.pretrained", flush=True)

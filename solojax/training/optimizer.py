@@ -42,8 +42,8 @@ def make_optimizer(
 
     def labels(params: Any) -> Any:
         def label(path: tuple, _: Any) -> str:
-            part, name = path[0].key, path[1].key
-            frozen = part == "backbone" and model.backbone.is_frozen(name)
+            part, *below = (entry.key for entry in path)
+            frozen = part == "backbone" and model.backbone.is_frozen(tuple(below))
             return "frozen" if frozen else "trained"
 
         return jax.tree_util.tree_map_with_path(label, params)

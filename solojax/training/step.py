@@ -45,8 +45,8 @@ def make_update(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds ``update(state, batch) -> (state, metrics)`` for ``parallel.pmap_update``.
 
-    The metrics: each loss term, ``loss``, ``grad_norm`` before clipping, ``positives`` per image,
-    and what was left out of the whole batch by a cap: ``dropped_instances``, ``dropped_positives``.
+    The metrics: each loss term, ``loss``, ``grad_norm`` before clipping, what the head has to say
+    about its targets, and ``dropped_instances``, left out of the whole batch by the pipeline's cap.
     """
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -54,14 +54,16 @@ def make_update(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         targets = model.head.targets(batch.instances, jax.random.fold_in(key, lax.axis_index(AXIS)))
 
-        def local_loss(params: Any) -> tuple[Array, Metrics]:
+        def local_loss(params: Any) -> tuple[Array, tuple[Metrics, Any]]:
             variables = {"params": params, "batch_stats": state.batch_stats}
-            terms = model.head.loss(model.apply(variables, inputs), targets)
+            outputs, changed = model.apply(variables, inputs, train=True, mutable="batch_stats")
+            terms = model.head.loss(outputs, targets)
             shares = {name: _share(term) for name, term in terms.items()}
-            return sum(shares.values()), shares
+            return sum(shares.values()), (shares, changed.get("batch_stats", {}))
 
-        grads, shares = jax.grad(local_loss, has_aux=True)(state.params)
-        grads, terms = lax.psum((grads, shares), AXIS)
+        grads, (shares, batch_stats) = jax.grad(local_loss, has_aux=True)(state.params)
+        about = {name: _share(term) for name, term in targets.metrics.items()}
+        grads, terms, about = lax.psum((grads, shares, about), AXIS)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema_params = state.ema_params
@@ -73,11 +75,10 @@ def make_update(
             **terms,
             "loss": sum(terms.values()),
             "grad_norm": optax.tree.norm(grads),
-            "positives": lax.pmean(jnp.mean(jnp.sum(targets.cells.valid, 1, jnp.float32)), AXIS),
+            **about,
             "dropped_instances": lax.psum(jnp.sum(batch.dropped), AXIS),
-            "dropped_positives": lax.psum(jnp.sum(targets.cells.dropped), AXIS),
         }
-        state = TrainState(state.step + 1, params, state.batch_stats, opt_state, ema_params)
+        state = TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)
         return state, metrics
 
     return update

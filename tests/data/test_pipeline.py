@@ -2,19 +2,20 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
 from solojax.config import Data
 from solojax.data import annotations, coco, pipeline, plan, synthetic, transforms
-from solojax.types import Batch
+from solojax.types import Batch, Instances
 
 TRAIN, VAL, BATCH, LIMIT = 12, 5, 4, 5
 CANVAS = (96, 96)
+STRIDES = (8, 4, 16, 8)  # in no order, one of them twice
 CROWD = 999  # id of an annotation that covers its image
 
 
@@ -61,47 +62,45 @@ def epochs(records: coco.Records, data: Data) -> list[Batch]:
 
 
 def train(records: coco.Records, data: Data, first: int, last: int, **changes: Any) -> list[Batch]:
-    settings = {"batch_size": BATCH, "seed": 7, **changes}
+    settings = {"mask_strides": STRIDES, "batch_size": BATCH, "seed": 7, **changes}
     return list(pipeline.train_batches(records, data, first=first, last=last, **settings))
-
-
-def leaves(batch: Batch) -> Iterator[tuple[str, np.ndarray]]:
-    """Every array of a batch, with its name."""
-    for name, value in batch._asdict().items():
-        if name == "instances":
-            yield from value._asdict().items()
-        else:
-            yield name, value
 
 
 def assert_equal(first: list[Batch], second: list[Batch]) -> None:
     assert len(first) == len(second) > 0
     for one, other in zip(first, second, strict=True):
-        for (name, array), (_, expected) in zip(leaves(one), leaves(other), strict=True):
-            np.testing.assert_array_equal(array, expected, err_msg=name)
+        assert_same_arrays(one, other)
 
 
-def describe(batch: Batch) -> dict[str, tuple[tuple[int, ...], str]]:
-    named = [(f"instances.{k}", v) for k, v in batch.instances._asdict().items()]
-    named += [(k, v) for k, v in batch._asdict().items() if k != "instances"]
-    return {name: (array.shape, array.dtype.name) for name, array in named}
+def assert_same_arrays(found: Batch | Instances, expected: Batch | Instances) -> None:
+    def check(path: Any, array: np.ndarray, other: np.ndarray) -> None:
+        np.testing.assert_array_equal(array, other, err_msg=jax.tree_util.keystr(path))
+
+    jax.tree_util.tree_map_with_path(check, found, expected)
 
 
-def expected_shapes(instances: int) -> dict[str, tuple[tuple[int, ...], str]]:
-    height, width = CANVAS
-    return {
-        "images": ((BATCH, height, width, 3), "uint8"),
-        "sizes": ((BATCH, 2), "int32"),
-        "original_sizes": ((BATCH, 2), "int32"),
-        "indices": ((BATCH,), "int32"),
-        "valid": ((BATCH,), "bool"),
-        "instances.masks": ((BATCH, instances, height // 4, width // 4), "uint8"),
-        "instances.boxes": ((BATCH, instances, 4), "float32"),
-        "instances.centers": ((BATCH, instances, 2), "float32"),
-        "instances.labels": ((BATCH, instances), "int32"),
-        "instances.valid": ((BATCH, instances), "bool"),
-        "dropped": ((BATCH,), "int32"),
-    }
+def describe(batch: Batch) -> Batch:
+    """The shape and type of every array."""
+    return jax.tree.map(lambda array: (array.shape, array.dtype.name), batch)
+
+
+def expected_shapes(instances: int, masks: dict[int, tuple[int, int]]) -> Batch:
+    """What ``describe`` is to return where the masks of each stride are of that size."""
+    return Batch(
+        images=((BATCH, *CANVAS, 3), "uint8"),
+        sizes=((BATCH, 2), "int32"),
+        original_sizes=((BATCH, 2), "int32"),
+        indices=((BATCH,), "int32"),
+        valid=((BATCH,), "bool"),
+        instances=Instances(
+            masks={stride: ((BATCH, instances, *size), "uint8") for stride, size in masks.items()},
+            boxes=((BATCH, instances, 4), "float32"),
+            centers=((BATCH, instances, 2), "float32"),
+            labels=((BATCH, instances), "int32"),
+            valid=((BATCH, instances), "bool"),
+        ),
+        dropped=((BATCH,), "int32"),
+    )
 
 
 def example_of(batches: list[Batch], index: int) -> tuple[Batch, int]:
@@ -114,8 +113,18 @@ def example_of(batches: list[Batch], index: int) -> tuple[Batch, int]:
 
 def test_training_batches_have_the_shapes_and_types_of_the_contract(epochs: list[Batch]) -> None:
     for batch in epochs:
-        assert describe(batch) == expected_shapes(LIMIT)
+        assert describe(batch) == expected_shapes(LIMIT, {4: (24, 24), 8: (12, 12), 16: (6, 6)})
         assert batch.valid.all()
+
+
+@pytest.mark.parametrize("strides", [(4,), (16,), (4, 8), (8, 4), (16, 16)])
+def test_masks_come_once_for_every_stride_and_strides_change_nothing_else(
+    strides: tuple[int, ...], epochs: list[Batch], records: coco.Records, data: Data
+) -> None:
+    for batch, other in zip(train(records, data, 0, 6, mask_strides=strides), epochs, strict=True):
+        masks = {stride: other.instances.masks[stride] for stride in strides}
+        assert set(batch.instances.masks) == set(strides)
+        assert_equal([batch], [other._replace(instances=other.instances._replace(masks=masks))])
 
 
 def test_training_batches_follow_the_plan(
@@ -185,12 +194,12 @@ def test_example_is_the_image_with_its_instances(
             placements[flip],
             CANVAS,
             LIMIT,
+            STRIDES,
         )
         assert batch.dropped[place] == dropped
         assert batch.original_sizes[place].tolist() == [128, 128]
-        for name, array in expected._asdict().items():
-            found = getattr(batch.instances, name)[place]
-            np.testing.assert_array_equal(found, array, err_msg=name)
+        found = jax.tree.map(lambda array, place=place: array[place], batch.instances)
+        assert_same_arrays(found, expected)
         assert expected.valid.any()
 
 
@@ -201,7 +210,8 @@ def test_crowds_are_left_out(epochs: list[Batch], records: coco.Records) -> None
     others = [one.label for one in record.instances if not one.is_crowd]
     assert batch.instances.labels[place][batch.instances.valid[place]].tolist() == others
     assert batch.dropped[place] == 0
-    assert not batch.instances.masks[place].all((1, 2)).any()
+    for masks in batch.instances.masks.values():
+        assert not masks[place].all((1, 2)).any()
 
 
 def test_an_image_without_instances_is_a_negative(epochs: list[Batch]) -> None:
@@ -209,6 +219,7 @@ def test_an_image_without_instances_is_a_negative(epochs: list[Batch]) -> None:
     assert batch.valid[place]
     assert batch.images[place].any()
     assert not batch.instances.valid[place].any()
+    assert not any(masks[place].any() for masks in batch.instances.masks.values())
 
 
 def test_instances_beyond_the_limit_are_counted(records: coco.Records, data: Data) -> None:
@@ -239,11 +250,12 @@ def test_evaluation_covers_every_record_once_and_marks_what_fills_up(
     assert [batch.valid.tolist() for batch in batches] == [[True] * 4, [True] + [False] * 3]
 
 
-def test_evaluation_batches_have_the_shapes_and_types_of_the_contract(
+def test_evaluation_batches_have_the_shapes_and_types_of_the_contract_and_no_masks(
     val_records: coco.Records, data: Data
 ) -> None:
     for batch in pipeline.eval_batches(val_records, data, batch_size=BATCH):
-        assert describe(batch) == expected_shapes(1)
+        assert describe(batch) == expected_shapes(1, {})
+        assert batch.instances.masks == {}
         assert not batch.instances.valid.any()
 
 

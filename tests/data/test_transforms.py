@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
 from solojax.data import transforms
 from solojax.data.transforms import Placement
-from solojax.types import MASK_STRIDE, Instances
+from solojax.types import Instances
 
 CANVAS = (96, 128)
+STRIDES = (2, 4, 8, 16)
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +23,28 @@ def recorded() -> dict[str, np.ndarray]:
 
 
 def place(
-    masks: np.ndarray, placement: Placement, canvas: tuple[int, int] = CANVAS, limit: int = 0
+    masks: np.ndarray,
+    placement: Placement,
+    canvas: tuple[int, int] = CANVAS,
+    limit: int = 0,
+    strides: tuple[int, ...] = STRIDES,
 ) -> tuple[Instances, int]:
     """Places masks with their tight boxes and the labels 0, 1, 2, ..."""
     boxes = np.array([tight_box(mask) for mask in masks])
     labels = np.arange(len(masks))
     return transforms.place_instances(
-        masks, boxes, labels, placement, canvas, limit or max(len(masks), 1)
+        masks, boxes, labels, placement, canvas, limit or max(len(masks), 1), strides
     )
+
+
+def targets_of(mask: np.ndarray, canvas: tuple[int, int], flip: bool = False) -> dict[int, list]:
+    """By stride, the target of one mask that keeps its size."""
+    height, width = mask.shape
+    placement = Placement((height, width), (height, width), flip)
+    strides = tuple(stride for stride in STRIDES if not any(side % stride for side in canvas))
+    placed, _ = place(mask[None], placement, canvas, strides=strides)
+    assert placed.valid.all()
+    return {stride: target[0].tolist() for stride, target in placed.masks.items()}
 
 
 def tight_box(mask: np.ndarray) -> list[int]:
@@ -50,11 +66,11 @@ def whole_masks(masks: np.ndarray, placement: Placement, canvas: tuple[int, int]
     return placed
 
 
-def shrunk(masks: np.ndarray) -> np.ndarray:
-    """1 where at least two of the central 2 x 2 pixels of a 4 x 4 block are."""
-    count, height, width = masks.shape
-    blocks = masks.reshape(count, height // 4, 4, width // 4, 4)[:, :, 1:3, :, 1:3]
-    return (blocks.sum((2, 4)) >= 2).astype(np.uint8)
+def shrunk(masks: np.ndarray, stride: int) -> np.ndarray:
+    """1 where at least two of the central 2 x 2 pixels of a stride x stride block are."""
+    low, high = stride // 2 - 1, stride // 2
+    corners = [masks[:, y::stride, x::stride] for y in (low, high) for x in (low, high)]
+    return (sum(corners) >= 2).astype(np.uint8)
 
 
 def centers_of(masks: np.ndarray) -> np.ndarray:
@@ -173,16 +189,116 @@ def test_canvas_is_zero_where_no_image_is(flip: bool) -> None:
     assert placed.sum(dtype=np.int64) == 40 * 60 * 3 * 255
 
 
+# Mask targets, small
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize(
+    ("center", "expected"),
+    [
+        ([[0, 0], [0, 0]], 0),
+        ([[1, 0], [0, 0]], 0),
+        ([[0, 0], [0, 1]], 0),
+        ([[1, 1], [0, 0]], 1),
+        ([[0, 1], [0, 1]], 1),
+        ([[1, 0], [0, 1]], 1),
+        ([[0, 1], [1, 1]], 1),
+        ([[1, 1], [1, 1]], 1),
+    ],
+)
+def test_target_is_one_from_two_of_the_central_four_pixels_on(
+    center: list[list[int]], expected: int, stride: int
+) -> None:
+    mask = np.ones((16, 32), np.uint8)  # whatever lies around the centre
+    start = stride // 2 - 1
+    mask[start : start + 2, start : start + 2] = center
+    assert targets_of(mask, (16, 32))[stride][0][0] == expected
+
+
+def test_targets_at_different_strides_are_of_different_pixels() -> None:
+    dot = np.zeros((8, 8), np.uint8)
+    dot[3:5, 3:5] = 1
+    frame = 1 - dot
+    assert targets_of(dot, (8, 8)) == {
+        2: [[0, 0, 0, 0]] * 4,
+        4: [[0, 0], [0, 0]],
+        8: [[1]],
+    }
+    assert targets_of(frame, (8, 8)) == {
+        2: [[1, 1, 1, 1]] * 4,
+        4: [[1, 1], [1, 1]],
+        8: [[0]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("flip", "expected"),
+    [
+        (False, {4: [[1, 1, 0, 0, 0, 0]] * 2, 8: [[1, 0, 0]]}),
+        (True, {4: [[0, 0, 1, 1, 0, 0]] * 2, 8: [[0, 1, 0]]}),
+    ],
+)
+def test_targets_are_mirrored_within_the_image_at_every_stride(
+    flip: bool, expected: dict[int, list]
+) -> None:
+    mask = np.zeros((8, 16), np.uint8)
+    mask[:, :8] = 1
+    found = targets_of(mask, (8, 24), flip)
+    assert {stride: found[stride] for stride in (4, 8)} == expected
+
+
+def test_every_stride_asked_for_comes_once() -> None:
+    mask, placement = np.ones((1, 40, 60), np.uint8), Placement((40, 60), (80, 120))
+    placed, _ = place(mask, placement, strides=(16, 4, 8, 4, 16))
+    assert {stride: target.shape for stride, target in placed.masks.items()} == {
+        4: (1, 24, 32),
+        8: (1, 12, 16),
+        16: (1, 6, 8),
+    }
+
+
+def test_without_a_stride_there_is_no_mask() -> None:
+    placed, _ = place(
+        np.ones((2, 40, 60), np.uint8), Placement((40, 60), (80, 120)), limit=5, strides=()
+    )
+    assert placed.masks == {}
+    assert placed.valid.tolist() == [True, True, False, False, False]
+
+
+def test_strides_change_neither_the_other_targets_nor_the_rest() -> None:
+    masks, placement = random_case(0)
+    together, _ = place(masks, placement)
+    assert together.valid.any()
+    for stride in STRIDES:
+        alone, _ = place(masks, placement, strides=(stride,))
+        expected = together._replace(masks={stride: together.masks[stride]})
+        jax.tree.map(np.testing.assert_array_equal, alone, expected)
+
+
+def test_instance_that_a_stride_misses_still_takes_part() -> None:
+    mask = np.zeros((1, 32, 32), np.uint8)
+    mask[0, 1:3, 1:3] = 1
+    placed, _ = place(mask, Placement((32, 32), (32, 32)), (32, 32))
+    assert placed.valid.tolist() == [True]
+    assert {stride: int(target.sum()) for stride, target in placed.masks.items()} == {
+        2: 0,
+        4: 1,
+        8: 0,
+        16: 0,
+    }
+
+
 # Masks and centres, recorded
 
 
-def test_mask_targets_equal_the_recorded_ones(recorded: dict[str, np.ndarray]) -> None:
+@pytest.mark.parametrize("stride", [4, 8, 16])
+def test_mask_targets_equal_the_recorded_ones(stride: int, recorded: dict[str, np.ndarray]) -> None:
     height, width = recorded["imrescale/in_shape"][1:].tolist()
     masks = unpacked(recorded["imrescale/in"], width)
     placed, dropped = place(masks, Placement((height, width), (height, width)), (height, width))
-    expected = recorded["imrescale/out4"]
+    expected = recorded[f"imrescale/out{stride}"]
     assert dropped == 0
-    np.testing.assert_array_equal(placed.masks, expected[placed.labels])
+    np.testing.assert_array_equal(placed.masks[stride], expected[placed.labels])
     assert placed.valid.sum() == masks.any((1, 2)).sum()
 
 
@@ -199,13 +315,26 @@ def test_centers_equal_the_recorded_ones_to_the_bit(recorded: dict[str, np.ndarr
 # Masks, centres and boxes, the long way round
 
 
+@pytest.mark.parametrize("stride", STRIDES)
+def test_two_of_the_central_four_pixels_is_how_opencv_shrinks_a_mask(stride: int) -> None:
+    masks = np.random.default_rng(0).integers(0, 2, (20, *CANVAS), np.uint8)
+    size = (CANVAS[1] // stride, CANVAS[0] // stride)
+    expected = [cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR) for mask in masks]
+    np.testing.assert_array_equal(shrunk(masks, stride), expected)
+
+
+@pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("seed", range(40))
-def test_mask_targets_equal_those_of_the_whole_resized_mask(seed: int) -> None:
+def test_mask_targets_equal_those_of_the_whole_resized_mask(seed: int, flip: bool) -> None:
     masks, placement = random_case(seed)
+    placement = placement._replace(flip=flip)
     placed, _ = place(masks, placement)
-    expected = shrunk(whole_masks(masks, placement, CANVAS))
+    whole = whole_masks(masks, placement, CANVAS)
     used = int(placed.valid.sum())
-    np.testing.assert_array_equal(placed.masks[:used], expected[placed.labels[:used]])
+    assert set(placed.masks) == set(STRIDES)
+    for stride, found in placed.masks.items():
+        expected = shrunk(whole, stride)[placed.labels[:used]]
+        np.testing.assert_array_equal(found[:used], expected, err_msg=f"stride {stride}")
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -251,8 +380,9 @@ def test_image_mask_box_and_center_stay_together(size: tuple[int, int], flip: bo
     edges = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     np.testing.assert_allclose(placed.boxes[0], edges, atol=1)
     np.testing.assert_allclose(placed.centers[0], centers_of(seen[None].astype(int))[0], atol=1.1)
-    wrong = (placed.masks[0] != shrunk(seen[None])[0]).sum()
-    assert wrong <= 0.12 * placed.masks[0].sum()
+    target = placed.masks[4][0]
+    wrong = (target != shrunk(seen[None], 4)[0]).sum()
+    assert wrong <= 0.12 * target.sum()
 
 
 @pytest.mark.parametrize(
@@ -274,6 +404,7 @@ def test_box_is_clipped_to_the_image(flip: bool) -> None:
         Placement((40, 60), (60, 120), flip),
         CANVAS,
         1,
+        STRIDES,
     )
     np.testing.assert_array_equal(placed.boxes[0], [0, 0, 120, 60])
 
@@ -284,31 +415,36 @@ def test_box_is_clipped_to_the_image(flip: bool) -> None:
 def test_shapes_and_types_are_those_of_the_contract() -> None:
     placed, dropped = place(np.ones((2, 40, 60), np.uint8), Placement((40, 60), (80, 120)), limit=5)
     assert dropped == 0
-    described = {name: (array.shape, array.dtype.name) for name, array in placed._asdict().items()}
-    assert described == {
-        "masks": ((5, CANVAS[0] // MASK_STRIDE, CANVAS[1] // MASK_STRIDE), "uint8"),
-        "boxes": ((5, 4), "float32"),
-        "centers": ((5, 2), "float32"),
-        "labels": ((5,), "int32"),
-        "valid": ((5,), "bool"),
-    }
+    assert jax.tree.map(lambda array: (array.shape, array.dtype.name), placed) == Instances(
+        masks={
+            2: ((5, 48, 64), "uint8"),
+            4: ((5, 24, 32), "uint8"),
+            8: ((5, 12, 16), "uint8"),
+            16: ((5, 6, 8), "uint8"),
+        },
+        boxes=((5, 4), "float32"),
+        centers=((5, 2), "float32"),
+        labels=((5,), "int32"),
+        valid=((5,), "bool"),
+    )
     assert placed.valid.tolist() == [True, True, False, False, False]
 
 
 def test_padding_is_zero() -> None:
     placed, _ = place(np.ones((2, 40, 60), np.uint8), Placement((40, 60), (80, 120)), limit=5)
-    assert not any(np.any(array[2:]) for array in placed)
-    assert placed.masks[:2].any()
+    assert not any(np.any(array[2:]) for array in jax.tree.leaves(placed))
+    assert all(target[:2].any((1, 2)).all() for target in placed.masks.values())
 
 
 def test_an_image_without_instances_gives_padding_only() -> None:
     empty = np.zeros((0, 40, 60), np.uint8)
     placed, dropped = transforms.place_instances(
-        empty, np.array([]), np.array([]), Placement((40, 60), (80, 120), True), CANVAS, 3
+        empty, np.array([]), np.array([]), Placement((40, 60), (80, 120), True), CANVAS, 3, (4, 16)
     )
     assert dropped == 0
-    assert placed.masks.shape == (3, CANVAS[0] // 4, CANVAS[1] // 4)
-    assert not any(np.any(array) for array in placed)
+    assert placed.masks[4].shape == (3, 24, 32)
+    assert placed.masks[16].shape == (3, 6, 8)
+    assert not any(np.any(array) for array in jax.tree.leaves(placed))
 
 
 def test_of_too_many_instances_the_largest_stay_in_their_order() -> None:
@@ -347,7 +483,13 @@ def test_instance_that_vanishes_when_shrunk_takes_no_part() -> None:
 def test_instance_without_a_pixel_takes_no_part_although_its_box_is_large() -> None:
     masks = np.zeros((1, 40, 60), np.uint8)
     placed, _ = transforms.place_instances(
-        masks, np.array([[0, 0, 40, 40]]), np.array([0]), Placement((40, 60), (40, 60)), CANVAS, 1
+        masks,
+        np.array([[0, 0, 40, 40]]),
+        np.array([0]),
+        Placement((40, 60), (40, 60)),
+        CANVAS,
+        1,
+        STRIDES,
     )
     assert not placed.valid.any()
 
@@ -373,6 +515,7 @@ def test_instance_takes_part_from_a_box_of_one_network_pixel_on(
         Placement((40, 60), (20, 30)),
         CANVAS,
         1,
+        STRIDES,
     )
     assert placed.valid.tolist() == [used]
     assert dropped == 0

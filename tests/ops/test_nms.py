@@ -1,3 +1,4 @@
+import functools
 import json
 
 import jax
@@ -9,6 +10,7 @@ from solojax.ops import nms
 from tests.conftest import FIXTURES
 
 RECORDED = np.load(FIXTURES / "op_matrix_nms.npz")
+EVERY = [nms.matrix_nms, nms.hard_nms, nms.soft_nms, nms.fast_nms]
 
 
 def line_masks(*spans: tuple[int, int]) -> jax.Array:
@@ -38,33 +40,201 @@ def test_a_suppressed_mask_suppresses_less(kernel, expected):
     np.testing.assert_allclose(nms.matrix_nms(**CHAIN, kernel=kernel), expected, rtol=1e-5)
 
 
-def test_order_of_the_input_does_not_matter():
+@pytest.mark.parametrize("suppress", [nms.hard_nms, nms.fast_nms])
+def test_hard_and_fast_zero_what_overlaps_a_better_mask_of_its_class(suppress):
+    np.testing.assert_array_equal(suppress(**CHAIN), np.float32([0.9, 0, 0, 0.6, 0.5]))
+
+
+def test_what_hard_removes_removes_nothing_but_what_fast_removes_does():
+    # Only neighbours of the chain overlap by more than 0.7.
+    hard, fast = (f(**CHAIN, iou_threshold=0.7) for f in (nms.hard_nms, nms.fast_nms))
+    np.testing.assert_array_equal(hard, np.float32([0.9, 0, 0.7, 0.6, 0.5]))
+    np.testing.assert_array_equal(fast, np.float32([0.9, 0, 0, 0.6, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        ("gaussian", [0.9, 0.0549777, 0.287779, 0.6, 0.5]),
+        ("linear", [0.9, 0.0264463, 0.233333, 0.6, 0.5]),
+    ],
+)
+def test_soft_takes_the_best_by_its_score_so_far(kernel, expected):
+    # The third, once decayed, is better than the second and decays it again.
+    np.testing.assert_allclose(nms.soft_nms(**CHAIN, kernel=kernel), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("suppress", [nms.hard_nms, nms.fast_nms])
+def test_an_overlap_of_just_the_threshold_stays(suppress):
+    halves = dict(
+        masks=line_masks((0, 8), (0, 4)), labels=jnp.array([0, 0]), scores=jnp.array([0.9, 0.8])
+    )
+    np.testing.assert_array_equal(suppress(**halves), halves["scores"])
+    np.testing.assert_array_equal(suppress(**halves, iou_threshold=0.49), np.float32([0.9, 0]))
+
+
+@pytest.mark.parametrize(
+    ("suppress", "expected"),
+    [
+        (nms.hard_nms, [0.8, 0, 0]),
+        (nms.fast_nms, [0.8, 0, 0]),
+        # After the first, the third is the better of the two.
+        (lambda **chain: nms.soft_nms(**chain, kernel="linear"), [0.8, 0.0264463, 0.266667]),
+        (lambda **chain: nms.matrix_nms(**chain, kernel="linear"), [0.8, 0.145455, 0.266667]),
+    ],
+)
+def test_of_equal_scores_the_earlier_place_is_the_better(suppress, expected):
+    chain = dict(
+        masks=CHAIN["masks"][:3], labels=jnp.zeros(3, int), scores=jnp.full(3, 0.8, jnp.float32)
+    )
+    np.testing.assert_allclose(suppress(**chain), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("suppress", EVERY)
+def test_order_of_the_input_does_not_matter(suppress):
     order = jnp.array([3, 1, 4, 0, 2])
     shuffled = {name: array[order] for name, array in CHAIN.items()}
-    straight = nms.matrix_nms(**CHAIN)
-    np.testing.assert_array_equal(nms.matrix_nms(**shuffled), straight[order])
+    straight = suppress(**CHAIN)
+    np.testing.assert_array_equal(suppress(**shuffled), straight[order])
 
 
-def test_padding_below_all_scores_changes_nothing():
+@pytest.mark.parametrize("suppress", EVERY)
+def test_padding_below_all_scores_changes_nothing(suppress):
     padded = dict(
-        masks=jnp.concatenate([CHAIN["masks"], CHAIN["masks"][:2]]),
-        labels=jnp.concatenate([CHAIN["labels"], jnp.zeros(2, int)]),
-        scores=jnp.concatenate([CHAIN["scores"], jnp.full(2, -1.0)]),
+        masks=jnp.concatenate([CHAIN["masks"][:2], CHAIN["masks"]]),
+        labels=jnp.concatenate([jnp.zeros(2, int), CHAIN["labels"]]),
+        scores=jnp.concatenate([jnp.full(2, -1.0), CHAIN["scores"]]),
     )
-    np.testing.assert_array_equal(nms.matrix_nms(**padded)[:5], nms.matrix_nms(**CHAIN))
+    found = suppress(**padded)
+    np.testing.assert_array_equal(found[2:], suppress(**CHAIN))
+    assert (found[:2] <= 0).all()
 
 
-def test_jit_and_vmap_equal_the_plain_call():
-    plain = nms.matrix_nms(**CHAIN)
-    np.testing.assert_allclose(jax.jit(nms.matrix_nms)(**CHAIN), plain, rtol=1e-6)
-    batch = {name: jnp.stack([array, array]) for name, array in CHAIN.items()}
-    batched = jax.vmap(lambda one: nms.matrix_nms(**one))(batch)
-    np.testing.assert_allclose(batched[1], plain, rtol=1e-6)
+@pytest.mark.parametrize("suppress", EVERY)
+def test_nothing_but_padding_finds_nothing(suppress):
+    padding = CHAIN | dict(scores=jnp.full(5, -1.0))
+    assert (suppress(**padding) <= 0).all()
 
 
-def test_unknown_kernel_is_refused():
+@pytest.mark.parametrize("suppress", EVERY)
+def test_a_single_mask_keeps_its_score(suppress):
+    single = {name: array[:1] for name, array in CHAIN.items()}
+    np.testing.assert_array_equal(suppress(**single), single["scores"])
+
+
+@pytest.mark.parametrize("suppress", EVERY)
+def test_jit_and_vmap_equal_the_plain_call(suppress):
+    plain = suppress(**CHAIN)
+    np.testing.assert_allclose(jax.jit(suppress)(**CHAIN), plain, rtol=1e-6)
+    other = CHAIN | dict(scores=CHAIN["scores"][::-1])
+    batch = {name: jnp.stack([CHAIN[name], other[name]]) for name in CHAIN}
+    batched = jax.vmap(lambda one: suppress(**one))(batch)
+    np.testing.assert_allclose(batched, [plain, suppress(**other)], rtol=1e-6)
+
+
+def test_a_soft_score_has_its_decay_for_gradient():
+    def total(scores):
+        return jnp.sum(nms.soft_nms(CHAIN["masks"], CHAIN["labels"], scores))
+
+    decay = nms.soft_nms(**CHAIN) / CHAIN["scores"]
+    np.testing.assert_allclose(jax.grad(total)(CHAIN["scores"]), decay, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+@pytest.mark.parametrize("suppress", [nms.matrix_nms, nms.soft_nms])
+def test_equal_and_empty_masks_have_finite_gradients(suppress, kernel):
+    masks = line_masks((0, 10), (0, 10), (0, 10), (0, 0), (0, 0))
+
+    def total(scores):
+        return jnp.sum(suppress(masks, jnp.zeros(5, int), scores, kernel=kernel))
+
+    assert np.isfinite(jax.grad(total)(CHAIN["scores"])).all()
+
+
+def random_masks(seed: int, *, ties: bool) -> dict[str, np.ndarray]:
+    """Twenty overlapping spans of three classes; equal masks, an empty one and padding."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((20, 1, 20), bool)
+    for mask, start, length in zip(
+        masks, rng.integers(0, 12, 20), rng.integers(2, 9, 20), strict=True
+    ):
+        mask[:, start : start + length] = True
+    masks[7] = masks[3]
+    masks[11] = False
+    scores = rng.random(20)
+    if ties:
+        scores = np.round(scores, 1)
+    scores[[5, 16]] = -1
+    return dict(masks=masks, labels=rng.integers(0, 3, 20), scores=scores.astype(np.float32))
+
+
+def iou_of(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / max((a | b).sum(), 1)
+
+
+def slow_hard(masks, labels, scores):
+    found = np.zeros_like(scores)
+    kept = []
+    for this in sorted(range(len(scores)), key=lambda k: -scores[k]):
+        rivals = [k for k in kept if labels[k] == labels[this]]
+        if all(iou_of(masks[k], masks[this]) <= 0.5 for k in rivals):
+            kept.append(this)
+            found[this] = scores[this]
+    return found
+
+
+def slow_fast(masks, labels, scores):
+    found = scores.copy()
+    order = sorted(range(len(scores)), key=lambda k: -scores[k])
+    for rank, this in enumerate(order):
+        for better in order[:rank]:
+            if labels[better] == labels[this] and iou_of(masks[better], masks[this]) > 0.5:
+                found[this] = 0
+    return found
+
+
+def slow_soft(masks, labels, scores, kernel):
+    scores = scores.astype(np.float64)
+    waiting = list(range(len(scores)))
+    while waiting:
+        best = max(waiting, key=lambda k: scores[k])
+        waiting.remove(best)
+        for k in waiting:
+            if labels[k] == labels[best]:
+                iou = iou_of(masks[k], masks[best])
+                scores[k] *= np.exp(-2 * iou**2) if kernel == "gaussian" else 1 - iou
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("suppress", "slow"), [(nms.hard_nms, slow_hard), (nms.fast_nms, slow_fast)]
+)
+def test_hard_and_fast_equal_a_plain_loop(suppress, slow):
+    suppress = jax.jit(suppress)
+    removed = 0
+    for seed in range(8):
+        case = random_masks(seed, ties=True)
+        expected = slow(**case)
+        np.testing.assert_array_equal(suppress(**case), expected)
+        removed += np.sum(expected == 0)
+    assert removed > 20
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+def test_soft_equals_a_plain_loop(kernel):
+    suppress = jax.jit(functools.partial(nms.soft_nms, kernel=kernel))
+    for seed in range(8):
+        # Without ties: two that stand equal after several decays may round either way.
+        case = random_masks(seed, ties=False)
+        np.testing.assert_allclose(
+            suppress(**case), slow_soft(**case, kernel=kernel), rtol=1e-5, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("suppress", [nms.matrix_nms, nms.soft_nms])
+def test_unknown_kernel_is_refused(suppress):
     with pytest.raises(ValueError, match="'boxy'"):
-        nms.matrix_nms(**CHAIN, kernel="boxy")
+        suppress(**CHAIN, kernel="boxy")
 
 
 @pytest.mark.parametrize("case", [str(case) for case in RECORDED["cases"]])
@@ -100,6 +270,16 @@ def test_intersections_are_exact_counts():
     flat = masks.reshape(40, -1).astype(np.int64)
     found = nms.pairwise_intersections(jnp.asarray(masks))
     np.testing.assert_array_equal(np.asarray(found), flat @ flat.T)
+
+
+def test_iou_of_known_masks():
+    found = nms.mask_iou(line_masks((0, 10), (1, 11), (12, 20)))
+    np.testing.assert_allclose(found, [[1, 9 / 11, 0], [9 / 11, 1, 0], [0, 0, 1]], rtol=1e-6)
+
+
+def test_an_empty_mask_has_no_iou_even_with_itself():
+    found = nms.mask_iou(line_masks((0, 10), (3, 3), (3, 3)))
+    np.testing.assert_array_equal(found, [[1, 0, 0], [0, 0, 0], [0, 0, 0]])
 
 
 def test_points_nms_consults_left_above_and_above_left():

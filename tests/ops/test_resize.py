@@ -1,3 +1,6 @@
+import math
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -38,6 +41,84 @@ def test_the_matrices_resize_like_bilinear(case):
     )
     found = jnp.einsum("yh,bchw,xw->bcyx", rows, features, columns, precision="highest")
     np.testing.assert_allclose(found[:, :, :out_height, :out_width], expected, atol=3e-6)
+
+
+def random_features(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+
+
+def test_adaptive_max_of_a_known_row():
+    row = jnp.array([-1.0, -2.0, 8.0, 4.0, 1.0])[None, None, :, None]
+    # Of five inputs in three cells the windows are 0..1, 1..3 and 3..4.
+    found = resize.adaptive_max(row, (1, 3))[0, 0, :, 0]
+    np.testing.assert_array_equal(found, [-1, 8, 4])
+
+
+def test_adaptive_max_is_that_of_blocks_where_the_size_divides():
+    features = random_features(8, 12)
+    found = resize.adaptive_max(features, (4, 3))
+    np.testing.assert_array_equal(found, features.reshape(2, 4, 2, 3, 4, 3).max((2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((25, 42), (16, 16)), ((12, 7), (16, 16)), ((9, 5), (9, 1))]
+)
+def test_adaptive_max_equals_a_plain_loop(shape, size):
+    features = random_features(*shape)
+    expected = np.zeros((2, *size, 3))
+    for i in range(size[0]):
+        for j in range(size[1]):
+            rows = slice(i * shape[0] // size[0], math.ceil((i + 1) * shape[0] / size[0]))
+            columns = slice(j * shape[1] // size[1], math.ceil((j + 1) * shape[1] / size[1]))
+            expected[:, i, j] = features[:, rows, columns].max((1, 2))
+    np.testing.assert_array_equal(resize.adaptive_max(features, size), expected.astype(np.float32))
+
+
+def test_region_grid_of_a_constant_is_the_constant():
+    found = resize.region_grid(jnp.full((1, 12, 7, 3), 3.0), (16, 24))
+    np.testing.assert_allclose(found, np.full((1, 16, 24, 3), 3.0), rtol=1e-6)
+
+
+def test_region_grid_of_a_ramp_is_its_value_at_the_centres_of_the_cells():
+    ramp = jnp.broadcast_to(jnp.arange(18.0)[None, None, :, None], (1, 6, 18, 1))
+    found = resize.region_grid(ramp, (3, 4))[0, :, :, 0]
+    # Cells of 4.5 inputs. No sample lies beyond the first or the last input.
+    np.testing.assert_allclose(found, [[1.75, 6.25, 10.75, 15.25]] * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((21, 34), (4, 5)), ((12, 7), (16, 24))])
+def test_region_grid_equals_the_mean_of_a_larger_bilinear_resize(shape, size):
+    features = random_features(*shape)
+    large = np.asarray(resize.bilinear(features, (4 * size[0], 4 * size[1])))
+    expected = large.reshape(2, size[0], 4, size[1], 4, 3).mean((2, 4))
+    np.testing.assert_allclose(resize.region_grid(features, size), expected, atol=3e-6)
+
+
+@pytest.mark.parametrize(
+    ("alignment", "expected"),
+    [
+        ("bilinear", resize.bilinear),
+        ("adaptive_pool", resize.adaptive_max),
+        ("region_grid", resize.region_grid),
+    ],
+)
+def test_a_grid_is_laid_as_asked(alignment, expected):
+    features = random_features(10, 14)
+    found = resize.to_grid(features, 6, alignment)
+    np.testing.assert_array_equal(found, expected(features, (6, 6)))
+    jitted = jax.jit(resize.to_grid, static_argnums=(1, 2))(features, 6, alignment)
+    np.testing.assert_allclose(jitted, found, atol=1e-6)
+
+
+@pytest.mark.parametrize("alignment", ["bilinear", "adaptive_pool", "region_grid"])
+def test_a_grid_keeps_the_type_of_its_features(alignment):
+    found = resize.to_grid(jnp.ones((1, 5, 7, 2), jnp.bfloat16), 3, alignment)
+    assert found.shape == (1, 3, 3, 2) and found.dtype == jnp.bfloat16
+
+
+def test_unknown_alignment_is_refused():
+    with pytest.raises(ValueError, match="'nearest'"):
+        resize.to_grid(jnp.zeros((1, 4, 4, 1)), 2, "nearest")
 
 
 @pytest.mark.parametrize("size", [(4, 5), (8, 10), (1, 3), (25, 42)])

@@ -7,6 +7,7 @@ import pytest
 from solojax.config import Optimizer
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
+from solojax.models.layers import Norm
 from solojax.models.resnet import ResNet
 from solojax.training import optimizer
 from tests import examples
@@ -52,21 +53,27 @@ def test_a_short_run_still_reaches_its_full_rate():
     assert max(float(rate(step)) for step in range(100)) == pytest.approx(0.01)
 
 
-def updates_for(settings: Optimizer, gradient: float, frozen_stages: int = 0):
+def updates_for(
+    settings: Optimizer,
+    gradient: float,
+    frozen_stages: int = 0,
+    norm: Norm = "frozen_statistics",
+):
     """Updates of parameters that are all 1, at a learning rate of 1."""
     conv = {"kernel": jnp.ones((3, 3, 2, 2))}
-    norm = {"scale": jnp.ones(2), "bias": jnp.ones(2)}
+    affine = {"scale": jnp.ones(2), "bias": jnp.ones(2)}
     params = {
         "backbone": {
             "conv1": conv,
-            "bn1": norm,
-            "layer1_0": {"conv1": conv, "bn1": norm},
-            "layer2_0": {"conv1": conv, "bn1": norm},
+            "bn1": affine,
+            "layer1_0": {"conv1": conv, "bn1": affine},
+            "layer2_0": {"conv1": conv, "bn1": affine},
         },
         "neck": {"lateral_c2": conv},
         "head": {"kernel_predictor": conv},
     }
-    model = Detector(ResNet(18, frozen_stages=frozen_stages), FPN(), examples.MODEL.head)
+    backbone = ResNet(18, norm=norm, frozen_stages=frozen_stages)
+    model = Detector(backbone, FPN(), examples.MODEL.head)
     tx = optimizer.make_optimizer(settings, optax.constant_schedule(1.0), model)
     gradients = jax.tree.map(lambda x: jnp.full_like(x, gradient), params)
     updates, _ = tx.update(gradients, tx.init(params), params)
@@ -81,6 +88,25 @@ def test_frozen_parameters_do_not_decay():
     }
     still = dict.fromkeys(("conv1", "bn1", "layer1_0"), 0)
     assert moved == pytest.approx({**still, "layer2_0": 0.1, "lateral_c2": 0.1})
+
+
+@pytest.mark.parametrize(("norm", "moved"), [("frozen", 0), ("frozen_statistics", 0.1)])
+def test_only_norms_that_are_frozen_altogether_do_not_decay(norm, moved):
+    updates = updates_for(Optimizer(weight_decay=0.1), gradient=0, norm=norm)
+    for name in ("bn1", "layer1_0", "layer2_0"):
+        tree = updates["backbone"][name]
+        for leaf in jax.tree.leaves(tree.get("bn1", tree)):
+            np.testing.assert_allclose(leaf, -moved, rtol=1e-6)
+    for kernel in (updates["backbone"]["conv1"], updates["backbone"]["layer2_0"]["conv1"]):
+        np.testing.assert_allclose(kernel["kernel"], -0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "adamw"])
+def test_frozen_norms_stay_whatever_their_gradient(algorithm):
+    settings = Optimizer(algorithm=algorithm, weight_decay=0.1)
+    updates = updates_for(settings, gradient=1, norm="frozen")
+    for leaf in jax.tree.leaves(updates["backbone"]["layer2_0"]["bn1"]):
+        np.testing.assert_array_equal(leaf, 0)
 
 
 def test_norms_and_biases_need_not_decay():

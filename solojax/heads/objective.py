@@ -1,0 +1,64 @@
+"""What the heads of the SOLO family minimise: focal loss over all cells, a loss of each mask."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from solojax.heads.assign import Cells, Targets
+from solojax.heads.grid import flatten
+from solojax.ops import losses
+from solojax.types import Mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """The losses and their weights; defaults are the published ones."""
+
+    category_weight: float = 1.0
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    mask_loss: losses.MaskLoss = "dice"
+    mask_weight: float | None = None  # None: as published for the mask loss (3 for dice)
+
+
+def loss_terms(
+    objective: Objective,
+    category_logits: dict[str, jax.Array],
+    mask_logits: list[jax.Array],
+    targets: Targets,
+) -> dict[str, Mean]:
+    """The terms of the loss, weights included.
+
+    Args:
+      objective: which losses.
+      category_logits: by level, ``B S S num_classes``.
+      mask_logits: for each list of positives, ``B P H/stride W/stride``.
+      targets: what should have been predicted.
+    """
+    return {
+        "category": _category(objective, category_logits, targets.cells),
+        "mask": _mask(objective, mask_logits, targets),
+    }
+
+
+def _category(objective: Objective, category_logits: dict[str, jax.Array], cells: Cells) -> Mean:
+    logits = flatten(category_logits)
+    positive = jax.nn.one_hot(cells.labels, logits.shape[-1])  # all zero on background
+    focal = losses.focal(logits, positive, alpha=objective.focal_alpha, gamma=objective.focal_gamma)
+    owned = jnp.sum(cells.owners >= 0, dtype=jnp.float32)
+    return Mean(objective.category_weight * jnp.sum(focal), owned, prior=1.0)
+
+
+def _mask(objective: Objective, mask_logits: list[jax.Array], targets: Targets) -> Mean:
+    weight = objective.mask_weight
+    if weight is None:
+        weight = losses.MASK_LOSS_WEIGHTS[objective.mask_loss]
+    total, count = jnp.float32(0), jnp.float32(0)
+    for logits, masks, positives in zip(
+        mask_logits, targets.masks, targets.cells.positives, strict=True
+    ):
+        each = losses.mask_losses(logits, masks, objective.mask_loss)
+        total += jnp.sum(jnp.where(positives.valid, each, 0))
+        count += jnp.sum(positives.valid, dtype=jnp.float32)
+    return Mean(weight * total, count)

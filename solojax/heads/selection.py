@@ -1,0 +1,143 @@
+"""From what a head predicts to detections: the way that all heads of the SOLO family share."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from solojax.heads.grid import Grid, flatten
+from solojax.ops import masks, nms, resize
+from solojax.types import MASK_STRIDE, Detections, InputError
+
+SoftMasks = Callable[[Any, jax.Array], jax.Array]
+"""(one image's predictions, cells ``K``) -> mask probabilities ``K H/4 W/4``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Thresholds and caps in the order they act; defaults are the published ones."""
+
+    points_nms: bool = True  # a cell must be no worse than its neighbours above and left
+    score_threshold: float = 0.1  # of the category score, before maskness
+    max_candidates: int = 1000  # category scores whose masks are computed; an overflow is counted
+    mask_threshold: float = 0.5
+    nms_candidates: int = 500  # of those, best by score x maskness, that enter the NMS
+    nms: Literal["matrix", "hard", "soft", "fast"] = "matrix"
+    nms_kernel: Literal["gaussian", "linear"] = "gaussian"  # of matrix and soft NMS
+    nms_sigma: float = 2.0  # of the gaussian kernel
+    nms_iou_threshold: float = 0.5  # of hard and fast NMS
+    final_threshold: float = 0.05  # of the score after NMS
+    max_detections: int = 100
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_detections <= self.nms_candidates <= self.max_candidates:
+            raise InputError(
+                f"head.selection.max_candidates={self.max_candidates} must be at least "
+                f"nms_candidates={self.nms_candidates}, that at least max_detections="
+                f"{self.max_detections}, and that at least 1"
+            )
+
+
+def select(
+    selection: Selection,
+    grid: Grid,
+    category_logits: dict[str, jax.Array],
+    predictions: Any,
+    soft_masks: SoftMasks,
+) -> Detections:
+    """Finds the instances of a batch; fixed shapes, for use inside ``jit``.
+
+    Args:
+      selection: thresholds and caps.
+      grid: the cells.
+      category_logits: by level, ``B S S num_classes``.
+      predictions: whatever ``soft_masks`` makes masks from; every leaf starts with ``B``.
+      soft_masks: makes the masks of some cells of one image.
+    """
+    scores = {level: jax.nn.sigmoid(logits) for level, logits in category_logits.items()}
+    if selection.points_nms:
+        scores = {level: nms.points_nms(score) for level, score in scores.items()}
+    sides = jnp.array(grid.sizes)
+    strides = jnp.repeat(
+        jnp.array(grid.strides), sides * sides, total_repeat_length=grid.starts[-1]
+    )
+
+    def select_one(scores: jax.Array, predictions: Any) -> Detections:
+        return _select_one(selection, scores, strides, lambda cells: soft_masks(predictions, cells))
+
+    return jax.vmap(select_one)(flatten(scores), predictions)
+
+
+def _select_one(
+    selection: Selection,
+    scores: jax.Array,
+    strides: jax.Array,
+    soft_masks: Callable[[jax.Array], jax.Array],
+) -> Detections:
+    num_classes = scores.shape[-1]
+    passing = jnp.sum(scores > selection.score_threshold)
+    # A small model may have fewer (cell, class) pairs than the caps allow.
+    max_candidates = min(selection.max_candidates, scores.size)
+    candidates, index = jax.lax.top_k(scores.reshape(-1), max_candidates)
+    cell, label = index // num_classes, index % num_classes
+
+    probabilities = soft_masks(cell)
+    foreground = probabilities > selection.mask_threshold
+    area = jnp.sum(foreground, (1, 2))
+    # The published rule compares a count of pixels with a stride.
+    valid = (candidates > selection.score_threshold) & (area > strides[cell])
+    candidates = jnp.where(valid, candidates * masks.maskness(probabilities, foreground), -1)
+
+    candidates, best = jax.lax.top_k(candidates, min(selection.nms_candidates, max_candidates))
+    label = label[best]
+    decayed = _suppress(selection, foreground[best], label, candidates)
+    decayed = jnp.where(decayed >= selection.final_threshold, decayed, 0)
+
+    final, kept = jax.lax.top_k(decayed, min(selection.max_detections, len(decayed)))
+    return Detections(
+        scores=final,
+        labels=label[kept].astype(jnp.int32),
+        masks=probabilities[best[kept]],
+        valid=final > 0,
+        overflow=jnp.maximum(passing - max_candidates, 0).astype(jnp.int32),
+    )
+
+
+def _suppress(
+    selection: Selection, foreground: jax.Array, labels: jax.Array, scores: jax.Array
+) -> jax.Array:
+    kernel, sigma = selection.nms_kernel, selection.nms_sigma
+    if selection.nms == "matrix":
+        return nms.matrix_nms(foreground, labels, scores, kernel=kernel, sigma=sigma)
+    if selection.nms == "soft":
+        return nms.soft_nms(foreground, labels, scores, kernel=kernel, sigma=sigma)
+    suppress = nms.hard_nms if selection.nms == "hard" else nms.fast_nms
+    return suppress(foreground, labels, scores, iou_threshold=selection.nms_iou_threshold)
+
+
+def by_level(grid: Grid, masks: Sequence[jax.Array], cells: jax.Array) -> jax.Array:
+    """Brings masks together that each level makes at half its own stride.
+
+    Args:
+      grid: the cells.
+      masks: of each level, the probabilities it gives for all ``cells``: ``K h w``.
+      cells: ``K``, numbers of cells; each takes the mask of its own level.
+
+    Returns:
+      ``K H/4 W/4``, resized after the sigmoid as in the published models.
+    """
+    size = detection_size(grid, *masks[0].shape[1:])
+    together = jnp.zeros((len(cells), *size))
+    for start, end, one in zip(grid.starts[:-1], grid.starts[1:], masks, strict=True):
+        here = (cells >= start) & (cells < end)
+        resized = resize.bilinear(one[..., None], size)[..., 0]
+        together = jnp.where(here[:, None, None], resized, together)
+    return together
+
+
+def detection_size(grid: Grid, height: int, width: int) -> tuple[int, int]:
+    """(height, width) of detected masks, from that of masks at half the finest level's stride."""
+    stride = grid.strides[0] // 2
+    return height * stride // MASK_STRIDE, width * stride // MASK_STRIDE

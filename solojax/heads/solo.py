@@ -1,0 +1,143 @@
+"""SOLO: every cell of every level has a mask channel of its own.
+
+Wang et al., *SOLO: Segmenting Objects by Locations*, ECCV 2020. Defaults are those of the authors'
+release.
+
+The last layer is a 1x1 convolution to S^2 channels, and only a few of them are ever looked at: a
+channel is the product of the features with one row of the layer's weights. So the layer is never
+run; the rows of the cells in question are.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from solojax.heads import assign, trunk
+from solojax.heads.grid import Grid
+from solojax.heads.objective import Objective, loss_terms
+from solojax.heads.selection import Selection, by_level, select
+from solojax.models.layers import HEAD_INIT, Deform
+from solojax.ops import resize
+from solojax.types import Detections, Instances, Mean
+
+
+class Outputs(NamedTuple):
+    """What the network predicts; the dictionaries are keyed by level, finest first."""
+
+    category_logits: dict[str, jax.Array]  # B S S num_classes
+    mask_features: dict[str, jax.Array]  # B 2h 2w width, of a level of h x w
+    mask_kernels: jax.Array  # T width, the mask layer's row of each cell
+    mask_biases: jax.Array  # T
+
+
+class SOLO(nn.Module):
+    """The SOLO head."""
+
+    num_classes: int = 80
+    grid: Grid = Grid()
+    width: int = 256  # channels of both trunks
+    depth: int = 7  # convolutions of both trunks
+    coord_convs: int = 1  # of the mask trunk's, those that are given coordinates
+    groups: int = 32  # of every group norm
+    deform: Deform = "none"
+    deform_convs: trunk.DeformConvs = "last"
+
+    max_positives: int = 256  # per image and level; the surplus is left out at random and counted
+    collisions: assign.Collisions = "last"
+    objective: Objective = Objective()
+    selection: Selection = Selection()
+
+    def __post_init__(self) -> None:
+        trunk.check_head(self, "width")
+        super().__post_init__()
+
+    @property
+    def mask_strides(self) -> tuple[int, ...]:
+        """Network pixels per pixel of each level's mask targets."""
+        return tuple(stride // 2 for stride in self.grid.strides)
+
+    @nn.compact
+    def __call__(self, pyramid: dict[str, jax.Array]) -> Outputs:
+        """Runs the head on ``{"p2": B H/4 W/4 C, ...}``."""
+        deform = (self.deform, self.deform_convs)
+        shape = (self.width, self.depth, self.groups)
+        mask_trunk = trunk.Trunk(*shape, "xy", self.coord_convs, *deform, name="mask_trunk")
+        category_trunk = trunk.Trunk(*shape, "", 0, *deform, name="category_trunk")
+        category_predictor = trunk.category_predictor(self.num_classes)
+        category_logits, mask_features, kernels, biases = {}, {}, [], []
+        levels = self.grid.resized(pyramid)
+        for (level, x), side in zip(levels.items(), self.grid.sizes, strict=True):
+            mask_features[level] = resize.double(mask_trunk(x))
+            kernel, bias = _MaskLayer(self.width, side * side, name=f"mask_predictor_{level}")()
+            kernels.append(kernel)
+            biases.append(bias)
+            category = category_trunk(resize.to_grid(x, side, self.grid.alignment))
+            category_logits[level] = category_predictor(category)
+        return Outputs(
+            category_logits, mask_features, jnp.concatenate(kernels), jnp.concatenate(biases)
+        )
+
+    @nn.nowrap
+    def targets(self, instances: Instances, key: jax.Array) -> assign.Targets:
+        """Assigns ``B N`` instances to cells; ``key`` draws what an overflow leaves out."""
+        return assign.make_targets(
+            instances,
+            key,
+            self.grid,
+            num_classes=self.num_classes,
+            max_positives=self.max_positives,
+            mask_strides=self.mask_strides,
+            collisions=self.collisions,
+        )
+
+    @nn.nowrap
+    def loss(self, outputs: Outputs, targets: assign.Targets) -> dict[str, Mean]:
+        """Focal loss over all cells and a loss of each positive's mask, weights included."""
+        mask_logits = [
+            jax.vmap(_cut, (0, None, None, 0))(
+                features, outputs.mask_kernels, outputs.mask_biases, positives.cells
+            )
+            for features, positives in zip(
+                outputs.mask_features.values(), targets.cells.positives, strict=True
+            )
+        ]
+        return loss_terms(self.objective, outputs.category_logits, mask_logits, targets)
+
+    @nn.nowrap
+    def detect(self, outputs: Outputs) -> Detections:
+        """Finds the instances of a batch; fixed shapes, for use inside ``jit``."""
+
+        def soft_masks(levels: dict[str, jax.Array], cells: jax.Array) -> jax.Array:
+            masks = [
+                jax.nn.sigmoid(_cut(level, outputs.mask_kernels, outputs.mask_biases, cells))
+                for level in levels.values()
+            ]
+            return by_level(self.grid, masks, cells)
+
+        return select(
+            self.selection, self.grid, outputs.category_logits, outputs.mask_features, soft_masks
+        )
+
+
+class _MaskLayer(nn.Module):
+    """The weights of a 1x1 convolution ``width -> cells``, as rows: ``cells width`` and ``cells``.
+
+    A fresh mask layer gives each pixel a probability of 0.01, as published.
+    """
+
+    width: int
+    cells: int
+
+    @nn.compact
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        kernel = self.param("kernel", HEAD_INIT, (1, 1, self.width, self.cells))
+        bias = self.param("bias", nn.initializers.constant(trunk.PRIOR_BIAS), (self.cells,))
+        return kernel[0, 0].T, bias
+
+
+def _cut(features: jax.Array, kernels: jax.Array, biases: jax.Array, cells: jax.Array) -> jax.Array:
+    """Mask logits ``K h w`` of the ``cells`` ``K`` on one image's ``features`` ``h w width``."""
+    logits = jnp.einsum("ke,hwe->khw", kernels[cells], features)
+    return logits + biases[cells][:, None, None]

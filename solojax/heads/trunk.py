@@ -1,0 +1,62 @@
+"""The stack of convolutions that every branch of a head begins with."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+
+from solojax.models.layers import HEAD_INIT, ConvNormReLU, Deform
+from solojax.ops import coords
+from solojax.types import InputError
+
+DeformConvs = Literal["last", "all"]
+
+# A fresh network gives each class a probability of 0.01: focal loss starts calm.
+PRIOR_BIAS = -4.59512
+
+
+class Trunk(nn.Module):
+    """``depth`` blocks of 3x3 convolution, group norm and ReLU: ``B H W C -> B H W width``."""
+
+    width: int
+    depth: int
+    groups: int
+    coordinates: str = ""  # channels that the first convolutions are given: "", "x", "y" or "xy"
+    coord_convs: int = 1  # how many of them are
+    deform: Deform = "none"
+    deform_convs: DeformConvs = "last"  # which convolutions are deformable
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for i in range(self.depth):
+            if i < self.coord_convs:
+                x = coords.append_coordinates(x, self.coordinates)
+            deforms = self.deform_convs == "all" or i == self.depth - 1
+            deform = self.deform if deforms else "none"
+            x = ConvNormReLU(self.width, self.groups, deform=deform, name=f"conv_{i}")(x)
+        return x
+
+
+def category_predictor(num_classes: int) -> nn.Conv:
+    """``B S S C`` -> category logits ``B S S num_classes``; for use in a compact method."""
+    return nn.Conv(
+        num_classes,
+        (3, 3),
+        padding=1,
+        kernel_init=HEAD_INIT,
+        bias_init=nn.initializers.constant(PRIOR_BIAS),
+        name="category_predictor",
+    )
+
+
+def check_head(head: nn.Module, *widths: str) -> None:
+    """Refuses counts below 1 and those of the fields ``widths`` that are no whole groups."""
+    for name in ("num_classes", "max_positives", "depth"):
+        if getattr(head, name) < 1:
+            raise InputError(f"head.{name}={getattr(head, name)} must be at least 1")
+    for name in widths:
+        width = getattr(head, name)
+        if width < 1 or head.groups < 1 or width % head.groups:
+            raise InputError(
+                f"head.{name}={width} does not divide into head.groups={head.groups} groups"
+            )

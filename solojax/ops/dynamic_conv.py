@@ -1,0 +1,29 @@
+"""Convolutions whose kernels are themselves predicted, one for each mask."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+def dynamic_conv(features: jax.Array, kernels: jax.Array, size: int = 1) -> jax.Array:
+    """Convolves one image's features with each kernel, zero-padded (SOLOv2, section 3.2).
+
+    Args:
+      features: ``H W E``.
+      kernels: ``K E*size*size``, in the order channel, row, column.
+      size: rows and columns of a kernel, odd.
+
+    Returns:
+      ``K H W``.
+    """
+    height, width, channels = features.shape
+    reach = size // 2
+    padded = jnp.pad(features, ((reach, reach), (reach, reach), (0, 0)))
+    taps = kernels.reshape(len(kernels), channels, size, size)
+    by_tap = [
+        jnp.einsum("ke,hwe->khw", taps[:, :, y, x], padded[y : y + height, x : x + width])
+        for y in range(size)
+        for x in range(size)
+    ]
+    return functools.reduce(jnp.add, by_tap)

@@ -1,0 +1,194 @@
+"""The recorded tiny models: how they are built and what each of them is compared with."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import traverse_util
+
+from solojax import convert
+from solojax.config import Optimizer
+from solojax.data import transforms
+from solojax.heads.grid import Grid
+from solojax.models.detector import Detector
+from solojax.models.fpn import FPN
+from solojax.models.resnet import ResNet
+from solojax.ops import masks
+from solojax.training import optimizer
+from solojax.types import Instances, Mean
+
+Numbers = dict[str, np.ndarray]
+
+CANVAS = (128, 160)
+GRID = Grid(
+    sizes=(12, 10, 8, 6, 4),
+    scale_ranges=((1, 24), (12, 48), (24, 96), (48, 192), (96, 512)),
+)
+
+
+def detector(head: Any) -> Detector:
+    return Detector(backbone=ResNet(50, width=8), neck=FPN(16), head=head)
+
+
+def nhwc(array: np.ndarray) -> np.ndarray:
+    return array.transpose(0, 2, 3, 1)
+
+
+def state_dict(numbers: Numbers) -> Numbers:
+    prefix = "params/"
+    return {k.removeprefix(prefix): v for k, v in numbers.items() if k.startswith(prefix)}
+
+
+def instances(numbers: Numbers, mask_strides: tuple[int, ...]) -> Instances:
+    """The recorded ground truth through our own pipeline's functions."""
+    each = []
+    for b in range(2):
+        size = tuple(int(side) for side in numbers["meta/img_shape"][b])
+        placed, dropped = transforms.place_instances(
+            numbers[f"gt{b}/masks"],
+            numbers[f"gt{b}/bboxes"],
+            numbers[f"gt{b}/labels"],
+            transforms.Placement(size, size),
+            CANVAS,
+            max_instances=8,
+            mask_strides=mask_strides,
+        )
+        assert not dropped
+        each.append(placed)
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *each)
+
+
+def no_instances(given: Instances) -> Instances:
+    """The first image, without what is in it."""
+    first = jax.tree.map(lambda x: x[:1], given)
+    return first._replace(valid=jnp.zeros_like(first.valid))
+
+
+def value(term: Mean, count: float | None = None) -> jax.Array:
+    return term.total / jnp.maximum((count or term.count) + term.prior, 1)
+
+
+def check_mask_targets(numbers: Numbers, b: int, level: int, found: np.ndarray) -> None:
+    """``found`` in the recorded order, all bits."""
+    count, _, width = numbers[f"tgt{b}/lvl{level}/mask_targets_shape"]
+    packed = numbers[f"tgt{b}/lvl{level}/mask_targets"]
+    assert len(found) == count
+    np.testing.assert_array_equal(found, np.unpackbits(packed, axis=-1)[..., :width])
+
+
+def check_labels(numbers: Numbers, targets: Any) -> None:
+    for level, (start, side) in enumerate(zip(GRID.starts[:-1], GRID.sizes, strict=True)):
+        for b in range(2):
+            labels = np.asarray(targets.cells.labels[b, start : start + side**2])
+            recorded = numbers[f"tgt{b}/lvl{level}/labels"]
+            np.testing.assert_array_equal(labels.reshape(side, side), recorded)
+
+
+def check_gradients(
+    numbers: Numbers,
+    model: Detector,
+    variables: dict[str, Any],
+    image: jax.Array,
+    targets: Any,
+    mask_count: float | None = None,
+) -> None:
+    """Every recorded gradient to a relative norm of 1e-4; those not recorded are frozen: zero."""
+    loss = _loss(model, variables, image, targets, mask_count)
+    gradients, _ = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    expected, sampled = {}, {}
+    for name, array in state_dict(numbers).items():
+        whole, every_4th = numbers.get(f"grad/{name}"), numbers.get(f"grad_every_4th/{name}")
+        if every_4th is not None:
+            whole = np.zeros(array.size, np.float32)
+            whole[::4] = every_4th
+        taken = np.zeros(array.size, np.float32)
+        taken[:: 1 if every_4th is None else 4] = 1
+        expected[name] = (np.zeros_like(array) if whole is None else whole).reshape(array.shape)
+        sampled[name] = taken.reshape(array.shape)
+    # Through the converter, so that names and layouts are those of the parameters.
+    expected = traverse_util.flatten_dict(convert.load_state_dict(expected, model)["params"])
+    sampled = traverse_util.flatten_dict(convert.load_state_dict(sampled, model)["params"])
+    for path, found in traverse_util.flatten_dict(gradients).items():
+        error = np.linalg.norm(found * sampled[path] - expected[path])
+        assert error <= 1e-4 * np.linalg.norm(expected[path]) + 1e-9, path
+
+
+def check_trajectory(
+    numbers: Numbers,
+    model: Detector,
+    variables: dict[str, Any],
+    image: jax.Array,
+    targets: Any,
+    mask_count: float | None = None,
+    exact: int = 5,
+) -> None:
+    """Losses and gradient norms of five steps of SGD; ``exact`` of them to 2e-6.
+
+    In float64: in float32 a rounding that moves a value across a ReLU's corner changes a gradient
+    norm by up to 5e-3. The recorded numbers are float32, and may hold such a step themselves.
+    """
+    published = Optimizer(
+        learning_rate=0.01, base_batch_size=2, warmup_steps=0, drop_epochs=(1000,), clip_norm=35
+    )
+    schedule = optimizer.make_schedule(published, batch_size=2, steps=5, steps_per_epoch=1)
+    tx = optimizer.make_optimizer(published, schedule, model)
+    with jax.enable_x64(True):
+        variables, image = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (variables, image))
+        loss = _loss(model, variables, image, targets, mask_count)
+
+        @jax.jit
+        def step(params, opt_state):
+            gradients, parts = jax.grad(loss, has_aux=True)(params)
+            updates, opt_state = tx.update(gradients, opt_state, params)
+            params = optax.apply_updates(params, updates)
+            return params, opt_state, (*parts, optax.tree.norm(gradients))
+
+        params, opt_state, rows = variables["params"], tx.init(variables["params"]), []
+        for _ in range(5):
+            params, opt_state, row = step(params, opt_state)
+            rows.append([float(x) for x in row])
+    np.testing.assert_allclose(rows[:exact], numbers["traj"][:exact], rtol=2e-6)
+    np.testing.assert_allclose(rows, numbers["traj"], rtol=4e-4)
+    for name in ("conv1", "bn1", "layer1_0"):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            params["backbone"][name],
+            variables["params"]["backbone"][name],
+        )
+
+
+def _loss(model: Detector, variables: Any, image: jax.Array, targets: Any, mask_count: Any) -> Any:
+    def loss(params):
+        terms = model.head.loss(model.apply({**variables, "params": params}, image), targets)
+        parts = value(terms["mask"], mask_count), value(terms["category"])
+        return sum(parts), parts
+
+    return loss
+
+
+def check_detections(numbers: Numbers, detections: Any, b: int) -> None:
+    """Scores to 1e-5, labels exactly, masks at the original size to 99.9 % of the pixels."""
+    np.testing.assert_allclose(detections.scores[b], numbers[f"pred{b}/scores"], atol=1e-5)
+    np.testing.assert_array_equal(detections.labels[b], numbers[f"pred{b}/labels"])
+    height, width = (int(side) for side in numbers["meta/ori_shape"][b])
+    packed = masks.restore(
+        detections.masks[b],
+        jnp.asarray(numbers["meta/img_shape"][b]),
+        jnp.array([height, width]),
+        output_size=(192, 256),
+    )
+    found = np.unpackbits(np.asarray(packed), axis=-1)[:, :height, :width]
+    expected = np.unpackbits(numbers[f"pred{b}/masks"], axis=-1)[..., :width]
+    assert (found == expected).mean() >= 0.999
+
+
+def check_batch_is_its_images(head: Any, outputs: Any, detections: Any, b: int) -> None:
+    """Detections of image ``b`` alone equal those it has in the batch."""
+    size = len(detections.scores)
+    alone = jax.tree.map(lambda x: x[b : b + 1] if len(x) == size else x, outputs)
+    single = head.detect(alone)
+    np.testing.assert_allclose(single.scores[0], detections.scores[b], atol=1e-6)
+    np.testing.assert_array_equal(single.labels[0], detections.labels[b])
+    np.testing.assert_allclose(single.masks[0], detections.masks[b], atol=1e-5)

@@ -1,0 +1,188 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solojax.models.layers import ConvNormReLU, DeformConv, make_norm
+from solojax.ops.deform_conv import deform_conv
+from solojax.parallel import AXIS
+
+BATCH_NORMS = ("frozen", "frozen_statistics", "sync")
+
+
+def norm_of(kind: str, *, train: bool = False):
+    return make_norm(kind, groups=2, name=None, train=train)
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    """Eight images whose statistics differ from one to the next."""
+    rng = np.random.default_rng(0)
+    means = np.arange(8, dtype=np.float32)[:, None, None, None]
+    return rng.normal(means, 1 + means, (8, 3, 5, 4)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def variables() -> dict:
+    row = np.arange(4, dtype=np.float32)
+    return {
+        "params": {"scale": 1 + row, "bias": row - 2},
+        "batch_stats": {"mean": row / 2, "var": 0.5 + row},
+    }
+
+
+def normalised(x, mean, var, variables):
+    scale, bias = variables["params"]["scale"], variables["params"]["bias"]
+    return (x - mean) / np.sqrt(var + 1e-5) * scale + bias
+
+
+@pytest.mark.parametrize("kind", BATCH_NORMS)
+def test_every_batch_norm_has_the_same_variables(kind, x):
+    found = jax.eval_shape(norm_of(kind).init, jax.random.key(0), x)
+    assert jax.tree.map(lambda leaf: leaf.shape, found) == {
+        "params": {"scale": (4,), "bias": (4,)},
+        "batch_stats": {"mean": (4,), "var": (4,)},
+    }
+
+
+@pytest.mark.parametrize("kind", BATCH_NORMS)
+def test_outside_of_training_every_batch_norm_uses_its_running_statistics(kind, x, variables):
+    stats = variables["batch_stats"]
+    expected = normalised(x, stats["mean"], stats["var"], variables)
+    np.testing.assert_allclose(norm_of(kind).apply(variables, x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["frozen", "frozen_statistics"])
+def test_frozen_statistics_stay_in_training(kind, x, variables):
+    norm = norm_of(kind, train=True)
+    out, changed = norm.apply(variables, x, mutable="batch_stats")
+    np.testing.assert_array_equal(out, norm.apply(variables, x))
+    jax.tree.map(np.testing.assert_array_equal, changed["batch_stats"], variables["batch_stats"])
+
+
+@pytest.mark.parametrize(("kind", "trains"), [("frozen", False), ("frozen_statistics", True)])
+def test_a_frozen_norm_gives_its_scale_and_bias_no_gradient(kind, trains, x, variables):
+    def total(params, x):
+        return jnp.sum(norm_of(kind).apply({**variables, "params": params}, x) ** 2)
+
+    of_params, of_x = jax.grad(total, argnums=(0, 1))(variables["params"], x)
+    assert np.abs(of_x).min() > 0
+    for leaf in jax.tree.leaves(of_params):
+        assert bool(np.abs(leaf).max() > 0) == trains
+
+
+def synchronised(devices: int, x, variables):
+    """Output, changed statistics and parameter gradients of a weighted sum, on some devices."""
+    weights = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
+
+    def step(params, x, weights):
+        def total(params):
+            norm = norm_of("sync", train=True)
+            out, changed = norm.apply({**variables, "params": params}, x, mutable="batch_stats")
+            return jnp.sum(out * weights), (out, changed["batch_stats"])
+
+        gradients, (out, stats) = jax.grad(total, has_aux=True)(params)
+        return out, stats, jax.lax.psum(gradients, AXIS)
+
+    mapped = jax.pmap(
+        step,
+        AXIS,
+        in_axes=(None, 0, 0),
+        out_axes=(0, None, None),
+        devices=jax.local_devices()[:devices],
+    )
+    x, weights = (array.reshape(devices, -1, *x.shape[1:]) for array in (x, weights))
+    out, stats, gradients = mapped(variables["params"], x, weights)
+    return out.reshape(-1, *out.shape[2:]), stats, gradients
+
+
+def test_a_synchronised_norm_uses_the_statistics_of_the_whole_batch(x, variables):
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    out, stats, _ = synchronised(8, x, variables)
+    np.testing.assert_allclose(out, normalised(x, mean, var, variables), rtol=1e-4, atol=1e-4)
+    before = variables["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.9 * before["mean"] + 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(stats["var"], 0.9 * before["var"] + 0.1 * var, rtol=1e-5)
+
+
+def test_a_synchronised_norm_gives_the_same_on_one_and_eight_devices(x, variables):
+    one, eight = (synchronised(devices, x, variables) for devices in (1, 8))
+    for ours, theirs in zip(jax.tree.leaves(eight), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_group_norm_has_no_statistics(x):
+    assert list(jax.eval_shape(norm_of("group").init, jax.random.key(0), x)) == ["params"]
+
+
+def shapes_of(module, channels: int = 4) -> dict:
+    x = jnp.zeros((1, 8, 8, channels))
+    params = jax.eval_shape(module.init, jax.random.key(0), x)["params"]
+    return jax.tree.map(lambda leaf: leaf.shape, params)
+
+
+@pytest.mark.parametrize(
+    ("version", "size", "offset_channels"),
+    [("v1", 3, 18), ("v2", 3, 27), ("v1", 1, 2), ("v2", 1, 3)],
+)
+def test_a_deformable_block_has_a_convolution_for_its_offsets(version, size, offset_channels):
+    assert shapes_of(ConvNormReLU(6, groups=2, kernel=size, deform=version)) == {
+        "conv": {
+            "kernel": (size, size, 4, 6),
+            "offset": {"kernel": (size, size, 4, offset_channels), "bias": (offset_channels,)},
+        },
+        "norm": {"scale": (6,), "bias": (6,)},
+    }
+
+
+def test_an_ordinary_block_has_none():
+    assert shapes_of(ConvNormReLU(6, groups=2)) == {
+        "conv": {"kernel": (3, 3, 4, 6)},
+        "norm": {"scale": (6,), "bias": (6,)},
+    }
+
+
+@pytest.mark.parametrize(("version", "factor"), [("v1", 1.0), ("v2", 0.5)])
+@pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 2)])
+def test_a_fresh_deformable_convolution_is_an_ordinary_one(version, factor, stride, groups):
+    x = jax.random.normal(jax.random.key(0), (2, 8, 6, 4))
+    init = jax.nn.initializers.normal(1.0)
+    module = DeformConv(6, 3, version, kernel_init=init, stride=stride, groups=groups)
+    variables = jax.jit(module.init)(jax.random.key(1), x)
+    expected = jax.lax.conv_general_dilated(
+        x,
+        factor * variables["params"]["kernel"],
+        (stride, stride),
+        ((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+    found = jax.jit(module.apply)(variables, x)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_third_of_the_channels_are_logits_of_the_mask():
+    x = jax.random.normal(jax.random.key(0), (1, 4, 4, 2))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 2, 3))
+    bias = jnp.linspace(-1.5, 1.5, 27)
+    params = {"kernel": kernel, "offset": {"kernel": jnp.zeros((3, 3, 2, 27)), "bias": bias}}
+    module = DeformConv(3, 3, "v2", kernel_init=jax.nn.initializers.zeros)
+    expected = deform_conv(
+        x,
+        jnp.broadcast_to(bias[:18], (1, 4, 4, 18)),
+        jnp.broadcast_to(jax.nn.sigmoid(bias[18:]), (1, 4, 4, 9)),
+        kernel,
+        stride=1,
+        padding=1,
+    )
+    np.testing.assert_allclose(module.apply({"params": params}, x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_kernels_of_deformable_blocks_are_uniform_within_the_root_of_the_fan_in():
+    block = ConvNormReLU(64, deform="v1")
+    params = jax.jit(block.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 16)))["params"]
+    kernel, limit = np.asarray(params["conv"]["kernel"]), 1 / np.sqrt(16 * 9)
+    assert 0.99 * limit < np.abs(kernel).max() <= limit
+    np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.02)
+    for leaf in jax.tree.leaves(params["conv"]["offset"]):
+        np.testing.assert_array_equal(leaf, 0)
