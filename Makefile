@@ -1,13 +1,16 @@
 # Two commands set everything up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKDIR ?= runs/shapes
+# The other heads: shapes_solo, shapes_decoupled_solo.
+CONFIG ?= shapes
+WORKDIR ?= runs/$(CONFIG)
 
 .PHONY: demo test test-fast check format clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo       draw the shapes set, train on it, score it, draw what was found"
+	@echo "make demo       draw the shapes set, train on it, score it, draw what was found;"
+	@echo "                with CONFIG=shapes_solo or CONFIG=shapes_decoupled_solo by another head"
 	@echo "make test       all tests"
 	@echo "make test-fast  the tests that take seconds"
 	@echo "make check      what CI checks: format, lint, types, all tests"
@@ -25,7 +28,7 @@ help:
 
 demo: .venv/installed
 	$(BIN)/solojax data shapes data/shapes
-	$(BIN)/python train.py --config configs/shapes.py --workdir $(WORKDIR)
+	$(BIN)/python train.py --config configs/$(CONFIG).py --workdir $(WORKDIR)
 	$(BIN)/python eval.py --workdir $(WORKDIR)
 	@echo "Look at $(WORKDIR)/pictures; training again goes on from the checkpoint in $(WORKDIR)."
 

@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = commands.add_parser("data", help="make data sets").add_subparsers(required=True)
     _add_shapes(data.add_parser("shapes", help="draw the shapes set as a COCO folder"))
     _add_prepare(data.add_parser("prepare", help="check a COCO folder and write its records"))
+    _add_stats(data.add_parser("stats", help="tell which instances a config's grid takes in"))
+    bench = commands.add_parser("bench", help="measure").add_subparsers(required=True)
+    _add_memory(bench.add_parser("memory", help="what a training step needs on a device"))
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -92,6 +95,17 @@ def _add_shapes(parser: argparse.ArgumentParser) -> None:
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
     parser.set_defaults(run=_prepare)
+
+
+def _add_stats(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--split", choices=("train", "val"), default="train")
+    parser.set_defaults(run=_stats)
+
+
+def _add_memory(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.set_defaults(run=_memory)
 
 
 # Each command imports what it needs: TensorFlow and JAX take seconds, `--help` should not.
@@ -226,3 +240,36 @@ def _prepare(arguments: argparse.Namespace) -> None:
     for split in ("train", "val"):
         records = coco.prepare(config.data, split)
         print(f"{split}: {len(records.image_ids)} images, {len(records.categories)} classes")
+
+
+def _stats(arguments: argparse.Namespace) -> None:
+    from solojax.data import coco
+    from solojax.evaluation import collisions
+
+    config = config_lib.load(arguments.config, arguments.set)
+    records = coco.prepare(config.data, arguments.split)
+    counts = collisions.count(records, config.data, config.model.head.grid)
+    print(
+        f"{len(records.image_ids)} images of {config.data.root} ({arguments.split}), their short "
+        f"side {config.data.test_short_side} pixels"
+    )
+    print(collisions.table(config.model.head.grid, counts))
+
+
+def _memory(arguments: argparse.Namespace) -> None:
+    import jax
+
+    from solojax.training import memory
+
+    config = config_lib.load(arguments.config, arguments.set)
+    batch_size, devices = config.training.batch_size, jax.local_device_count()
+    print(
+        f"MiB of a training step of {batch_size} images, on each of {devices} x "
+        f"{jax.local_devices()[0].device_kind}, as XLA plans it\n"
+        "  canvas       state   batch  temporary     peak"
+    )
+    for canvas in config.data.canvases:
+        need = memory.step_memory(config, canvas)
+        state, batch, temporary, peak = (size / 2**20 for size in (*need, need.peak))
+        name = f"{canvas[0]}x{canvas[1]}"
+        print(f"  {name:9} {state:8,.0f} {batch:7,.0f} {temporary:10,.0f} {peak:8,.0f}", flush=True)

@@ -40,8 +40,8 @@ class Cells(NamedTuple):
     owners: jax.Array  # B T int32, instance whose class the cell bears, -1 for none
     positives: tuple[Positives, ...]  # one list for all levels together, or one for each
     dropped: jax.Array  # B int32, positives beyond the caps, left out at random
-    assigned: jax.Array  # B L int32, instances whose size is in the level's range
-    lost: jax.Array  # B L int32, those of them whose centre lies in a cell that another one owns
+    assigned: jax.Array  # B L N bool, whose size is in the level's range
+    lost: jax.Array  # B L N bool, of those, whose centre lies in a cell that another one owns
 
 
 class Targets(NamedTuple):
@@ -95,6 +95,7 @@ def make_targets(
         "dropped_positives": Mean(jnp.sum(cells.dropped, dtype=jnp.float32), jnp.float32(0)),
     }
     for i, level in enumerate(grid.levels):
+        # The share of the level's instances that lose their cell.
         metrics[f"collisions_{level}"] = Mean(
             jnp.sum(cells.lost[:, i], dtype=jnp.float32),
             jnp.sum(cells.assigned[:, i], dtype=jnp.float32),
@@ -195,8 +196,8 @@ def _assign_one(
         owners=owners.astype(jnp.int32),
         positives=tuple(drawn),
         dropped=jnp.sum(trains) - kept,
-        assigned=jnp.sum(assigned, 1),
-        lost=jnp.sum(lost, 1),
+        assigned=assigned,
+        lost=lost,
     )
 
 

@@ -1,0 +1,61 @@
+import math
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+from solojax import config as config_lib
+from solojax.training import memory
+from tests import examples
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+CANVAS = (800, 1344)
+
+
+def small_config() -> config_lib.Config:
+    return config_lib.Config(
+        examples.MODEL,
+        data=config_lib.Data(canvases=((64, 64), (64, 128)), max_instances=3),
+        training=config_lib.Training(batch_size=8),
+    )
+
+
+def test_the_abstract_batch_is_that_of_the_pipeline():
+    real = examples.make_batch(8)
+    found = memory.abstract_batch(small_config(), (64, 64), 8)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), found) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), real
+    )
+
+
+def test_memory_counts_state_and_batch_exactly_and_grows_with_the_canvas():
+    config = small_config()
+    small, large = (memory.step_memory(config, canvas) for canvas in config.data.canvases)
+    parameters = sum(
+        leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda: examples.make_variables(1)))
+    )
+    # float32 parameters and momentum, two counters; one of the batch's eight images.
+    assert small.state == 2 * 4 * parameters + 2 * 4
+    batch = examples.make_batch(1)
+    assert small.batch == sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
+    assert large.state == small.state and large.batch > small.batch
+    assert large.temporary > small.temporary
+    assert small.peak == small.state + small.batch + small.temporary
+
+
+def test_vanilla_solo_never_holds_a_channel_for_every_cell():
+    config = config_lib.load(CONFIGS / "solo_r50_fpn_1x.py", ["training.batch_size=16"])
+    text = memory.lower_step(config, CANVAS).as_text()  # two images on each of eight devices
+    # Sorted, so that neither the order of the axes nor a transposition hides anything.
+    shapes = {
+        tuple(sorted(map(int, found.split("x"))))
+        for found in re.findall(r"tensor<(\d+(?:x\d+)*)xf32>", text)
+    }
+    head = config.model.head
+    for side, stride in zip(head.grid.sizes, head.mask_strides, strict=True):
+        height, width = CANVAS[0] // stride, CANVAS[1] // stride
+        assert tuple(sorted((2, height, width, head.width))) in shapes
+        if side * side != head.width:  # 16 x 16 cells, as many as the features have channels
+            assert tuple(sorted((2, height, width, side * side))) not in shapes
+    assert max(map(math.prod, shapes)) == 2 * 200 * 336 * head.max_positives
