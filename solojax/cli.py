@@ -1,4 +1,4 @@
-"""The command line: ``solojax train | eval | data``; ``train.py`` and ``eval.py`` are two of them.
+"""The command line: ``solojax train | eval | data | bench``, ``train.py`` and ``eval.py``.
 
 What a user got wrong ends with one line and exit code 2.
 """
@@ -247,13 +247,16 @@ def _stats(arguments: argparse.Namespace) -> None:
     from solojax.evaluation import collisions
 
     config = config_lib.load(arguments.config, arguments.set)
+    grid = getattr(config.model.head, "grid", None)
+    if grid is None:
+        raise InputError(f"{type(config.model.head).__name__} assigns no grid cells to count")
     records = coco.prepare(config.data, arguments.split)
-    counts = collisions.count(records, config.data, config.model.head.grid)
+    counts = collisions.count(records, config.data, grid)
     print(
         f"{len(records.image_ids)} images of {config.data.root} ({arguments.split}), their short "
         f"side {config.data.test_short_side} pixels"
     )
-    print(collisions.table(config.model.head.grid, counts))
+    print(collisions.table(grid, counts))
 
 
 def _memory(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,13 @@
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 from solojax import parallel
 from solojax.config import Optimizer
+from solojax.heads.solo import SOLO
 from solojax.models import detector
+from solojax.models.resnet import ResNet
 from solojax.training import optimizer, step
 from solojax.types import InputError, TrainState
 from tests import examples
@@ -24,9 +27,11 @@ def start() -> TrainState:
     return jax.device_get(step.start_state(variables, TX, ema=True))
 
 
-def run(devices: int, state: TrainState) -> tuple[list[dict], TrainState, list[int]]:
+def run(
+    devices: int, state: TrainState, model: nn.Module = examples.MODEL, steps: int = STEPS
+) -> tuple[list[dict], TrainState, list[int]]:
     """Metrics of each step, the last state, and the number of compilations of each step."""
-    update = step.make_update(examples.MODEL, TX, seed=0, ema_decay=0.9)
+    update = step.make_update(model, TX, seed=0, ema_decay=0.9)
     if devices == jax.local_device_count():
         mapped, shard = parallel.pmap_update(update), parallel.shard
         state = parallel.replicate(state)
@@ -38,7 +43,7 @@ def run(devices: int, state: TrainState) -> tuple[list[dict], TrainState, list[i
             return jax.tree.map(lambda x: x[None], batch)
 
     rows, compiled = [], []
-    for number in range(STEPS):
+    for number in range(steps):
         before = len(COMPILATIONS)
         state, metrics = mapped(state, shard(examples.make_batch(8, seed=number)))
         rows.append({name: float(value) for name, value in metrics.items()})
@@ -95,6 +100,39 @@ def test_all_replicas_are_equal_after_some_steps(on_eight):
 def test_the_update_compiles_once(on_eight):
     first, *later = on_eight[2]
     assert first >= 1 and later == [0] * (STEPS - 1)
+
+
+def test_synchronised_norms_see_the_batch_of_all_devices():
+    head = examples.MODEL.head
+    model = examples.MODEL.clone(
+        backbone=ResNet(18, width=8, norm="sync", frozen_stages=0),
+        head=SOLO(
+            num_classes=head.num_classes,
+            grid=head.grid,
+            width=8,
+            depth=1,
+            groups=4,
+            selection=head.selection,
+        ),
+    )
+    variables = jax.jit(detector.init_variables, static_argnums=0)(model, jax.random.key(0))
+    start = jax.device_get(step.start_state(variables, TX, ema=True))
+    (rows_of_one, one, _), (rows_of_eight, eight, _) = (
+        run(devices, start, model, steps=2) for devices in (1, 8)
+    )
+    for ours, theirs in zip(rows_of_eight, rows_of_one, strict=True):
+        for name in theirs:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, err_msg=name)
+    changed = []
+    for path, leaf in jax.tree.leaves_with_path(one.batch_stats):
+        before, found = start.batch_stats, eight.batch_stats
+        for key in path:
+            before, found = before[key.key], found[key.key]
+        np.testing.assert_allclose(found, leaf, rtol=1e-4, atol=1e-5, err_msg=str(path))
+        first, *others = [np.asarray(shard.data) for shard in found.addressable_shards]
+        assert all((other == first).all() for other in others)
+        changed.append(np.any(np.asarray(leaf) != before))
+    assert changed and all(changed)
 
 
 @pytest.mark.parametrize("size", [1, 7, 9, 15, 39, 41])

@@ -3,7 +3,6 @@ import re
 from pathlib import Path
 
 import jax
-import pytest
 
 from solojax import config as config_lib
 from solojax.training import memory

@@ -1,0 +1,77 @@
+"""What training, evaluation and the command line take for granted of every head."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solojax.heads.decoupled_solo import DecoupledSOLO
+from solojax.heads.solo import SOLO
+from solojax.heads.solov2 import SOLOv2
+from solojax.types import Detections, Mean
+from tests import examples
+
+_SHARED = {
+    "num_classes": 3,
+    "grid": examples.MODEL.head.grid,
+    "width": 8,
+    "depth": 1,
+    "groups": 4,
+    "selection": examples.MODEL.head.selection,
+}
+HEADS = [
+    SOLO(**_SHARED),
+    DecoupledSOLO(**_SHARED),
+    DecoupledSOLO(**_SHARED, shared_trunk=True),
+    SOLOv2(**_SHARED, kernel_width=8, mask_feature_width=8, mask_levels=("p2", "p3")),
+]
+PYRAMID = {
+    "p2": jax.ShapeDtypeStruct((8, 16, 16, 8), jnp.float32),
+    "p3": jax.ShapeDtypeStruct((8, 8, 8, 8), jnp.float32),
+}
+
+
+def run(head: Any) -> tuple[Any, Any, Any, Any]:
+    """Outputs, targets, loss and detections, as shapes."""
+
+    def everything(variables, pyramid, instances):
+        outputs = head.apply(variables, pyramid)
+        targets = head.targets(instances, jax.random.key(0))
+        return outputs, targets, head.loss(outputs, targets), head.detect(outputs)
+
+    variables = jax.eval_shape(head.init, jax.random.key(0), PYRAMID)
+    return jax.eval_shape(everything, variables, PYRAMID, examples.make_batch(8).instances)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=["solo", "decoupled", "decoupled-light", "solov2"])
+def test_a_head_gives_what_the_rest_expects(head):
+    _, targets, terms, detections = run(head)
+    assert all(stride % 2 == 0 for stride in head.mask_strides)
+    for mean in [*terms.values(), *targets.metrics.values()]:
+        assert isinstance(mean, Mean)
+        assert mean.total.shape == mean.count.shape == ()
+        assert mean.total.dtype == mean.count.dtype == jnp.float32
+    assert not terms.keys() & targets.metrics.keys()
+    assert isinstance(detections, Detections)
+    count = head.selection.max_detections
+    assert jax.tree.map(lambda x: (x.shape, x.dtype.name), detections) == Detections(
+        scores=((8, count), "float32"),
+        labels=((8, count), "int32"),
+        masks=((8, count, 16, 16), "float32"),
+        valid=((8, count), "bool"),
+        overflow=((8,), "int32"),
+    )
+
+
+@pytest.mark.parametrize("head", HEADS[:2], ids=["solo", "decoupled"])
+def test_an_overflow_of_positives_is_counted(head):
+    batch = examples.make_batch(8)
+    everything = head.targets(batch.instances, jax.random.key(0)).metrics
+    few = head.clone(max_positives=1).targets(batch.instances, jax.random.key(0)).metrics
+    assert everything["dropped_positives"].total == 0
+    lost = everything["positives"].total - few["positives"].total
+    assert few["dropped_positives"].total == lost > 0
+    assert few["positives"].count == 8
+    assert np.isfinite(float(few["collisions_p2"].total))
