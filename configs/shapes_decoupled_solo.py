@@ -26,7 +26,7 @@ config = Config(
                 scale_ranges=((1, 32), (16, 64), (32, 512)),
             ),
             width=64,
-            depth=3,
+            depth=2,
             groups=8,
             max_positives=64,
             selection=Selection(max_candidates=300, nms_candidates=200),

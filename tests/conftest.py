@@ -15,15 +15,30 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
+def _recorded(name: str) -> dict[str, np.ndarray]:
+    with np.load(FIXTURES / f"{name}.npz") as numbers:
+        return dict(numbers)
+
+
 @pytest.fixture(scope="session")
 def tiny_solov2() -> dict[str, np.ndarray]:
     """Numbers recorded from a reference implementation of a small SOLOv2 (fixtures/README.md)."""
-    with np.load(FIXTURES / "tiny_solov2.npz") as numbers:
-        return dict(numbers)
+    return _recorded("tiny_solov2")
 
 
 @pytest.fixture(scope="session")
 def tiny_solo() -> dict[str, np.ndarray]:
     """The same of a small SOLO."""
-    with np.load(FIXTURES / "tiny_solo.npz") as numbers:
-        return dict(numbers)
+    return _recorded("tiny_solo")
+
+
+@pytest.fixture(scope="session")
+def tiny_decoupled_solo() -> dict[str, np.ndarray]:
+    """The same of the heads of Decoupled SOLO and its light model alone."""
+    return _recorded("tiny_decoupled_solo")
+
+
+@pytest.fixture(scope="session")
+def tiny_resnet18() -> dict[str, np.ndarray]:
+    """The same of a narrow ResNet-18 alone."""
+    return _recorded("tiny_resnet18")

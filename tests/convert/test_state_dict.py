@@ -6,6 +6,7 @@ import pytest
 from solojax import convert
 from solojax.models.resnet import ResNet
 from solojax.types import InputError
+from tests.heads import recorded
 from tests.heads.test_solov2 import MODEL
 
 
@@ -157,3 +158,16 @@ def test_offsets_that_come_along_are_taken_and_must_be_whole(tiny_solov2):
     del named["layer4.1.conv2.conv_offset.bias"]
     with pytest.raises(InputError, match="layer4_1/conv2/offset/bias is not filled"):
         convert.load_backbone(named, fresh)
+
+
+def test_a_resnet_18_gives_the_recorded_features(tiny_resnet18):
+    backbone = ResNet(18, width=2)
+    image = recorded.nhwc(tiny_resnet18["img"])
+    shapes = jax.eval_shape(backbone.init, jax.random.key(0), image)
+    variables = {kind: {"backbone": tree} for kind, tree in shapes.items()}
+    loaded = convert.load_backbone(recorded.state_dict(tiny_resnet18), variables)
+    features = jax.jit(backbone.apply)(
+        {kind: tree["backbone"] for kind, tree in loaded.items()}, image
+    )
+    for i, level in enumerate(features.values()):
+        recorded.check_channels(tiny_resnet18, f"feat/backbone{i}", level)

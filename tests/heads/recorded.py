@@ -36,6 +36,16 @@ def nhwc(array: np.ndarray) -> np.ndarray:
     return array.transpose(0, 2, 3, 1)
 
 
+def check_channels(numbers: Numbers, name: str, found: jax.Array) -> None:
+    """``found``, NHWC, against what is recorded of its channels, NCHW, to 1e-4."""
+    for every, ending in ((1, ""), (4, "_every_4th"), (8, "_every_8th")):
+        if name + ending in numbers:
+            expected = nhwc(numbers[name + ending])
+            np.testing.assert_allclose(found[..., ::every], expected, rtol=1e-4, atol=1e-4)
+            return
+    raise KeyError(name)
+
+
 def state_dict(numbers: Numbers) -> Numbers:
     prefix = "params/"
     return {k.removeprefix(prefix): v for k, v in numbers.items() if k.startswith(prefix)}
@@ -97,6 +107,11 @@ def check_gradients(
     """Every recorded gradient to a relative norm of 1e-4; those not recorded are frozen: zero."""
     loss = _loss(model, variables, image, targets, mask_count)
     gradients, _ = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    compare_gradients(numbers, model, gradients)
+
+
+def compare_gradients(numbers: Numbers, model: Detector, gradients: Any) -> None:
+    """See ``check_gradients``; of a head alone where nothing else is in ``gradients``."""
     expected, sampled = {}, {}
     for name, array in state_dict(numbers).items():
         whole, every_4th = numbers.get(f"grad/{name}"), numbers.get(f"grad_every_4th/{name}")

@@ -1,6 +1,6 @@
-"""Decoupled SOLO, full and light: names of its weights, its product of maps, its way to masks."""
+"""Decoupled SOLO, full and light: parity with recorded heads, its product of maps."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ from solojax import convert
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.grid import Grid, flatten
 from solojax.heads.selection import Selection
-from solojax.models.detector import init_variables
 from tests.heads import recorded
 from tests.heads.recorded import value
 
@@ -26,44 +25,89 @@ HEAD = DecoupledSOLO(
 LIGHT = HEAD.clone(shared_trunk=True, depth=4)
 
 
-def state_dict(head: DecoupledSOLO, tiny_solo: dict) -> dict[str, np.ndarray]:
-    """mmdetection's names and shapes of a tiny model with this head, filled with noise."""
-    rng = np.random.default_rng(0)
-    named = {
+HEADS = {"decoupled_solo": HEAD, "decoupled_solo_light": LIGHT}
+
+
+class Case(NamedTuple):
+    """A recorded head, and what ours makes of the same features."""
+
+    numbers: recorded.Numbers  # with a backbone and a neck of another model, which take no part
+    head: DecoupledSOLO
+    variables: Any
+    outputs: Any
+    targets: Any
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def case(request, tiny_decoupled_solo, tiny_solo) -> Case:
+    head, prefix = HEADS[request.param], f"{request.param}/"
+    numbers = {
         name: array
-        for name, array in recorded.state_dict(tiny_solo).items()
-        if name.startswith(("backbone.", "neck."))
+        for name, array in tiny_solo.items()
+        if name.startswith(("params/backbone.", "params/neck.")) or "tgt" in name
     }
-
-    def block(name: str, inputs: int) -> None:
-        named[f"{name}.conv.weight"] = rng.normal(0, 0.1, (20, inputs, 3, 3))
-        named[f"{name}.gn.weight"], named[f"{name}.gn.bias"] = rng.random(20), rng.random(20)
-
-    def predictor(name: str, outputs: int) -> None:
-        named[f"{name}.weight"] = rng.normal(0, 0.1, (outputs, 20, 3, 3))
-        named[f"{name}.bias"] = rng.normal(0, 1, outputs)
-
-    trunks = {"mask_convs": 18} if head.shared_trunk else {"mask_convs_x": 17, "mask_convs_y": 17}
-    for trunk, inputs in {**trunks, "cls_convs": 16}.items():
-        for i in range(head.depth):
-            block(f"mask_head.{trunk}.{i}", 20 if i else inputs)
-    for level, side in enumerate(head.grid.sizes):
-        for axis in "xy":
-            predictor(f"mask_head.conv_mask_list_{axis}.{level}", side)
-    predictor("mask_head.conv_cls", 5)
-    return named
+    for name, array in tiny_decoupled_solo.items():
+        if name.startswith(prefix):
+            numbers[name.removeprefix(prefix)] = array
+        elif name.startswith(("gt", "meta/")):
+            numbers[name] = array
+    pyramid = {
+        f"p{i + 2}": jnp.asarray(recorded.nhwc(tiny_decoupled_solo[f"feat/fpn{i}"]), jnp.float32)
+        for i in range(5)
+    }
+    loaded = convert.load_state_dict(recorded.state_dict(numbers), recorded.detector(head))
+    variables = {"params": loaded["params"]["head"]}
+    given = recorded.instances(numbers, head.mask_strides)
+    targets = jax.jit(head.targets)(given, jax.random.key(0))
+    return Case(
+        numbers, head, (variables, pyramid), jax.jit(head.apply)(variables, pyramid), targets
+    )
 
 
-@pytest.mark.parametrize("head", [HEAD, LIGHT], ids=["full", "light"])
-def test_a_state_dict_of_its_names_and_shapes_fills_every_leaf(tiny_solo, head):
-    model = recorded.detector(head)
-    named = state_dict(head, tiny_solo)
-    loaded = convert.load_state_dict(named, model)
-    wanted = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
-    assert jax.tree.map(jnp.shape, loaded) == jax.tree.map(jnp.shape, wanted)
-    kernel = loaded["params"]["head"]["y_predictor_p4"]["kernel"]
-    expected = named["mask_head.conv_mask_list_y.2.weight"]
-    np.testing.assert_allclose(kernel[1, 2, 3, 4], expected[4, 3, 1, 2])
+def test_outputs_equal_the_recorded_ones(case):
+    for i, level in enumerate(case.head.grid.levels):
+        for name, found in (
+            ("mask_x", case.outputs.x_logits),
+            ("mask_y", case.outputs.y_logits),
+            ("cls", case.outputs.category_logits),
+        ):
+            recorded.check_channels(case.numbers, f"train/{name}{i}", found[level])
+
+
+def test_losses_and_gradients_equal_the_recorded_ones(case):
+    variables, pyramid = case.variables
+
+    def loss(variables):
+        terms = case.head.loss(case.head.apply(variables, pyramid), case.targets)
+        parts = value(terms["mask"]), value(terms["category"])
+        return sum(parts), parts
+
+    gradients, (mask, category) = jax.jit(jax.grad(loss, has_aux=True))(variables)
+    np.testing.assert_allclose(mask, case.numbers["loss/loss_mask"], rtol=1e-5)
+    np.testing.assert_allclose(category, case.numbers["loss/loss_cls"], rtol=1e-5)
+    model = recorded.detector(case.head)
+    recorded.compare_gradients(case.numbers, model, {"head": gradients["params"]})
+
+
+@pytest.mark.parametrize("b", [0, 1])
+def test_detections_equal_the_recorded_ones(case, b):
+    recorded.check_detections(case.numbers, jax.jit(case.head.detect)(case.outputs), b)
+
+
+def test_its_targets_are_those_recorded_of_solo_whose_grid_it_shares(case):
+    recorded.check_labels(case.numbers, case.targets)
+    for level, (positives, masks) in enumerate(
+        zip(case.targets.cells.positives, case.targets.masks, strict=True)
+    ):
+        for b in range(2):
+            valid = np.asarray(positives.valid[b])
+            order = np.argsort(np.asarray(positives.cells[b])[valid])
+            found = np.asarray(masks[b])[valid][order]
+            recorded.check_mask_targets(case.numbers, b, level, found)
+
+
+def test_names_of_the_authors_release_are_taken_as_well(case):
+    named = recorded.state_dict(case.numbers)
     authors = {
         name.replace("mask_head.mask_convs", "bbox_head.ins_convs")
         .replace("mask_head.cls_convs", "bbox_head.cate_convs")
@@ -71,7 +115,9 @@ def test_a_state_dict_of_its_names_and_shapes_fills_every_leaf(tiny_solo, head):
         .replace("mask_head.conv_cls", "bbox_head.dsolo_cate"): array
         for name, array in named.items()
     }
-    jax.tree.map(np.testing.assert_array_equal, loaded, convert.load_state_dict(authors, model))
+    model = recorded.detector(case.head)
+    expected, found = (convert.load_state_dict(names, model) for names in (named, authors))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 SMALL = DecoupledSOLO(
@@ -192,19 +238,6 @@ def test_detected_masks_are_products_taken_after_the_resize_to_stride_4(outputs)
             probability = jax.nn.sigmoid(flatten(outputs.category_logits))[b, cell]
             # Points NMS and Matrix NMS only lower it.
             assert found.scores[b, k] <= probability[found.labels[b, k]] + 1e-6
-
-
-def test_its_targets_are_those_recorded_of_solo_whose_grid_it_shares(tiny_solo):
-    given = recorded.instances(tiny_solo, HEAD.mask_strides)
-    targets = jax.jit(HEAD.targets)(given, jax.random.key(0))
-    recorded.check_labels(tiny_solo, targets)
-    for level, (positives, masks) in enumerate(
-        zip(targets.cells.positives, targets.masks, strict=True)
-    ):
-        for b in range(2):
-            valid = np.asarray(positives.valid[b])
-            order = np.argsort(np.asarray(positives.cells[b])[valid])
-            recorded.check_mask_targets(tiny_solo, b, level, np.asarray(masks[b])[valid][order])
 
 
 def test_without_instances_the_mask_loss_is_zero_and_gradients_are_finite(outputs):

@@ -58,23 +58,17 @@ def test_backbone_and_neck_equal_the_recorded_features(tiny_solov2, variables, i
     found = state["intermediates"]
     for i, level in enumerate(("c2", "c3", "c4", "c5")):
         features = found["backbone"]["__call__"][0][level]
-        expected = nhwc(tiny_solov2[f"feat/backbone{i}"])
-        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+        recorded.check_channels(tiny_solov2, f"feat/backbone{i}", features)
     for i, level in enumerate(("p2", "p3", "p4", "p5", "p6")):
         features = found["neck"]["__call__"][0][level]
-        expected = nhwc(tiny_solov2[f"feat/fpn{i}"])
-        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+        recorded.check_channels(tiny_solov2, f"feat/fpn{i}", features)
 
 
 def test_head_outputs_equal_the_recorded_ones(tiny_solov2, outputs):
     for i, level in enumerate(HEAD.grid.levels):
-        for found, name in (
-            (outputs.category_logits[level], f"train/cls{i}"),
-            (outputs.mask_kernels[level], f"train/kernel{i}"),
-        ):
-            np.testing.assert_allclose(found, nhwc(tiny_solov2[name]), rtol=1e-4, atol=1e-4)
-    expected = nhwc(tiny_solov2["train/mask_feats"])
-    np.testing.assert_allclose(outputs.mask_features[0], expected, rtol=1e-4, atol=1e-4)
+        recorded.check_channels(tiny_solov2, f"train/cls{i}", outputs.category_logits[level])
+        recorded.check_channels(tiny_solov2, f"train/kernel{i}", outputs.mask_kernels[level])
+    recorded.check_channels(tiny_solov2, "train/mask_feats", outputs.mask_features[0])
 
 
 def test_targets_equal_the_recorded_ones_exactly(tiny_solov2, targets):

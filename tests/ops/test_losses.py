@@ -27,6 +27,13 @@ def test_focal_of_a_known_logit(logit, target, expected):
     np.testing.assert_allclose(losses.focal(jnp.array(logit), target), expected, rtol=1e-5)
 
 
+def test_focal_of_a_fresh_head_on_an_empty_image_is_small():
+    # 3872 cells of 80 classes at the prior of 0.01.
+    logits = jnp.full(3872 * 80, -4.59511985)
+    found = jnp.sum(losses.focal(logits, jnp.zeros_like(logits)))
+    np.testing.assert_allclose(found, 0.23348940, rtol=1e-5)
+
+
 def test_dice_of_known_masks():
     probabilities = jnp.array([[0.9, 0.1, 0.6, 0.4]])
     np.testing.assert_allclose(
