@@ -1,6 +1,8 @@
 # Two commands set everything up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+# Compiling takes most of the tests' time, on one core each.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2
 # The other heads: shapes_solo, shapes_decoupled_solo.
 CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)
@@ -33,16 +35,16 @@ demo: .venv/installed
 	@echo "Look at $(WORKDIR)/pictures; training again goes on from the checkpoint in $(WORKDIR)."
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 format: .venv/installed-dev
 	$(BIN)/ruff format .

@@ -203,7 +203,7 @@ def check_batch_is_its_images(head: Any, outputs: Any, detections: Any, b: int) 
     """Detections of image ``b`` alone equal those it has in the batch."""
     size = len(detections.scores)
     alone = jax.tree.map(lambda x: x[b : b + 1] if len(x) == size else x, outputs)
-    single = head.detect(alone)
+    single = jax.jit(head.detect)(alone)
     np.testing.assert_allclose(single.scores[0], detections.scores[b], atol=1e-6)
     np.testing.assert_array_equal(single.labels[0], detections.labels[b])
     np.testing.assert_allclose(single.masks[0], detections.masks[b], atol=1e-5)

@@ -201,7 +201,7 @@ def test_deformable_mask_features_include_the_fusing_1x1():
 def test_alignments_agree_on_a_constant_map_and_differ_on_noise():
     def logits(alignment: str, features: Any) -> np.ndarray:
         head = SOLO_HEAD.clone(grid=Grid(**{**vars(GRID), "alignment": alignment}))
-        outputs = head.apply(variables(SOLO_HEAD), features)
+        outputs = jax.jit(head.apply)(variables(SOLO_HEAD), features)
         return np.asarray(flatten(outputs.category_logits))
 
     constant = jax.tree.map(lambda x: jnp.ones_like(x) * x[:1, :1, :1], pyramid())
@@ -213,7 +213,7 @@ def test_alignments_agree_on_a_constant_map_and_differ_on_noise():
 
 @pytest.mark.parametrize(("kind", "weight"), [("dice", 3), ("focal", 20), ("bce", 10)])
 def test_mask_losses_bear_their_published_weights(kind, weight):
-    targets = SOLO_HEAD.targets(instances(SOLO_HEAD), jax.random.key(0))
+    targets = jax.jit(SOLO_HEAD.targets)(instances(SOLO_HEAD), jax.random.key(0))
     rng = np.random.default_rng(2)
     mask_logits = [jnp.asarray(rng.normal(0, 2, m.shape), jnp.float32) for m in targets.masks]
     category = {"p2": jnp.zeros((2, 4, 4, 3)), "p4": jnp.zeros((2, 3, 3, 3))}
@@ -245,7 +245,7 @@ def test_the_single_level_model_needs_no_other_level():
     assert outputs.mask_features["p3"].shape == (2, 16, 24, 8)
     assert outputs.mask_kernels.shape == (144, 8)
     assert set(tree["params"]["neck"]) == {"lateral_c3", "lateral_c4", "lateral_c5", "output_p3"}
-    targets = model.head.targets(instances(model.head), jax.random.key(0))
+    targets = jax.jit(model.head.targets)(instances(model.head), jax.random.key(0))
     assert [m.shape[2:] for m in targets.masks] == [(16, 24)]
     assert targets.cells.positives[0].valid.any(1).all()
     assert jax.eval_shape(model.head.detect, outputs).masks.shape == (2, 60, 16, 24)
@@ -269,8 +269,8 @@ def test_the_nms_is_the_one_asked_for(fields, suppress):
     none = SOLOV2.clone(
         selection=Selection(**{**settings, "nms": "hard", "nms_iou_threshold": 1.0})
     )
-    candidates = none.detect(outputs)
-    found = SOLOV2.clone(selection=Selection(**settings)).detect(outputs)
+    candidates = jax.jit(none.detect)(outputs)
+    found = jax.jit(SOLOV2.clone(selection=Selection(**settings)).detect)(outputs)
     for b in range(2):
         count = int(candidates.valid[b].sum())
         assert count > 10
@@ -301,6 +301,6 @@ def test_points_nms_can_be_left_out():
                 "max_detections": 1,
             }
         )
-        return int(SOLOV2.clone(selection=few).detect(outputs).overflow[0]) + 1
+        return int(jax.jit(SOLOV2.clone(selection=few).detect)(outputs).overflow[0]) + 1
 
     assert (candidates(True), candidates(False)) == (1, 4)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,10 +33,15 @@ def assign_cells(
     per_level: bool = False,
     collisions: assign.Collisions = "both",
 ) -> assign.Cells:
+    return _assign(given, jax.random.key(seed), max_positives, per_level, collisions)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _assign(given, key, max_positives, per_level, collisions):
     return assign.assign_cells(
         given,
         (800, 1344),
-        jax.random.key(seed),
+        key,
         GRID,
         num_classes=80,
         max_positives=max_positives,

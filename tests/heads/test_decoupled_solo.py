@@ -199,7 +199,7 @@ def test_a_mask_is_the_product_of_its_row_and_its_column_in_the_loss(outputs):
         valid=jnp.ones((2, 2), bool),
     )
     assert SMALL.mask_strides == (4, 8)
-    targets = SMALL.targets(given, jax.random.key(0))
+    targets = jax.jit(SMALL.targets)(given, jax.random.key(0))
     losses, count = 0.0, 0
     for level, (name, side) in enumerate(zip(SMALL.grid.levels, SMALL.grid.sizes, strict=True)):
         owners = np.asarray(targets.cells.owners)[:, SMALL.grid.starts[level] :][:, : side**2]
@@ -211,13 +211,13 @@ def test_a_mask_is_the_product_of_its_row_and_its_column_in_the_loss(outputs):
                 t = np.asarray(given.masks[SMALL.mask_strides[level]][b, owners[b, cell]])
                 losses += 1 - 2 * (p * t).sum() / ((p * p).sum() + (t * t).sum() + 2e-3)
                 count += 1
-    terms = SMALL.loss(outputs, targets)
+    terms = jax.jit(SMALL.loss)(outputs, targets)
     assert terms["mask"].count == count > 8
     np.testing.assert_allclose(value(terms["mask"]), 3 * losses / count, rtol=1e-5)
 
 
 def test_detected_masks_are_products_taken_after_the_resize_to_stride_4(outputs):
-    found = SMALL.detect(outputs)
+    found = jax.jit(SMALL.detect)(outputs)
     assert found.masks.shape == (2, 20, 16, 24)
     soft = []
     for name, side in zip(SMALL.grid.levels, SMALL.grid.sizes, strict=True):
@@ -248,12 +248,12 @@ def test_without_instances_the_mask_loss_is_zero_and_gradients_are_finite(output
         labels=jnp.zeros((2, 1), jnp.int32),
         valid=jnp.zeros((2, 1), bool),
     )
-    targets = SMALL.targets(given, jax.random.key(0))
+    targets = jax.jit(SMALL.targets)(given, jax.random.key(0))
 
     def loss(outputs):
         terms = SMALL.loss(outputs, targets)
         return value(terms["category"]) + value(terms["mask"]), value(terms["mask"])
 
-    gradients, mask = jax.grad(loss, has_aux=True)(outputs)
+    gradients, mask = jax.jit(jax.grad(loss, has_aux=True))(outputs)
     assert mask == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))

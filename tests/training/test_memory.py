@@ -28,19 +28,18 @@ def test_the_abstract_batch_is_that_of_the_pipeline():
     )
 
 
-def test_memory_counts_state_and_batch_exactly_and_grows_with_the_canvas():
-    config = small_config()
-    small, large = (memory.step_memory(config, canvas) for canvas in config.data.canvases)
+def test_memory_counts_state_and_batch_exactly():
+    need = memory.step_memory(small_config(), (64, 128))
     parameters = sum(
         leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lambda: examples.make_variables(1)))
     )
     # float32 parameters and momentum, two counters; one of the batch's eight images.
-    assert small.state == 2 * 4 * parameters + 2 * 4
-    batch = examples.make_batch(1)
-    assert small.batch == sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
-    assert large.state == small.state and large.batch > small.batch
-    assert large.temporary > small.temporary
-    assert small.peak == small.state + small.batch + small.temporary
+    assert need.state == 2 * 4 * parameters + 2 * 4
+    one = memory.abstract_batch(small_config(), (64, 128), 1)
+    assert need.batch == sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+    # The output of the stem's convolution is kept for the backward pass.
+    assert need.temporary > 32 * 64 * 8 * 4
+    assert need.peak == need.state + need.batch + need.temporary
 
 
 def test_vanilla_solo_never_holds_a_channel_for_every_cell():
