@@ -147,8 +147,7 @@ def _eval(arguments: argparse.Namespace) -> None:
     if not path.is_file():
         raise InputError(f"{workdir} is not a run folder: it has no config.json")
     config = config_lib.from_json(path.read_text(), str(path))
-    for override in arguments.set:
-        config = config_lib.override(config, override)
+    config = config_lib.override(config, *arguments.set)
     parallel.check_divisible(config.training.batch_size)
     records = coco.prepare(config.data, "val")
     with checkpoint.Checkpoints(workdir) as checkpoints:
@@ -159,7 +158,7 @@ def _eval(arguments: argparse.Namespace) -> None:
     print(f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images")
     print(coco_evaluation.table(evaluation.numbers))
     if evaluation.overflow:
-        print(f"  {evaluation.overflow} candidates were beyond head.max_candidates")
+        print(f"  {evaluation.overflow} candidates were beyond model.head.selection.max_candidates")
     report: dict[str, Any] = {**evaluation.numbers, "step": step}
     replace = {"masks": oracle.masks, "classes": oracle.classes}
     for name in dict.fromkeys(arguments.oracle):  # each once

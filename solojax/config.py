@@ -11,21 +11,14 @@ import difflib
 import importlib
 import json
 import runpy
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from solojax import fields
 from solojax.types import InputError
 
 _TYPE = "type"  # key under which JSON names a dataclass
-
-
-def _at_least(least: int, room: str, owner: Any, *names: str) -> None:
-    for name in names:
-        if getattr(owner, name) < least:
-            raise InputError(f"{room}.{name}={getattr(owner, name)} must be at least {least}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +50,14 @@ class Data:
     workers: int = 2  # images made in parallel
 
     def __post_init__(self) -> None:
-        _at_least(1, "data", self, "test_short_side", "long_side", "max_instances", "workers")
+        fields.check_fields(self, "data")
+        sizes = ("test_short_side", "long_side", "max_instances", "workers")
+        fields.check_range(self, "data", *sizes, least=1)
+        fields.check_range(self, "data", "flip_probability", most=1)
         if not self.train_short_sides or min(self.train_short_sides) < 1:
             raise InputError(
                 f"data.train_short_sides={self.train_short_sides} needs sides of 1 pixel or more"
             )
-        if not 0 <= self.flip_probability <= 1:
-            raise InputError(f"data.flip_probability={self.flip_probability} must be in 0..1")
         if not self.canvases:
             raise InputError("data.canvases is empty; give at least one (height, width)")
         for height, width in self.canvases:
@@ -92,8 +86,9 @@ class Optimizer:
     ema_decay: float = 0.0  # of an average of the parameters that is evaluated; 0 keeps none
 
     def __post_init__(self) -> None:
-        _at_least(1, "optimizer", self, "base_batch_size")
-        _at_least(0, "optimizer", self, "warmup_steps", "weight_decay", "momentum")
+        fields.check_fields(self, "optimizer")
+        fields.check_range(self, "optimizer", "base_batch_size", least=1)
+        fields.check_range(self, "optimizer", "warmup_steps", "weight_decay", "momentum")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise InputError(
                 f"optimizer.learning_rate={self.learning_rate} and optimizer.clip_norm="
@@ -117,8 +112,9 @@ class Training:
     evaluate_every: int = 0  # steps; 0: not while training
 
     def __post_init__(self) -> None:
-        _at_least(1, "training", self, "batch_size", "log_every", "checkpoint_every")
-        _at_least(0, "training", self, "steps", "evaluate_every", "seed")
+        fields.check_fields(self, "training")
+        fields.check_range(self, "training", "batch_size", "log_every", "checkpoint_every", least=1)
+        fields.check_range(self, "training", "steps", "evaluate_every", "seed")
         if self.epochs <= 0:
             raise InputError(f"training.epochs={self.epochs} must be above 0")
 
@@ -155,9 +151,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
     if not isinstance(config, Config):
         raise InputError(f"config {path} does not define `config = solojax.config.Config(...)`")
-    for text in overrides:
-        config = override(config, text)
-    return config
+    return override(config, *overrides)
 
 
 def with_categories(config: Config, categories: tuple[Category, ...]) -> Config:
@@ -170,27 +164,52 @@ def with_categories(config: Config, categories: tuple[Category, ...]) -> Config:
     )
 
 
-def override(config: Config, text: str) -> Config:
-    """Changes one field, ``field.path=value``; the value is a Python literal, or text for text."""
-    path, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"override {text!r} has no '='; write field.path=value")
-    return _replace(config, path.strip().split("."), value, f"override {text!r}")
+def override(config: Config, *texts: str) -> Config:
+    """Changes fields, each ``field.path=value``; values are Python literals, or text for text.
+
+    All at once: fields that go together need not fit one by one.
+    """
+    changes: dict[str, Any] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"override {text!r} has no '='; write field.path=value")
+        *owners, name = path.strip().split(".")
+        here = changes
+        for owner in owners:
+            here = here.setdefault(owner, {})
+            if not isinstance(here, dict):
+                raise InputError(f"override {text!r}: {owner} is given as a whole already")
+        here[name] = (value, f"override {text!r}")
+    return _replace(config, changes)
 
 
-def _replace(owner: Any, path: list[str], text: str, where: str) -> Any:
-    name, *rest = path
-    fields = _fields(owner) if dataclasses.is_dataclass(owner) else []
-    if name not in fields:
-        near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        known = f"; it has {', '.join(fields)}" if fields else ", which has no fields"
-        raise InputError(f"{where}: no field {name!r} in {type(owner).__name__}{hint or known}")
-    if rest:
-        value = _replace(getattr(owner, name), rest, text, where)
-    else:
-        value = _coerce(_literal(text), typing.get_type_hints(type(owner))[name], where, text)
-    return dataclasses.replace(owner, **{name: value})
+def _replace(owner: Any, changes: dict[str, Any]) -> Any:
+    names = fields.field_names(owner) if dataclasses.is_dataclass(owner) else []
+    values = {}
+    for name, change in changes.items():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            known = f"; it has {', '.join(names)}" if names else ", which has no fields"
+            raise InputError(
+                f"{_where(change)}: no field {name!r} in {type(owner).__name__}{hint or known}"
+            )
+        if isinstance(change, dict):
+            values[name] = _replace(getattr(owner, name), change)
+        else:
+            text, where = change
+            values[name] = fields.coerce(
+                _literal(text), fields.hints(type(owner))[name], where, text
+            )
+    return dataclasses.replace(owner, **values)
+
+
+def _where(change: Any) -> str:
+    """The override that asks for a change, the first of them where it asks for several."""
+    while isinstance(change, dict):
+        change = next(iter(change.values()))
+    return change[1]
 
 
 def _literal(text: str) -> Any:
@@ -198,58 +217,6 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
-
-
-def _fields(owner: Any) -> list[str]:
-    """Names of the fields that belong to an experiment; linen adds parent and name to its own."""
-    names = [field.name for field in dataclasses.fields(owner)]
-    return (
-        [name for name in names if name not in ("parent", "name")] if "parent" in names else names
-    )
-
-
-def _coerce(value: Any, wanted: Any, where: str, text: str | None = None) -> Any:
-    """Checks ``value`` against a type hint; turns lists into tuples and ints into floats.
-
-    Where text is wanted, ``text`` is taken as it stands: a folder may be called 2017.
-    """
-    origin, args = typing.get_origin(wanted), typing.get_args(wanted)
-    if wanted is Any:
-        return value
-    if wanted is str and text is not None and not isinstance(value, str):
-        return text
-    if origin is Literal:
-        if value in args:
-            return value
-        raise InputError(f"{where}: {value!r} is none of {', '.join(map(repr, args))}")
-    if origin in (types.UnionType, typing.Union):
-        for choice in args:
-            try:
-                return _coerce(value, choice, where)
-            except InputError:
-                continue
-    elif origin is tuple and isinstance(value, tuple | list):
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_coerce(item, args[0], where) for item in value)
-        if len(args) == len(value):
-            return tuple(_coerce(item, arg, where) for item, arg in zip(value, args, strict=True))
-    elif wanted is float and type(value) is int:
-        return float(value)
-    elif origin is None and (
-        type(value) is wanted or (not _is_plain(wanted) and isinstance(value, wanted))
-    ):
-        return value
-    raise InputError(f"{where}: {value!r} is not of type {_describe(wanted)}")
-
-
-def _is_plain(wanted: Any) -> bool:
-    return wanted in (int, float, str, bool, type(None))
-
-
-def _describe(wanted: Any) -> str:
-    return (
-        wanted.__name__ if isinstance(wanted, type) and not typing.get_args(wanted) else str(wanted)
-    )
 
 
 def to_json(config: Config) -> str:
@@ -271,7 +238,10 @@ def from_json(text: str, where: str) -> Config:
 def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        return {_TYPE: kind, **{name: _encode(getattr(value, name)) for name in _fields(value)}}
+        return {
+            _TYPE: kind,
+            **{name: _encode(getattr(value, name)) for name in fields.field_names(value)},
+        }
     if isinstance(value, tuple | list):
         return [_encode(item) for item in value]
     return value
@@ -286,12 +256,12 @@ def _decode(value: Any, where: str) -> Any:
     known = _known(kind) if isinstance(kind, str) else None
     if known is None:
         raise InputError(f"{where}: {kind!r} is not a config class of this version of solojax")
-    hints = typing.get_type_hints(known)
+    hints = fields.hints(known)
     arguments = {key: _decode(item, where) for key, item in value.items() if key != _TYPE}
     for key, item in arguments.items():
         if key not in hints:
             raise InputError(f"{where}: {kind} of another version of solojax has {key!r}")
-        _coerce(item, hints[key], f"{where}: {kind}.{key}")
+        fields.coerce(item, hints[key], f"{where}: {kind}.{key}")
     try:
         return known(**arguments)
     except (TypeError, InputError) as error:

@@ -19,42 +19,41 @@ from solojax.types import InputError
 Path = tuple[str, ...]
 
 # Counters and classifiers that have no place in a detector.
-IGNORED = re.compile(r"(.*\.)?num_batches_tracked|(backbone\.)?fc\.(weight|bias)")
-
-# mmdetection's name, without the leaf -> path in our tree.
-_RENAMES: tuple[tuple[str, str], ...] = (
-    (r"backbone\.layer(\d)\.(\d+)\.downsample\.\d", r"backbone/layer\1_\2/downsample"),
-    (r"backbone\.layer(\d)\.(\d+)\.(\w+)", r"backbone/layer\1_\2/\3"),
-    (r"backbone\.(conv1|bn1)", r"backbone/\1"),
-    # The stem of variant d is a sequence of convolution, norm, ReLU, and so on.
-    (r"backbone\.conv1\.0", r"backbone/conv1_0"),
-    (r"backbone\.conv1\.1", r"backbone/bn1_0"),
-    (r"backbone\.conv1\.3", r"backbone/conv1_1"),
-    (r"backbone\.conv1\.4", r"backbone/bn1_1"),
-    (r"backbone\.conv1\.6", r"backbone/conv1_2"),
-    (r"mask_head\.cls_convs\.(\d)", r"head/category_trunk/conv_\1"),
-    (r"mask_head\.mask_convs\.(\d)", r"head/mask_trunk/conv_\1"),
-    (r"mask_head\.mask_convs_([xy])\.(\d)", r"head/\1_trunk/conv_\2"),
-    (r"mask_head\.kernel_convs\.(\d)", r"head/kernel_trunk/conv_\1"),
-    (r"mask_head\.conv_cls", r"head/category_predictor"),
-    (r"mask_head\.conv_kernel", r"head/kernel_predictor"),
-    (r"mask_head\.mask_feature_head\.conv_pred", r"head/mask_features/fuse"),
+IGNORED = re.compile(
+    r"(.*\.)?num_batches_tracked|(backbone\.)?fc\.(weight|bias)|data_preprocessor\..*"
 )
 
-# The same for what each level has; levels are numbered from the finest, p2.
-_LEVELS: tuple[tuple[str, str], ...] = (
-    (r"neck\.lateral_convs\.(?P<level>\d)", "neck/lateral_c{level}"),
-    (r"neck\.fpn_convs\.(?P<level>\d)", "neck/output_p{level}"),
-    (r"mask_head\.conv_mask_list\.(?P<level>\d)", "head/mask_predictor_p{level}"),
-    (r"mask_head\.conv_mask_list_([xy])\.(?P<level>\d)", "head/{0}_predictor_p{level}"),
+# mmdetection's name, without the leaf -> path in our tree; {n} stands for the n-th group.
+_RENAMES: tuple[tuple[str, str], ...] = (
+    (r"backbone\.layer(\d)\.(\d+)\.downsample\.\d", "backbone/layer{0}_{1}/downsample"),
+    (r"backbone\.layer(\d)\.(\d+)\.(\w+)", "backbone/layer{0}_{1}/{2}"),
+    (r"backbone\.(conv1|bn1)", "backbone/{0}"),
+    # The stem of variant d is a sequence of convolution, norm, ReLU, and so on.
+    (r"backbone\.conv1\.0", "backbone/conv1_0"),
+    (r"backbone\.conv1\.1", "backbone/bn1_0"),
+    (r"backbone\.conv1\.3", "backbone/conv1_1"),
+    (r"backbone\.conv1\.4", "backbone/bn1_1"),
+    (r"backbone\.conv1\.6", "backbone/conv1_2"),
+    (r"neck\.lateral_convs\.(?P<c>\d)", "neck/lateral_{c}"),
+    (r"neck\.fpn_convs\.(?P<p>\d)", "neck/output_{p}"),
+    (r"mask_head\.cls_convs\.(\d+)", "head/category_trunk/conv_{0}"),
+    (r"mask_head\.mask_convs\.(\d+)", "head/mask_trunk/conv_{0}"),
+    (r"mask_head\.mask_convs_([xy])\.(\d+)", "head/{0}_trunk/conv_{1}"),
+    (r"mask_head\.kernel_convs\.(\d+)", "head/kernel_trunk/conv_{0}"),
+    (r"mask_head\.conv_cls", "head/category_predictor"),
+    (r"mask_head\.conv_kernel", "head/kernel_predictor"),
+    (r"mask_head\.conv_mask_list\.(?P<grid>\d)", "head/mask_predictor_{grid}"),
+    (r"mask_head\.conv_mask_list_([xy])\.(?P<grid>\d)", "head/{0}_predictor_{grid}"),
+    (r"mask_head\.mask_feature_head\.conv_pred", "head/mask_features/fuse"),
     (
-        r"mask_head\.mask_feature_head\.convs_all_levels\.(?P<level>\d)\.conv(\d)",
-        "head/mask_features/p{level}_{1}",
+        r"mask_head\.mask_feature_head\.convs_all_levels\.(?P<features>\d)\.conv(\d)",
+        "head/mask_features/{features}_{1}",
     ),
 )
 
-# The authors' own names, where they differ -> mmdetection's.
-_AUTHORS: tuple[tuple[str, str], ...] = (
+# Beginnings of other programs' names -> mmdetection's beginnings.
+_SYNONYMS: tuple[tuple[str, str], ...] = (
+    # The authors' release.
     (r"mask_feat_head\.conv_pred\.0\.", "mask_head.mask_feature_head.conv_pred."),
     (r"mask_feat_head\.", "mask_head.mask_feature_head."),
     (r"bbox_head\.(?:d?solo)_cate\.", "mask_head.conv_cls."),
@@ -63,6 +62,11 @@ _AUTHORS: tuple[tuple[str, str], ...] = (
     (r"bbox_head\.ins_convs(_[xy])?\.", r"mask_head.mask_convs\1."),
     (r"bbox_head\.cate_convs\.", "mask_head.cls_convs."),
     (r"bbox_head\.", "mask_head."),
+    # Its oldest files.
+    (r"(backbone\.layer\d\.\d+\.conv2)_offset\.", r"\1.conv_offset."),
+    # Where mmdetection has a name of its own for timm's stem of variant d.
+    (r"backbone\.stem\.7\.", "backbone.bn1."),
+    (r"backbone\.stem\.", "backbone.conv1."),
 )
 
 
@@ -77,7 +81,7 @@ def load_state_dict(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> d
       InputError: a name is not consumed, a leaf not filled or a shape differs; all are listed.
     """
     shapes = jax.eval_shape(lambda: detector.init_variables(model, jax.random.key(0)))
-    return _fill(state_dict, shapes)
+    return _fill(state_dict, shapes, model.head)
 
 
 def load_backbone(
@@ -109,14 +113,18 @@ def load_backbone(
     return {kind: {**variables[kind], **tree} for kind, tree in loaded.items()}
 
 
-def _fill(state_dict: Mapping[str, np.ndarray], variables: dict[str, Any]) -> dict[str, Any]:
+def _fill(
+    state_dict: Mapping[str, np.ndarray], variables: dict[str, Any], head: Any = None
+) -> dict[str, Any]:
+    levels = _levels(head)
     wanted = traverse_util.flatten_dict(variables)
     filled: dict[Path, np.ndarray] = {}
     problems = []
     for name, array in state_dict.items():
+        name = name.removeprefix("module.")  # of training on several GPUs
         if IGNORED.fullmatch(name):
             continue
-        path = _path(name, array)
+        path = _path(name, array, levels)
         if path is None or path not in wanted:
             problems.append(f"{name} has no place in the model")
             continue
@@ -136,8 +144,18 @@ def _fill(state_dict: Mapping[str, np.ndarray], variables: dict[str, Any]) -> di
     return traverse_util.unflatten_dict(filled)
 
 
-def _path(name: str, array: np.ndarray) -> Path | None:
-    for pattern, replacement in _AUTHORS:
+def _levels(head: Any) -> dict[str, tuple[str, ...]]:
+    """What a level's number in a name stands for, by the group that holds it."""
+    return {
+        "c": ("c2", "c3", "c4", "c5"),
+        "p": ("p2", "p3", "p4", "p5"),
+        "grid": head.grid.levels if hasattr(head, "grid") else (),
+        "features": getattr(head, "mask_levels", ()),
+    }
+
+
+def _path(name: str, array: np.ndarray, levels: dict[str, tuple[str, ...]]) -> Path | None:
+    for pattern, replacement in _SYNONYMS:
         if match := re.match(pattern, name):
             name = match.expand(replacement) + name[match.end() :]
             break
@@ -146,7 +164,7 @@ def _path(name: str, array: np.ndarray) -> Path | None:
     owner, kind = stem, None
     if stem.endswith((".conv", ".gn")):  # inside a convolution block of the neck or head
         owner, _, kind = stem.rpartition(".")
-    place = _module(owner)
+    place = _module(owner, levels)
     if place is None:
         return None
     path = tuple(place.split("/"))
@@ -163,12 +181,13 @@ def _path(name: str, array: np.ndarray) -> Path | None:
     return ("params", *path, leaf)
 
 
-def _module(name: str) -> str | None:
+def _module(name: str, levels: dict[str, tuple[str, ...]]) -> str | None:
     for pattern, replacement in _RENAMES:
         if match := re.fullmatch(pattern, name):
-            return match.expand(replacement)
-    for pattern, replacement in _LEVELS:
-        if match := re.fullmatch(pattern, name):
-            level = int(match["level"]) + 2
-            return replacement.format(*match.groups(), level=level)
+            named = {}
+            for group, number in match.groupdict().items():
+                if int(number) >= len(levels[group]):
+                    return None
+                named[group] = levels[group][int(number)]
+            return replacement.format(*match.groups(), **named)
     return None

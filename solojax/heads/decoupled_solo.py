@@ -15,7 +15,7 @@ from solojax.heads import assign, trunk
 from solojax.heads.grid import Grid
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, detection_size, select
-from solojax.models.layers import HEAD_INIT, Deform
+from solojax.models.layers import Deform
 from solojax.ops import losses, resize
 from solojax.types import Detections, Instances, Mean
 
@@ -53,7 +53,7 @@ class DecoupledSOLO(nn.Module):
     @property
     def mask_strides(self) -> tuple[int, ...]:
         """Network pixels per pixel of each level's mask targets."""
-        return tuple(stride // 2 for stride in self.grid.strides)
+        return self.grid.mask_strides
 
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array]) -> Outputs:
@@ -67,14 +67,14 @@ class DecoupledSOLO(nn.Module):
             x_trunk = trunk.Trunk(*shape, "x", self.coord_convs, *deform, name="x_trunk")
             y_trunk = trunk.Trunk(*shape, "y", self.coord_convs, *deform, name="y_trunk")
         category_trunk = trunk.Trunk(*shape, "", 0, *deform, name="category_trunk")
-        category_predictor = trunk.category_predictor(self.num_classes)
+        category_predictor = trunk.prior_predictor(self.num_classes, "category_predictor")
         category_logits, x_logits, y_logits = {}, {}, {}
         levels = self.grid.resized(pyramid)
         for (level, features), side in zip(levels.items(), self.grid.sizes, strict=True):
             x_features = resize.double(x_trunk(features))
             y_features = x_features if self.shared_trunk else resize.double(y_trunk(features))
-            x_logits[level] = _mask_predictor(side, f"x_predictor_{level}")(x_features)
-            y_logits[level] = _mask_predictor(side, f"y_predictor_{level}")(y_features)
+            x_logits[level] = trunk.prior_predictor(side, f"x_predictor_{level}")(x_features)
+            y_logits[level] = trunk.prior_predictor(side, f"y_predictor_{level}")(y_features)
             category = category_trunk(resize.to_grid(features, side, self.grid.alignment))
             category_logits[level] = category_predictor(category)
         return Outputs(category_logits, x_logits, y_logits)
@@ -125,28 +125,16 @@ class DecoupledSOLO(nn.Module):
                 y, first_channels[level] + row
             )
 
-        maps = (self._together(outputs.x_logits), self._together(outputs.y_logits))
+        maps = (self._at_stride_4(outputs.x_logits), self._at_stride_4(outputs.y_logits))
         return select(self.selection, self.grid, outputs.category_logits, maps, soft_masks)
 
     @nn.nowrap
-    def _together(self, logits: dict[str, jax.Array]) -> jax.Array:
+    def _at_stride_4(self, logits: dict[str, jax.Array]) -> jax.Array:
         """Probabilities of all levels at stride 4: ``B H/4 W/4`` (sum of all S)."""
         finest = logits[self.grid.levels[0]]
         size = detection_size(self.grid, *finest.shape[1:3])
         maps = [resize.bilinear(jax.nn.sigmoid(level), size) for level in logits.values()]
         return jnp.concatenate(maps, axis=-1)
-
-
-def _mask_predictor(side: int, name: str) -> nn.Conv:
-    """A fresh one gives each pixel a probability of 0.01 for each axis, as published."""
-    return nn.Conv(
-        side,
-        (3, 3),
-        padding=1,
-        kernel_init=HEAD_INIT,
-        bias_init=nn.initializers.constant(trunk.PRIOR_BIAS),
-        name=name,
-    )
 
 
 def _channels(maps: jax.Array, index: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
+from solojax.fields import check_fields, check_range
 from solojax.ops import resize
 from solojax.types import InputError
 
@@ -34,6 +35,7 @@ class Grid:
     alignment: resize.Alignment = "bilinear"  # how a level's map becomes S x S
 
     def __post_init__(self) -> None:
+        check_fields(self, "head.grid")
         if not self.levels:
             raise InputError("head.grid.levels is empty; give at least one level")
         for name in ("strides", "sizes", "scale_ranges"):
@@ -50,8 +52,11 @@ class Grid:
                     f"head.grid: level {level!r} at stride {stride}; levels are "
                     f"{', '.join(LEVELS)}, strides {', '.join(map(str, STRIDES))}"
                 )
-        if min(self.sizes) < 1:
-            raise InputError(f"head.grid.sizes={self.sizes} must be at least 1")
+        check_range(self, "head.grid", "sizes", least=1)
+        if not all(0 <= least < greatest for least, greatest in self.scale_ranges):
+            raise InputError(
+                f"head.grid.scale_ranges={self.scale_ranges} must be (least, greatest) each"
+            )
         if self.sigma <= 0:
             raise InputError(f"head.grid.sigma={self.sigma} must be above 0")
 
@@ -60,8 +65,18 @@ class Grid:
         """The number of each level's first cell, and ``T``."""
         return tuple(itertools.accumulate((side * side for side in self.sizes), initial=0))
 
+    @property
+    def mask_strides(self) -> tuple[int, ...]:
+        """Network pixels per pixel of a mask that each level makes at half its stride."""
+        return tuple(stride // 2 for stride in self.strides)
+
     def resized(self, pyramid: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Each level of ``{"p2": B H/4 W/4 C, ...}`` at the stride the head sees it at."""
+        if missing := set(self.levels) - pyramid.keys():
+            raise InputError(
+                f"head.grid.levels={self.levels}: the neck gives {', '.join(pyramid)}, not "
+                f"{', '.join(sorted(missing))}"
+            )
         height, width = _canvas(pyramid)
         return {
             level: resize.bilinear(pyramid[level], (height // stride, width // stride))

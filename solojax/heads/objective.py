@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from solojax.fields import check_fields, check_range
 from solojax.heads.assign import Cells, Targets
 from solojax.heads.grid import flatten
 from solojax.ops import losses
@@ -20,6 +21,13 @@ class Objective:
     focal_gamma: float = 2.0
     mask_loss: losses.MaskLoss = "dice"
     mask_weight: float | None = None  # None: as published for the mask loss (3 for dice)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "head.objective")
+        check_range(self, "head.objective", "category_weight", "focal_gamma")
+        check_range(self, "head.objective", "focal_alpha", most=1)
+        if self.mask_weight is not None:
+            check_range(self, "head.objective", "mask_weight")
 
 
 def loss_terms(

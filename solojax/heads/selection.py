@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from solojax.fields import check_fields, check_range
 from solojax.heads.grid import Grid, flatten
 from solojax.ops import masks, nms, resize
 from solojax.types import MASK_STRIDE, Detections, InputError
@@ -32,6 +33,10 @@ class Selection:
     max_detections: int = 100
 
     def __post_init__(self) -> None:
+        check_fields(self, "head.selection")
+        thresholds = ("score_threshold", "mask_threshold", "nms_iou_threshold", "final_threshold")
+        check_range(self, "head.selection", *thresholds, most=1)
+        check_range(self, "head.selection", "nms_sigma")
         if not 1 <= self.max_detections <= self.nms_candidates <= self.max_candidates:
             raise InputError(
                 f"head.selection.max_candidates={self.max_candidates} must be at least "

@@ -56,7 +56,7 @@ class SOLO(nn.Module):
     @property
     def mask_strides(self) -> tuple[int, ...]:
         """Network pixels per pixel of each level's mask targets."""
-        return tuple(stride // 2 for stride in self.grid.strides)
+        return self.grid.mask_strides
 
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array]) -> Outputs:
@@ -65,7 +65,7 @@ class SOLO(nn.Module):
         shape = (self.width, self.depth, self.groups)
         mask_trunk = trunk.Trunk(*shape, "xy", self.coord_convs, *deform, name="mask_trunk")
         category_trunk = trunk.Trunk(*shape, "", 0, *deform, name="category_trunk")
-        category_predictor = trunk.category_predictor(self.num_classes)
+        category_predictor = trunk.prior_predictor(self.num_classes, "category_predictor")
         category_logits, mask_features, kernels, biases = {}, {}, [], []
         levels = self.grid.resized(pyramid)
         for (level, x), side in zip(levels.items(), self.grid.sizes, strict=True):

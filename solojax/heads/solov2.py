@@ -15,7 +15,7 @@ from solojax.heads import assign, trunk
 from solojax.heads.grid import LEVELS, Grid, flatten
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
-from solojax.models.layers import HEAD_INIT, ConvNormReLU, Deform
+from solojax.models.layers import HE_INIT, HEAD_INIT, ConvNormReLU, Deform
 from solojax.ops import coords, dynamic_conv, resize
 from solojax.types import MASK_STRIDE, Detections, InputError, Instances, Mean
 
@@ -50,16 +50,18 @@ class SOLOv2(nn.Module):
     feature_coordinates: bool = True  # whether the mask features are told where they are
     deform_mask_features: bool = False  # their convolutions as well
 
-    max_positives: int = 512  # per image; the surplus is left out at random and counted
+    max_positives: int = 512  # per image (and level, of separate features); a surplus is counted
     collisions: assign.Collisions = "both"
     objective: Objective = Objective()
     selection: Selection = Selection()
 
     def __post_init__(self) -> None:
         trunk.check_head(self, "width", "kernel_width", "mask_feature_width")
-        if not self.mask_levels or not set(self.mask_levels) <= set(LEVELS[:-1]):
+        known = tuple(level for level in LEVELS[:-1] if level in self.mask_levels)
+        if not known or self.mask_levels != known:
             raise InputError(
-                f"head.mask_levels={self.mask_levels} must be some of {', '.join(LEVELS[:-1])}"
+                f"head.mask_levels={self.mask_levels} must be some of {', '.join(LEVELS[:-1])}, "
+                "in this order"
             )
         if self.kernel_size not in (1, 3):
             raise InputError(f"head.kernel_size={self.kernel_size} is neither 1 nor 3")
@@ -70,7 +72,7 @@ class SOLOv2(nn.Module):
         """Network pixels per pixel of the mask targets: for all levels, or of each."""
         if self.features == "unified":
             return (MASK_STRIDE,)
-        return tuple(stride // 2 for stride in self.grid.strides)
+        return self.grid.mask_strides
 
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array]) -> Outputs:
@@ -78,7 +80,7 @@ class SOLOv2(nn.Module):
         shape = (self.width, self.depth, self.groups, "", 0, self.deform, self.deform_convs)
         kernel_trunk = trunk.Trunk(*shape, name="kernel_trunk")
         category_trunk = trunk.Trunk(*shape, name="category_trunk")
-        category_predictor = trunk.category_predictor(self.num_classes)
+        category_predictor = trunk.prior_predictor(self.num_classes, "category_predictor")
         kernel_predictor = nn.Conv(
             self.kernel_width * self.kernel_size**2,
             (3, 3),
@@ -169,7 +171,15 @@ class UnifiedMaskFeatures(nn.Module):
 
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array]) -> jax.Array:
-        block = functools.partial(ConvNormReLU, groups=self.groups, deform=self.deform)
+        init = HEAD_INIT if self.deform == "none" else HE_INIT
+        block = functools.partial(
+            ConvNormReLU, groups=self.groups, deform=self.deform, kernel_init=init
+        )
+        if missing := set(self.levels) - pyramid.keys():
+            raise InputError(
+                f"head.mask_levels={self.levels}: the neck gives {', '.join(pyramid)}, not "
+                f"{', '.join(sorted(missing))}"
+            )
         at_stride_4 = []
         for level in self.levels:
             x = pyramid[level]

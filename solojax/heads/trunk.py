@@ -5,6 +5,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 
+from solojax.fields import check_fields, check_range
 from solojax.models.layers import HEAD_INIT, ConvNormReLU, Deform
 from solojax.ops import coords
 from solojax.types import InputError
@@ -37,26 +38,31 @@ class Trunk(nn.Module):
         return x
 
 
-def category_predictor(num_classes: int) -> nn.Conv:
-    """``B S S C`` -> category logits ``B S S num_classes``; for use in a compact method."""
+def prior_predictor(width: int, name: str) -> nn.Conv:
+    """3x3 convolution ``B H W C -> B H W width`` whose fresh outputs have a probability of 0.01.
+
+    For use in a compact method.
+    """
     return nn.Conv(
-        num_classes,
+        width,
         (3, 3),
         padding=1,
         kernel_init=HEAD_INIT,
         bias_init=nn.initializers.constant(PRIOR_BIAS),
-        name="category_predictor",
+        name=name,
     )
 
 
 def check_head(head: nn.Module, *widths: str) -> None:
-    """Refuses counts below 1 and those of the fields ``widths`` that are no whole groups."""
-    for name in ("num_classes", "max_positives", "depth"):
-        if getattr(head, name) < 1:
-            raise InputError(f"head.{name}={getattr(head, name)} must be at least 1")
+    """Refuses what no head can work with; ``widths`` are the fields that divide into groups."""
+    check_fields(head, "head")
+    counts = ("num_classes", "max_positives", "depth", "groups", *widths)
+    check_range(head, "head", *counts, least=1)
+    if hasattr(head, "coord_convs"):
+        check_range(head, "head", "coord_convs", most=head.depth)
     for name in widths:
         width = getattr(head, name)
-        if width < 1 or head.groups < 1 or width % head.groups:
+        if width % head.groups:
             raise InputError(
                 f"head.{name}={width} does not divide into head.groups={head.groups} groups"
             )

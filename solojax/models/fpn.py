@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from solojax.fields import check_fields, check_range
+
 _xavier = nn.initializers.xavier_uniform()
 
 
@@ -15,6 +17,11 @@ class FPN(nn.Module):
     """
 
     width: int = 256
+
+    def __post_init__(self) -> None:
+        check_fields(self, "neck")
+        check_range(self, "neck", "width", least=1)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -35,6 +42,11 @@ class SingleLevel(nn.Module):
     """
 
     width: int = 256
+
+    def __post_init__(self) -> None:
+        check_fields(self, "neck")
+        check_range(self, "neck", "width", least=1)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:

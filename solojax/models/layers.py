@@ -18,9 +18,9 @@ NORM_MOMENTUM = 0.9
 # Every convolution of a SOLO head starts as N(0, 0.01).
 HEAD_INIT = nn.initializers.normal(0.01)
 
-# Where it is deformable, uniformly within 1 / sqrt(fan_in): the published programs draw only plain
-# convolutions anew and leave these as their layer made them.
-DEFORM_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# Where those of a backbone start from, and the deformable ones of the authors' mask features, which
+# their N(0, 0.01) leaves out.
+HE_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 Norm = Literal["frozen", "frozen_statistics", "sync", "group"]
 """What a backbone puts behind each convolution.
@@ -147,6 +147,7 @@ class ConvNormReLU(nn.Module):
     groups: int = 32
     kernel: int = 3
     deform: Deform = "none"
+    kernel_init: nn.initializers.Initializer = HEAD_INIT
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -154,7 +155,7 @@ class ConvNormReLU(nn.Module):
             self.width,
             self.kernel,
             "conv",
-            kernel_init=HEAD_INIT if self.deform == "none" else DEFORM_INIT,
+            kernel_init=self.kernel_init,
             deform=self.deform,
         )(x)
         x = nn.GroupNorm(num_groups=self.groups, epsilon=NORM_EPSILON, name="norm")(x)

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import flax.linen as nn
 import jax
 from jax import lax
 
-from solojax.models.layers import Deform, Norm, make_conv, make_norm
+from solojax.fields import check_fields, check_range
+from solojax.models.layers import HE_INIT, Deform, Norm, make_conv, make_norm
 from solojax.types import InputError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -18,9 +19,7 @@ Variant = Literal["b", "d"]
 
 _MakeNorm = Callable[[str], nn.Module]  # name -> norm
 
-_conv = functools.partial(
-    make_conv, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-)
+_conv = functools.partial(make_conv, kernel_init=HE_INIT)
 
 
 class ResNet(nn.Module):
@@ -44,18 +43,11 @@ class ResNet(nn.Module):
     deform_stages: tuple[int, ...] = (2, 3, 4)
 
     def __post_init__(self) -> None:
+        check_fields(self, "backbone")
         if self.depth not in BLOCKS:
             raise InputError(f"ResNet depth {self.depth} is unknown; choose from {list(BLOCKS)}")
-        for name, kind in (("variant", Variant), ("norm", Norm), ("deform", Deform)):
-            if getattr(self, name) not in get_args(kind):
-                raise InputError(
-                    f"backbone.{name}={getattr(self, name)} is unknown; choose from "
-                    f"{list(get_args(kind))}"
-                )
-        if not 0 <= self.frozen_stages <= 4:
-            raise InputError(f"backbone.frozen_stages={self.frozen_stages} must be in 0..4")
-        if not set(self.deform_stages) <= {1, 2, 3, 4}:
-            raise InputError(f"backbone.deform_stages={self.deform_stages} must be in 1..4")
+        check_range(self, "backbone", "frozen_stages", most=4)
+        check_range(self, "backbone", "deform_stages", least=1, most=4)
         bottlenecks = {"groups": 1, "group_width": 64, "deform": "none"}
         for name, default in bottlenecks.items():
             if self.depth < 50 and getattr(self, name) != default:

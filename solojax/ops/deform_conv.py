@@ -61,7 +61,7 @@ def deform_conv(
         x = displacement[..., 1] + (columns + number % size)[None, None, :]
         samples = jax.vmap(_sample)(features, y, x)
         if factor is not None:
-            samples *= factor[..., None]
+            samples *= factor[..., None].astype(samples.dtype)
         # Channels of a group are neighbours, in the result as well.
         samples = samples.reshape(*y.shape, groups, in_width)
         return total + jnp.einsum("bhwgi,igo->bhwgo", samples, tap_kernel), None

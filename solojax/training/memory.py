@@ -1,6 +1,6 @@
 """What XLA says a training step needs, without running it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,9 +53,8 @@ def abstract_batch(config: config_lib.Config, canvas: tuple[int, int], images: i
     )
 
 
-def lower_step(config: config_lib.Config, canvas: tuple[int, int]) -> jax.stages.Lowered:
-    """Lowers the training step for one canvas (height, width), on all local devices."""
-    state, batch = _arguments(config, canvas)
+def lower_step(config: config_lib.Config, state: TrainState, batch: Batch) -> Any:
+    """Lowers the training step for shapes of a state and of one device's batch."""
     devices = jax.local_device_count()
     sharded = jax.tree.map(lambda x: jax.ShapeDtypeStruct((devices, *x.shape), x.dtype), batch)
     tx = _optimizer(config)
@@ -70,13 +69,13 @@ def step_memory(config: config_lib.Config, canvas: tuple[int, int]) -> Memory:
 
     For the platform at hand. The batch is split over all local devices; the bytes are those of one.
     """
-    state, batch = _arguments(config, canvas)
-    stats = lower_step(config, canvas).compile().memory_analysis()
+    state, batch = arguments(config, canvas)
+    stats = lower_step(config, state, batch).compile().memory_analysis()
     return Memory(state=_size(state), batch=_size(batch), temporary=int(stats.temp_size_in_bytes))
 
 
-def _arguments(config: config_lib.Config, canvas: tuple[int, int]) -> tuple[TrainState, Batch]:
-    """Shapes of a state and of one device's batch."""
+def arguments(config: config_lib.Config, canvas: tuple[int, int]) -> tuple[TrainState, Batch]:
+    """Shapes of a state and of one device's batch, for one canvas (height, width)."""
 
     def start() -> TrainState:
         variables = detector.init_variables(config.model, jax.random.key(0))

@@ -178,11 +178,9 @@ def test_the_last_third_of_the_channels_are_logits_of_the_mask():
     np.testing.assert_allclose(module.apply({"params": params}, x), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_kernels_of_deformable_blocks_are_uniform_within_the_root_of_the_fan_in():
+def test_deformable_blocks_start_like_ordinary_ones_and_look_straight_ahead():
     block = ConvNormReLU(64, deform="v1")
     params = jax.jit(block.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 16)))["params"]
-    kernel, limit = np.asarray(params["conv"]["kernel"]), 1 / np.sqrt(16 * 9)
-    assert 0.99 * limit < np.abs(kernel).max() <= limit
-    np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.02)
+    np.testing.assert_allclose(np.asarray(params["conv"]["kernel"]).std(), 0.01, rtol=0.03)
     for leaf in jax.tree.leaves(params["conv"]["offset"]):
         np.testing.assert_array_equal(leaf, 0)

@@ -44,7 +44,9 @@ def test_memory_counts_state_and_batch_exactly():
 
 def test_vanilla_solo_never_holds_a_channel_for_every_cell():
     config = config_lib.load(CONFIGS / "solo_r50_fpn_1x.py", ["training.batch_size=16"])
-    text = memory.lower_step(config, CANVAS).as_text()  # two images on each of eight devices
+    text = memory.lower_step(
+        config, *memory.arguments(config, CANVAS)
+    ).as_text()  # two images on each of eight devices
     # Sorted, so that neither the order of the axes nor a transposition hides anything.
     shapes = {
         tuple(sorted(map(int, found.split("x"))))

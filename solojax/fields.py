@@ -1,0 +1,96 @@
+"""Checks of dataclass fields: types by their hints, words by their literals, numbers by a range.
+
+A mistyped word in a Python config must not train another model. Dataclasses and linen modules call
+these in ``__post_init__``, so that an object that cannot work is never made.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any, Literal
+
+from solojax.types import InputError
+
+
+def check_fields(owner: Any, room: str) -> None:
+    """Refuses fields of a dataclass that do not fit their type hints; lists become tuples.
+
+    Args:
+      owner: a dataclass, frozen or not, a linen module included.
+      room: what its fields are called after in a config, such as ``head``.
+    """
+    wanted = hints(type(owner))
+    for name in field_names(owner):
+        value = getattr(owner, name)
+        if (checked := coerce(value, wanted[name], f"{room}.{name}")) is not value:
+            object.__setattr__(owner, name, checked)
+
+
+def check_range(
+    owner: Any, room: str, *names: str, least: float = 0, most: float = math.inf
+) -> None:
+    """Refuses numbers below ``least`` or above ``most``, in tuples as well."""
+    for name in names:
+        value = getattr(owner, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if not least <= number <= most:
+                limits = f"at least {least:g}" if most == math.inf else f"in {least:g}..{most:g}"
+                raise InputError(f"{room}.{name}={value} must be {limits}")
+
+
+def hints(kind: Any) -> dict[str, Any]:
+    """The type hints of a dataclass."""
+    return typing.get_type_hints(kind)
+
+
+def field_names(owner: Any) -> list[str]:
+    """Names of the fields that belong to an experiment; linen adds parent and name to its own."""
+    names = [field.name for field in dataclasses.fields(owner)]
+    return (
+        [name for name in names if name not in ("parent", "name")] if "parent" in names else names
+    )
+
+
+def coerce(value: Any, wanted: Any, where: str, text: str | None = None) -> Any:
+    """Checks ``value`` against a type hint; turns lists into tuples and ints into floats.
+
+    Where text is wanted, ``text`` is taken as it stands: a folder may be called 2017.
+    """
+    origin, args = typing.get_origin(wanted), typing.get_args(wanted)
+    if wanted is Any:
+        return value
+    if wanted is str and text is not None and not isinstance(value, str):
+        return text
+    if origin is Literal:
+        if value in args:
+            return value
+        raise InputError(f"{where}: {value!r} is none of {', '.join(map(repr, args))}")
+    if origin in (types.UnionType, typing.Union):
+        for choice in args:
+            try:
+                return coerce(value, choice, where)
+            except InputError:
+                continue
+    elif origin is tuple and isinstance(value, tuple | list):
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(coerce(item, args[0], where) for item in value)
+        if len(args) == len(value):
+            return tuple(coerce(item, arg, where) for item, arg in zip(value, args, strict=True))
+    elif wanted is float and type(value) is int:
+        return float(value)
+    elif origin is None and (
+        type(value) is wanted or (not _is_plain(wanted) and isinstance(value, wanted))
+    ):
+        return value
+    raise InputError(f"{where}: {value!r} is not of type {_describe(wanted)}")
+
+
+def _is_plain(wanted: Any) -> bool:
+    return wanted in (int, float, str, bool, type(None))
+
+
+def _describe(wanted: Any) -> str:
+    return (
+        wanted.__name__ if isinstance(wanted, type) and not typing.get_args(wanted) else str(wanted)
+    )
