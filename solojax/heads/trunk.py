@@ -1,4 +1,4 @@
-"""The stack of convolutions that every branch of a head begins with."""
+"""What the branches of every head are built of: a stack of convolutions and a predictor."""
 
 from typing import Literal
 

@@ -81,7 +81,9 @@ def region_grid(features: jax.Array, size: tuple[int, int]) -> jax.Array:
         samples = bilinear_matrix(points, length, out_used=points, in_used=length)
         return jnp.mean(samples.reshape(size[axis], REGION_POINTS, length), 1)
 
-    return _apply(matrix(0), matrix(1), features)
+    rows, columns = matrix(0), matrix(1)
+    resized = jnp.einsum("yh,bhwc,xw->byxc", rows, features, columns, precision="highest")
+    return resized.astype(features.dtype)
 
 
 def to_grid(features: jax.Array, side: int, alignment: Alignment) -> jax.Array:
@@ -105,9 +107,3 @@ def to_grid(features: jax.Array, side: int, alignment: Alignment) -> jax.Array:
     raise ValueError(
         f"alignment {alignment!r} is none of 'bilinear', 'adaptive_pool' and 'region_grid'"
     )
-
-
-def _apply(rows: jax.Array, columns: jax.Array, features: jax.Array) -> jax.Array:
-    """A matrix on each side of ``B H W C``, summed in float32; keeps the features' type."""
-    found = jnp.einsum("yh,bhwc,xw->byxc", rows, features, columns, precision="highest")
-    return found.astype(features.dtype)
