@@ -180,6 +180,8 @@ def override(config: Config, *texts: str) -> Config:
             here = here.setdefault(owner, {})
             if not isinstance(here, dict):
                 raise InputError(f"override {text!r}: {owner} is given as a whole already")
+        if isinstance(here.get(name), dict):
+            raise InputError(f"override {text!r}: parts of {name} are given already")
         here[name] = (value, f"override {text!r}")
     return _replace(config, changes)
 

@@ -1,5 +1,7 @@
 """Claims about configs: overrides, what is refused, and the way to JSON and back."""
 
+import ast
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -81,6 +83,50 @@ def test_override_changes_nothing_else() -> None:
 
 def test_the_last_of_two_overrides_counts() -> None:
     assert load_shapes("training.steps=1", "training.steps=2").training.steps == 2
+
+
+TOGETHER = [
+    ["model.head.width=20", "model.head.groups=4"],
+    [
+        "model.head.selection.max_candidates=50",
+        "model.head.selection.nms_candidates=30",
+        "model.head.selection.max_detections=20",
+    ],
+    [
+        "model.head.grid.levels=('p3','p4')",
+        "model.head.grid.strides=(8,16)",
+        "model.head.grid.sizes=(12,8)",
+        "model.head.grid.scale_ranges=((1,64),(32,512))",
+    ],
+]
+
+
+@pytest.mark.parametrize("overrides", TOGETHER, ids=["groups", "caps", "levels"])
+def test_overrides_that_go_together_fit_in_any_order(overrides: list[str]) -> None:
+    rejected(overrides[:1])  # by itself it does not fit
+    config = load_shapes()
+    expected = config_lib.override(config, *overrides)
+    for text in overrides:
+        path, _, value = text.partition("=")
+        assert value_at(expected, path) == ast.literal_eval(value)
+    for order in itertools.permutations(overrides):
+        assert config_lib.override(config, *order) == expected
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.neck=3", "model.neck.width=8"],
+        ["model.head.grid=Grid", "model.head.grid.sigma=1"],
+        ["training.steps=1", "training.steps.x=2"],
+    ],
+)
+def test_a_whole_and_a_part_of_it_are_refused_in_any_order(overrides: list[str]) -> None:
+    first, second = overrides
+    whole = first.partition("=")[0].rpartition(".")[2]
+    message = f"override {second!r}: {whole} is given as a whole already"
+    assert rejected([first, second]) == message
+    assert rejected([second, first]) == f"override {first!r}: parts of {whole} are given already"
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -11,8 +12,7 @@ from solojax.types import InputError, TrainState
 from tests import examples
 
 STEPS = 4
-# Synchronised norms, for nothing else in a model looks across devices.
-MODEL = examples.MODEL.clone(backbone=ResNet(18, width=8, norm="sync", frozen_stages=0))
+MODEL = examples.MODEL
 SETTINGS = Optimizer(learning_rate=0.05, base_batch_size=8, warmup_steps=0)
 
 
@@ -27,9 +27,11 @@ def start() -> TrainState:
     return jax.device_get(step.start_state(variables, TX, ema=True))
 
 
-def run(devices: int, state: TrainState) -> tuple[list[dict], TrainState, list[int]]:
+def run(
+    devices: int, state: TrainState, model: nn.Module = MODEL
+) -> tuple[list[dict], TrainState, list[int]]:
     """Metrics of each step, the last state, and the number of compilations of each step."""
-    update = step.make_update(MODEL, TX, seed=0, ema_decay=0.9)
+    update = step.make_update(model, TX, seed=0, ema_decay=0.9)
     if devices == jax.local_device_count():
         mapped, shard = parallel.pmap_update(update), parallel.shard
         state = parallel.replicate(state)
@@ -100,12 +102,17 @@ def test_the_update_compiles_once(on_eight):
     assert first >= 1 and later == [0] * (STEPS - 1)
 
 
-def test_running_statistics_of_synchronised_norms_are_those_of_the_whole_batch(
-    start, on_one, on_eight
-):
-    one, eight = on_one[1].batch_stats, on_eight[1].batch_stats
-    leaves = zip(*map(jax.tree.leaves, (one, eight, start.batch_stats)), strict=True)
-    for ours, theirs, before in leaves:
+@pytest.mark.slow
+def test_synchronised_norms_see_the_batch_of_all_devices():
+    model = MODEL.clone(backbone=ResNet(18, width=8, norm="sync", frozen_stages=0))
+    variables = jax.jit(detector.init_variables, static_argnums=0)(model, jax.random.key(0))
+    start = jax.device_get(step.start_state(variables, TX, ema=True))
+    (rows_of_one, one, _), (rows_of_eight, eight, _) = (run(n, start, model) for n in (1, 8))
+    for ours, theirs in zip(rows_of_eight, rows_of_one, strict=True):
+        for name in theirs:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, err_msg=name)
+    statistics = (one.batch_stats, eight.batch_stats, start.batch_stats)
+    for ours, theirs, before in zip(*map(jax.tree.leaves, statistics), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
         assert np.any(np.asarray(ours) != before)
 

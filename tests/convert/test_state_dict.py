@@ -1,9 +1,21 @@
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from solojax import convert
+from solojax.heads.decoupled_solo import DecoupledSOLO
+from solojax.heads.grid import Grid
+from solojax.heads.solo import SOLO
+from solojax.heads.solov2 import SOLOv2
+from solojax.models.detector import Detector
+from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
 from solojax.types import InputError
 from tests.heads import recorded
@@ -65,6 +77,10 @@ def body(**settings) -> dict:
     }
 
 
+def assert_equal(found: Any, expected: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def number(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).random(shape).astype(np.float32)
 
@@ -100,6 +116,23 @@ def timm_names_of_resnet18d() -> dict[str, np.ndarray]:
             named[f"layer{stage}.0.downsample.1.weight"] = number((width, before, 1, 1), seed + 10)
             named |= norm_entries(f"layer{stage}.0.downsample.2", width, seed + 11)
     return named
+
+
+def mmdetection_names_of_resnet18d() -> dict[str, np.ndarray]:
+    """The same weights under the names of mmdetection's ResNetV1d, whose stem is one sequence."""
+    return {
+        re.sub(r"^bn1\.", "stem.7.", re.sub(r"^conv1\.", "stem.", name)): array
+        for name, array in timm_names_of_resnet18d().items()
+    }
+
+
+def test_the_stem_of_variant_d_is_taken_by_both_names():
+    named = mmdetection_names_of_resnet18d()
+    stem = {name for name in named if name.startswith("stem.") and name.endswith("weight")}
+    assert stem == {f"stem.{place}.weight" for place in (0, 1, 3, 4, 6, 7)}
+    fresh = body(depth=18, variant="d")
+    expected = convert.load_backbone(timm_names_of_resnet18d(), fresh)
+    assert_equal(convert.load_backbone(named, fresh), expected)
 
 
 @pytest.mark.parametrize(
@@ -171,3 +204,315 @@ def test_a_resnet_18_gives_the_recorded_features(tiny_resnet18):
     )
     for i, level in enumerate(features.values()):
         recorded.check_channels(tiny_resnet18, f"feat/backbone{i}", level)
+
+
+# Whole detectors. What follows writes down the names and shapes that the programs give the
+# published models, for models whose backbone is 8 channels wide, neck 16 and head 20.
+GRID = Grid(sizes=(5, 4, 3, 2, 1))
+SMALL = {"num_classes": 5, "grid": GRID, "width": 20, "groups": 4}
+SMALL_V2 = {**SMALL, "kernel_width": 8, "mask_feature_width": 12}
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def conv(name: str, out: int, into: int, size: int, *, bias: bool = False) -> Shapes:
+    kernel: Shapes = {f"{name}.weight": (out, into, size, size)}
+    return {**kernel, f"{name}.bias": (out,)} if bias else kernel
+
+
+def norm(name: str, width: int, *more: str) -> Shapes:
+    return {f"{name}.{leaf}": (width,) for leaf in ("weight", "bias", *more)}
+
+
+def batch_norm(name: str, width: int) -> Shapes:
+    return norm(name, width, "running_mean", "running_var")
+
+
+def block(name: str, out: int, into: int, size: int = 3, offsets: int = 0) -> Shapes:
+    """A convolution with group norm; ``offsets`` are the channels that move its taps, if any."""
+    moves = conv(f"{name}.conv.conv_offset", offsets, into, size, bias=True) if offsets else {}
+    return conv(f"{name}.conv", out, into, size) | moves | norm(f"{name}.gn", out)
+
+
+def trunk(name: str, depth: int, into: int, offsets: int = 0, moved: Iterable[int] = ()) -> Shapes:
+    shapes: Shapes = {}
+    for i in range(depth):
+        moves = offsets if i in moved else 0
+        shapes |= block(f"mask_head.{name}.{i}", 20, 20 if i else into, offsets=moves)
+    return shapes
+
+
+def predictors(name: str, widths: Iterable[int], size: int) -> Shapes:
+    shapes: Shapes = {}
+    for level, width in enumerate(widths):
+        shapes |= conv(f"mask_head.{name}.{level}", width, 20, size, bias=True)
+    return shapes
+
+
+def body_shapes(depth: int, offsets: int = 0) -> Shapes:
+    """Backbone and neck; stages 2 to 4 are deformable where there are ``offsets``."""
+    shapes = conv("backbone.conv1", 8, 3, 7) | batch_norm("backbone.bn1", 8)
+    into, blocks = 8, {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}[depth]
+    for stage, count in enumerate(blocks, start=1):
+        inner = 8 * 2 ** (stage - 1)
+        out = inner if depth == 18 else 4 * inner
+        for index in range(count):
+            name = f"backbone.layer{stage}.{index}"
+            basic = ((inner, into, 3), (inner, inner, 3))
+            bottleneck = ((inner, into, 1), (inner, inner, 3), (out, inner, 1))
+            for i, layer in enumerate(basic if depth == 18 else bottleneck, start=1):
+                shapes |= conv(f"{name}.conv{i}", *layer) | batch_norm(f"{name}.bn{i}", layer[0])
+            if offsets and stage > 1:
+                shapes |= conv(f"{name}.conv2.conv_offset", offsets, inner, 3, bias=True)
+            if into != out:
+                shapes |= conv(f"{name}.downsample.0", out, into, 1)
+                shapes |= batch_norm(f"{name}.downsample.1", out)
+            into = out
+        shapes |= conv(f"neck.lateral_convs.{stage - 1}.conv", 16, out, 1, bias=True)
+        shapes |= conv(f"neck.fpn_convs.{stage - 1}.conv", 16, 16, 3, bias=True)
+    return shapes
+
+
+def solo_shapes(depth: int = 7, sides: tuple[int, ...] = GRID.sizes) -> Shapes:
+    return {
+        **trunk("mask_convs", depth, 18),
+        **trunk("cls_convs", depth, 16),
+        **predictors("conv_mask_list", [side**2 for side in sides], 1),
+        **conv("mask_head.conv_cls", 5, 20, 3, bias=True),
+    }
+
+
+def decoupled_shapes(*mask_trunks: Shapes, category_trunk: Shapes) -> Shapes:
+    shapes = category_trunk | conv("mask_head.conv_cls", 5, 20, 3, bias=True)
+    for mask_trunk in mask_trunks:
+        shapes |= mask_trunk
+    for axis in "xy":
+        shapes |= predictors(f"conv_mask_list_{axis}", GRID.sizes, 3)
+    return shapes
+
+
+def solov2_shapes(depth: int = 4, offsets: int = 0) -> Shapes:
+    """SOLOv2; every convolution but the predictors is deformable where there are ``offsets``."""
+    shapes = {
+        **trunk("kernel_convs", depth, 18, offsets, range(depth)),
+        **trunk("cls_convs", depth, 16, offsets, range(depth)),
+        **conv("mask_head.conv_cls", 5, 20, 3, bias=True),
+        **conv("mask_head.conv_kernel", 8, 20, 3, bias=True),
+        **block("mask_head.mask_feature_head.conv_pred", 8, 12, 1, offsets // 9),
+    }
+    for level, count in enumerate((1, 1, 2, 3)):
+        for i in range(count):
+            name = f"mask_head.mask_feature_head.convs_all_levels.{level}.conv{i}"
+            into = 12 if i else 18 if level == 3 else 16
+            shapes |= block(name, 12, into, offsets=offsets)
+    return shapes
+
+
+class Case(NamedTuple):
+    """A model, the names and shapes of its weights, and where some of them belong in it."""
+
+    model: Detector
+    shapes: Shapes
+    places: dict[str, str]
+
+
+def case_of(head: Any, shapes: Shapes, places: dict[str, str], depth: int = 18) -> Case:
+    deform = {} if depth == 18 else {"deform": "v2"}
+    model = Detector(backbone=ResNet(depth, width=8, **deform), neck=FPN(16), head=head)
+    return Case(model, body_shapes(depth, 27 if deform else 0) | shapes, places)
+
+
+BODY_PLACES = {
+    "backbone.conv1.weight": "backbone/conv1/kernel",
+    "backbone.bn1.bias": "backbone/bn1/bias",
+    "backbone.layer2.0.conv2.weight": "backbone/layer2_0/conv2/kernel",
+    "backbone.layer2.0.downsample.0.weight": "backbone/layer2_0/downsample_conv/kernel",
+    "backbone.layer3.1.bn2.weight": "backbone/layer3_1/bn2/scale",
+    "neck.lateral_convs.0.conv.weight": "neck/lateral_c2/kernel",
+    "neck.fpn_convs.3.conv.bias": "neck/output_p5/bias",
+    "mask_head.cls_convs.1.conv.weight": "head/category_trunk/conv_1/conv/kernel",
+    "mask_head.cls_convs.0.gn.weight": "head/category_trunk/conv_0/norm/scale",
+    "mask_head.conv_cls.bias": "head/category_predictor/bias",
+}
+LIGHT_PLACES = {
+    "mask_head.mask_convs.3.conv.weight": "head/mask_trunk/conv_3/conv/kernel",
+    "mask_head.conv_mask_list_x.1.weight": "head/x_predictor_p3/kernel",
+    "mask_head.conv_mask_list_y.1.weight": "head/y_predictor_p3/kernel",
+}
+FEATURES = "mask_head.mask_feature_head.convs_all_levels"
+V2_PLACES = {
+    "mask_head.kernel_convs.1.conv.weight": "head/kernel_trunk/conv_1/conv/kernel",
+    "mask_head.conv_kernel.weight": "head/kernel_predictor/kernel",
+    f"{FEATURES}.0.conv0.conv.weight": "head/mask_features/p2_0/conv/kernel",
+    f"{FEATURES}.2.conv1.conv.weight": "head/mask_features/p4_1/conv/kernel",
+    f"{FEATURES}.3.conv2.gn.bias": "head/mask_features/p5_2/norm/bias",
+    "mask_head.mask_feature_head.conv_pred.conv.weight": "head/mask_features/fuse/conv/kernel",
+    "mask_head.mask_feature_head.conv_pred.gn.weight": "head/mask_features/fuse/norm/scale",
+}
+CASES = {
+    "solo": case_of(
+        SOLO(**SMALL),
+        solo_shapes(),
+        {
+            "mask_head.mask_convs.1.conv.weight": "head/mask_trunk/conv_1/conv/kernel",
+            "mask_head.conv_mask_list.0.weight": "head/mask_predictor_p2/kernel",
+            "mask_head.conv_mask_list.4.bias": "head/mask_predictor_p6/bias",
+        },
+    ),
+    "decoupled": case_of(
+        DecoupledSOLO(**SMALL),
+        decoupled_shapes(
+            trunk("mask_convs_x", 7, 17),
+            trunk("mask_convs_y", 7, 17),
+            category_trunk=trunk("cls_convs", 7, 16),
+        ),
+        {
+            "mask_head.mask_convs_x.0.conv.weight": "head/x_trunk/conv_0/conv/kernel",
+            "mask_head.mask_convs_y.6.gn.bias": "head/y_trunk/conv_6/norm/bias",
+            "mask_head.conv_mask_list_x.0.weight": "head/x_predictor_p2/kernel",
+            "mask_head.conv_mask_list_y.4.bias": "head/y_predictor_p6/bias",
+        },
+    ),
+    "decoupled-light": case_of(
+        DecoupledSOLO(**SMALL, depth=4, shared_trunk=True),
+        decoupled_shapes(
+            trunk("mask_convs", 4, 18),
+            category_trunk=trunk("cls_convs", 4, 16),
+        ),
+        LIGHT_PLACES,
+    ),
+    "decoupled-light-dcn": case_of(
+        DecoupledSOLO(**SMALL, depth=4, shared_trunk=True, deform="v1"),
+        decoupled_shapes(
+            trunk("mask_convs", 4, 18, 18, [3]),
+            category_trunk=trunk("cls_convs", 4, 16, 18, [3]),
+        ),
+        {
+            **LIGHT_PLACES,
+            "mask_head.mask_convs.3.conv.conv_offset.weight": (
+                "head/mask_trunk/conv_3/conv/offset/kernel"
+            ),
+            "mask_head.cls_convs.3.conv.conv_offset.bias": (
+                "head/category_trunk/conv_3/conv/offset/bias"
+            ),
+        },
+    ),
+    "solov2": case_of(SOLOv2(**SMALL_V2), solov2_shapes(), V2_PLACES),
+    "solov2-dcn": case_of(
+        SOLOv2(**SMALL_V2, deform="v2", deform_convs="all", deform_mask_features=True),
+        solov2_shapes(offsets=27),
+        {
+            **V2_PLACES,
+            "backbone.layer4.2.conv2.conv_offset.weight": "backbone/layer4_2/conv2/offset/kernel",
+            "mask_head.kernel_convs.0.conv.conv_offset.weight": (
+                "head/kernel_trunk/conv_0/conv/offset/kernel"
+            ),
+            f"{FEATURES}.3.conv0.conv.conv_offset.weight": (
+                "head/mask_features/p5_0/conv/offset/kernel"
+            ),
+            "mask_head.mask_feature_head.conv_pred.conv.conv_offset.weight": (
+                "head/mask_features/fuse/conv/offset/kernel"
+            ),
+        },
+        depth=50,
+    ),
+    "solov2-light": case_of(SOLOv2(**SMALL_V2, depth=2), solov2_shapes(depth=2), V2_PLACES),
+}
+
+
+def weights(shapes: Shapes) -> dict[str, np.ndarray]:
+    """Arrays that all differ."""
+    return {name: number(shape, seed) for seed, (name, shape) in enumerate(shapes.items())}
+
+
+@functools.cache
+def loaded(name: str) -> dict[str, Any]:
+    """The variables that come of mmdetection's names."""
+    return convert.load_state_dict(weights(CASES[name].shapes), CASES[name].model)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weights_by_mmdetections_names_find_their_places_and_fill_them_all(name):
+    given = weights(CASES[name].shapes)
+    found = traverse_util.flatten_dict(loaded(name), sep="/")
+    for key, path in (BODY_PLACES | CASES[name].places).items():
+        array = given[key].transpose(2, 3, 1, 0) if given[key].ndim == 4 else given[key]
+        np.testing.assert_array_equal(found[f"params/{path}"], array, err_msg=key)
+    np.testing.assert_array_equal(
+        found["batch_stats/backbone/layer2_0/downsample_bn/var"],
+        given["backbone.layer2.0.downsample.1.running_var"],
+    )
+    # Each array stands somewhere, none of them twice.
+    sums = [sorted(float(array.sum()) for array in arrays.values()) for arrays in (found, given)]
+    np.testing.assert_allclose(*sums, rtol=1e-5)
+
+
+AUTHORS_NAMES = (
+    ("mask_head.mask_feature_head.conv_pred.", "mask_feat_head.conv_pred.0."),
+    ("mask_head.mask_feature_head.", "mask_feat_head."),
+    ("mask_head.mask_convs", "bbox_head.ins_convs"),
+    ("mask_head.cls_convs", "bbox_head.cate_convs"),
+    ("mask_head.kernel_convs", "bbox_head.kernel_convs"),
+    ("mask_head.conv_kernel", "bbox_head.solo_kernel"),
+    ("mask_head.conv_mask_list_", "bbox_head.dsolo_ins_list_"),
+    ("mask_head.conv_mask_list", "bbox_head.solo_ins_list"),
+)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weights_by_the_authors_names_make_the_same_model(name):
+    category = "bbox_head.dsolo_cate" if "decoupled" in name else "bbox_head.solo_cate"
+    named = {}
+    for key, array in weights(CASES[name].shapes).items():
+        for theirs, ours in (*AUTHORS_NAMES, ("mask_head.conv_cls", category)):
+            key = key.replace(theirs, ours)
+        named[key] = array
+    assert not any(key.startswith("mask_head") for key in named)
+    assert_equal(convert.load_state_dict(named, CASES[name].model), loaded(name))
+
+
+def test_names_of_training_on_several_gpus_are_taken_and_what_has_no_place_is_left():
+    named = {f"module.{key}": array for key, array in weights(CASES["solo"].shapes).items()}
+    named["module.backbone.bn1.num_batches_tracked"] = np.array(7)
+    named["data_preprocessor.mean"] = named["module.data_preprocessor.std"] = np.ones((3, 1, 1))
+    assert_equal(convert.load_state_dict(named, CASES["solo"].model), loaded("solo"))
+
+
+def test_offsets_by_their_oldest_names_are_taken():
+    old = {
+        key.replace(".conv2.conv_offset.", ".conv2_offset."): array
+        for key, array in weights(CASES["solov2-dcn"].shapes).items()
+    }
+    assert "backbone.layer2.0.conv2_offset.weight" in old
+    assert_equal(convert.load_state_dict(old, CASES["solov2-dcn"].model), loaded("solov2-dcn"))
+
+
+def test_a_trunk_of_twelve_convolutions_loads():
+    case = case_of(SOLO(**SMALL, depth=12), solo_shapes(depth=12), {})
+    given = weights(case.shapes)
+    found = convert.load_state_dict(given, case.model)["params"]["head"]["mask_trunk"]
+    for i in (1, 10, 11):
+        expected = given[f"mask_head.mask_convs.{i}.conv.weight"].transpose(2, 3, 1, 0)
+        np.testing.assert_array_equal(found[f"conv_{i}"]["conv"]["kernel"], expected)
+
+
+def test_a_levels_number_counts_the_levels_of_the_grid():
+    grid = Grid(
+        levels=("p3", "p4"), strides=(8, 16), sizes=(3, 3), scale_ranges=((1, 64), (32, 512))
+    )
+    case = case_of(SOLO(**{**SMALL, "grid": grid}), solo_shapes(sides=(3, 3)), {})
+    given = weights(case.shapes)
+    found = convert.load_state_dict(given, case.model)["params"]["head"]
+    for place, level in enumerate(("p3", "p4")):
+        expected = given[f"mask_head.conv_mask_list.{place}.bias"]
+        np.testing.assert_array_equal(found[f"mask_predictor_{level}"]["bias"], expected)
+    given["mask_head.conv_mask_list.2.bias"] = np.zeros(9)
+    with pytest.raises(InputError, match=r"conv_mask_list\.2\.bias has no place in the model"):
+        convert.load_state_dict(given, case.model)
+
+
+def test_a_weight_under_two_names_is_refused():
+    given = weights(CASES["solo"].shapes)
+    given["bbox_head.solo_cate.bias"] = given["mask_head.conv_cls.bias"]
+    with pytest.raises(InputError, match=r"bbox_head\.solo_cate\.bias is there twice"):
+        convert.load_state_dict(given, CASES["solo"].model)

@@ -1,5 +1,6 @@
 """The fields that the papers' ablations turn, each by what it changes."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,17 +9,18 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from solojax.heads.assign import Cells, Targets
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.grid import Grid, flatten
 from solojax.heads.objective import Objective, loss_terms
-from solojax.heads.selection import Selection
+from solojax.heads.selection import Selection, select
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import SingleLevel
 from solojax.models.resnet import ResNet
-from solojax.ops import losses, nms
-from solojax.types import Instances
+from solojax.ops import dynamic_conv, losses, nms
+from solojax.types import Detections, Instances
 from tests.heads.recorded import value
 
 GRID = Grid(levels=("p2", "p4"), strides=(8, 16), sizes=(4, 3), scale_ranges=((1, 48), (24, 200)))
@@ -33,6 +35,16 @@ SOLOV2 = SOLOv2(
     mask_levels=("p2", "p3", "p4"),
     max_positives=18,
     selection=SELECTION,
+)
+SEPARATE = SOLOV2.clone(
+    kernel_size=3,
+    features="separate",
+    collisions="last",
+    kernel_coordinates=False,
+    # Lets nearly every cell through, for its mask to be looked at.
+    selection=Selection(
+        **{**vars(SELECTION), "nms": "fast", "nms_iou_threshold": 1.0, "points_nms": False}
+    ),
 )
 
 
@@ -50,9 +62,11 @@ def shapes(head: Any) -> dict[str, tuple[int, ...]]:
     return {"/".join(path): x.shape for path, x in traverse_util.flatten_dict(params).items()}
 
 
-def variables(head: Any) -> Any:
+def variables(model: Any, inputs: Any = None) -> Any:
+    """Noise: of a head, or of a whole detector and its ``inputs``."""
     rng = np.random.default_rng(0)
-    tree = jax.eval_shape(head.init, jax.random.key(0), pyramid())
+    inputs = pyramid() if inputs is None else inputs
+    tree = jax.eval_shape(model.init, jax.random.key(0), inputs)
     return jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), tree)
 
 
@@ -71,24 +85,35 @@ def instances(head: Any) -> Instances:
     )
 
 
-def run(head: Any) -> tuple[float, Any, Any]:
-    """Loss, gradients of all parameters, detections."""
+def run(model: Any, head: Any, inputs: Any) -> tuple[float, Any, Any, Detections]:
+    """Loss, gradients of all parameters, outputs and detections of a head or a whole detector."""
 
     @jax.jit
-    def once(params, given):
+    def once(params, inputs, given):
         targets = head.targets(given, jax.random.key(0))
 
         def loss(params):
-            outputs = head.apply(params, pyramid())
+            outputs = model.apply(params, inputs)
             return sum(map(value, head.loss(outputs, targets).values())), outputs
 
         (total, outputs), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-        return total, gradients, head.detect(outputs)
+        return total, gradients, outputs, head.detect(outputs)
 
-    return once(variables(head), instances(head))
+    return once(variables(model, inputs), inputs, instances(head))
+
+
+@functools.cache
+def run_head(head: Any) -> tuple[float, Any, Any, Detections]:
+    return run(head, head, pyramid())
+
+
+def check_all_learn(gradients: Any) -> None:
+    for path, gradient in traverse_util.flatten_dict(gradients["params"]).items():
+        assert np.isfinite(gradient).all() and np.any(gradient), path
 
 
 # Each row combines fields whose code does not meet, so that few programs are compiled.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
     [
@@ -106,13 +131,7 @@ def run(head: Any) -> tuple[float, Any, Any]:
             objective=Objective(mask_loss="focal"),
             selection=Selection(**{**vars(SELECTION), "nms": "soft", "nms_kernel": "linear"}),
         ),
-        SOLOV2.clone(
-            kernel_size=3,
-            features="separate",
-            collisions="last",
-            kernel_coordinates=False,
-            selection=Selection(**{**vars(SELECTION), "nms": "fast"}),
-        ),
+        SEPARATE,
         SOLOV2.clone(
             deform="v2",
             deform_convs="all",
@@ -124,10 +143,9 @@ def run(head: Any) -> tuple[float, Any, Any]:
     ids=["solo", "decoupled", "solov2-separate", "solov2-deform"],
 )
 def test_every_parameter_learns_and_something_is_found(head):
-    total, gradients, detections = run(head)
+    total, gradients, _, detections = run_head(head)
     assert np.isfinite(total)
-    for path, gradient in traverse_util.flatten_dict(gradients["params"]).items():
-        assert np.isfinite(gradient).all() and np.any(gradient), path
+    check_all_learn(gradients)
     assert detections.masks.shape[2:] == (16, 24)
     assert detections.valid.any() and np.isfinite(detections.scores).all()
 
@@ -140,6 +158,21 @@ def test_coord_convs_is_how_many_convolutions_are_given_coordinates(coord_convs)
     assert found["category_trunk/conv_0/conv/kernel"][2] == 8
 
 
+@pytest.mark.parametrize("coord_convs", [0, 1, 2])
+def test_coord_convs_counts_in_each_of_the_trunks_of_decoupled_solo(coord_convs):
+    def inputs(head: DecoupledSOLO) -> dict[str, list[int]]:
+        found = shapes(head.clone(coord_convs=coord_convs))
+        return {
+            trunk: [found[f"{trunk}/conv_{i}/conv/kernel"][2] for i in range(2)]
+            for trunk in {name.split("/")[0] for name in found if "trunk/" in name}
+        }
+
+    one, both = ([8 + each * (i < coord_convs) for i in range(2)] for each in (1, 2))
+    assert inputs(DECOUPLED) == {"x_trunk": one, "y_trunk": one, "category_trunk": [8, 8]}
+    light = inputs(DECOUPLED.clone(shared_trunk=True))
+    assert light == {"mask_trunk": both, "category_trunk": [8, 8]}
+
+
 @pytest.mark.parametrize("kernel", [False, True])
 @pytest.mark.parametrize("feature", [False, True])
 def test_coordinates_of_kernels_and_features_are_two_fields(kernel, feature):
@@ -148,6 +181,11 @@ def test_coordinates_of_kernels_and_features_are_two_fields(kernel, feature):
     assert found["category_trunk/conv_0/conv/kernel"][2] == 8
     assert found["mask_features/p4_0/conv/kernel"][2] == 8 + 2 * feature
     assert found["mask_features/p2_0/conv/kernel"][2] == 8
+    separate = SEPARATE.clone(kernel_coordinates=kernel, feature_coordinates=feature)
+    found = shapes(separate)
+    assert found["kernel_trunk/conv_0/conv/kernel"][2] == 8 + 2 * kernel
+    assert found["mask_features/trunk/conv_0/conv/kernel"][2] == 8 + 2 * feature
+    assert found["mask_features/trunk/conv_1/conv/kernel"][2] == 12
 
 
 @pytest.mark.parametrize("depth", [1, 4])
@@ -175,6 +213,37 @@ def test_separate_mask_features_have_seven_convolutions_and_half_a_levels_stride
     assert (head.mask_strides, SOLOV2.mask_strides) == ((4, 8), (4,))
     outputs = jax.eval_shape(head.init_with_output, jax.random.key(0), pyramid())[0]
     assert [x.shape for x in outputs.mask_features] == [(2, 16, 24, 8), (2, 8, 12, 8)]
+
+
+def test_masks_of_3x3_kernels_on_separate_features_are_cut_from_the_features_of_their_level():
+    _, _, outputs, found = run_head(SEPARATE)
+
+    @jax.jit
+    def soft_masks(outputs):
+        levels = []
+        for kernels, features in zip(
+            outputs.mask_kernels.values(), outputs.mask_features, strict=True
+        ):
+            cells = kernels.reshape(2, -1, kernels.shape[-1])
+            masks = jax.vmap(lambda x, k: dynamic_conv.dynamic_conv(x, k, 3))(features, cells)
+            levels.append(
+                jax.image.resize(
+                    jax.nn.sigmoid(masks), (*masks.shape[:2], 16, 24), "bilinear", antialias=False
+                )
+            )
+        return jnp.concatenate(levels, axis=1)
+
+    soft = np.asarray(soft_masks(outputs))
+    assert soft.shape == (2, 16 + 9, 16, 24)
+    cells = set()
+    for b in range(2):
+        for k in np.flatnonzero(found.valid[b]):
+            distances = np.abs(soft[b] - np.asarray(found.masks[b, k])).max((1, 2))
+            cells.add(int(distances.argmin()))
+            assert distances.min() < 1e-5
+            probability = jax.nn.sigmoid(flatten(outputs.category_logits))[b, distances.argmin()]
+            assert found.scores[b, k] <= probability[found.labels[b, k]] + 1e-6
+    assert cells == set(range(16 + 9))
 
 
 @pytest.mark.parametrize("convs", ["last", "all"])
@@ -231,7 +300,37 @@ def test_mask_losses_bear_their_published_weights(kind, weight):
     np.testing.assert_allclose(value(found), 1.5 * np.mean(each), rtol=1e-5)
 
 
-def test_the_single_level_model_needs_no_other_level():
+@pytest.mark.parametrize(
+    ("weight", "alpha", "gamma"),
+    [(1.0, 0.25, 2.0), (2.5, 0.25, 2.0), (1.0, 0.7, 2.0), (1.0, 0.25, 0.5)],
+)
+def test_the_category_term_is_the_focal_loss_with_the_weight_alpha_and_gamma_asked_for(
+    weight, alpha, gamma
+):
+    objective = Objective(category_weight=weight, focal_alpha=alpha, focal_gamma=gamma)
+    logits = np.random.default_rng(3).normal(0, 2, (1, 2, 2, 3)).astype(np.float32)
+    none = jnp.zeros((1, 1, 1), bool)
+    cells = Cells(
+        labels=jnp.array([[2, 3, 3, 0]]),  # 3: nothing is there
+        owners=jnp.array([[0, -1, -1, 1]]),
+        positives=(),
+        dropped=jnp.zeros(1, jnp.int32),
+        assigned=none,
+        lost=none,
+    )
+    terms = loss_terms(objective, {"p2": jnp.asarray(logits)}, [], Targets(cells, (), {}))
+    p = 1 / (1 + np.exp(-logits.reshape(4, 3).astype(np.float64)))
+    positive = np.array([[0, 0, 1], [0, 0, 0], [0, 0, 0], [1, 0, 0]])
+    costs = np.where(
+        positive,
+        -alpha * (1 - p) ** gamma * np.log(p),
+        -(1 - alpha) * p**gamma * np.log(1 - p),
+    )
+    # The mean over the two cells that own an instance, and one.
+    np.testing.assert_allclose(value(terms["category"]), weight * costs.sum() / 3, rtol=1e-5)
+
+
+def test_the_single_level_model_learns_and_finds_with_p3_alone():
     model = Detector(
         backbone=ResNet(18, width=8, norm="group", norm_groups=4, frozen_stages=0),
         neck=SingleLevel(8),
@@ -239,16 +338,17 @@ def test_the_single_level_model_needs_no_other_level():
             grid=Grid(levels=("p3",), strides=(8,), sizes=(12,), scale_ranges=((1, 2048),))
         ),
     )
-    image = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
-    outputs, tree = jax.eval_shape(model.init_with_output, jax.random.key(0), image)
+    image = jnp.asarray(np.random.default_rng(0).normal(0, 1, (2, 64, 96, 3)), jnp.float32)
+    total, gradients, outputs, detections = run(model, model.head, image)
+    assert np.isfinite(total)
+    check_all_learn(gradients)
+    neck = gradients["params"]["neck"]
+    assert set(neck) == {"lateral_c3", "lateral_c4", "lateral_c5", "output_p3"}
     assert outputs.category_logits["p3"].shape == (2, 12, 12, 3)
     assert outputs.mask_features["p3"].shape == (2, 16, 24, 8)
     assert outputs.mask_kernels.shape == (144, 8)
-    assert set(tree["params"]["neck"]) == {"lateral_c3", "lateral_c4", "lateral_c5", "output_p3"}
-    targets = jax.jit(model.head.targets)(instances(model.head), jax.random.key(0))
-    assert [m.shape[2:] for m in targets.masks] == [(16, 24)]
-    assert targets.cells.positives[0].valid.any(1).all()
-    assert jax.eval_shape(model.head.detect, outputs).masks.shape == (2, 60, 16, 24)
+    assert detections.masks.shape == (2, 60, 16, 24)
+    assert detections.valid.any(1).all() and np.isfinite(detections.scores).all()
 
 
 @pytest.mark.parametrize(
@@ -304,3 +404,50 @@ def test_points_nms_can_be_left_out():
         return int(jax.jit(SOLOV2.clone(selection=few).detect)(outputs).overflow[0]) + 1
 
     assert (candidates(True), candidates(False)) == (1, 4)
+
+
+def find(scores: list[float], masks: list[np.ndarray], **fields: float) -> Detections:
+    """What ``select`` makes of the four cells of one image and one class, given their masks."""
+    selection = Selection(points_nms=False, **fields)
+    grid = Grid(levels=("p2",), strides=(8,), sizes=(2,), scale_ranges=((1, 2048),))
+    p = np.array(scores, np.float32).reshape(1, 2, 2, 1)
+    logits = {"p2": jnp.asarray(np.log(p / (1 - p)))}
+    soft = jnp.asarray(np.stack(masks)[None], jnp.float32)
+    return select(selection, grid, logits, soft, lambda one, cells: one[cells])
+
+
+def stripe(first: int, probability: float) -> np.ndarray:
+    """A mask of 16 x 16 with two rows, 32 pixels, of a probability."""
+    mask = np.zeros((16, 16))
+    mask[first : first + 2] = probability
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask_threshold", "score"),
+    [
+        (0.3, 0.5 * 0.65),  # both stripes: the mean of 0.9 and 0.4
+        (0.5, 0.5 * 0.9),
+        (0.9, 0.0),  # above it, not at it, and nothing is
+    ],
+)
+def test_pixels_above_the_mask_threshold_make_the_mask_and_its_maskness(mask_threshold, score):
+    mask = np.float32(stripe(0, 0.9) + stripe(2, 0.4))
+    found = find(
+        [0.5, 0.01, 0.01, 0.01], [mask] * 4, mask_threshold=float(np.float32(mask_threshold))
+    )
+    np.testing.assert_allclose(found.scores[0], [score, 0, 0, 0], atol=1e-6)
+    assert found.valid[0].tolist() == [score > 0, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("final_threshold", "count"), [(0.0, 4), (0.05, 4), (0.11, 3), (0.2, 2), (0.7, 1), (0.9, 0)]
+)
+def test_what_scores_below_the_final_threshold_after_the_nms_is_left_out(final_threshold, count):
+    # The third lies on the first: Matrix NMS multiplies it by exp(-2).
+    masks = [stripe(first, 1.0) for first in (0, 4, 0, 8)]
+    found = find([0.8, 0.6, 0.75, 0.12], masks, final_threshold=final_threshold)
+    expected = np.array([0.8, 0.6, 0.12, 0.75 * np.exp(-2)])
+    expected = np.sort(np.where(expected >= final_threshold, expected, 0))[::-1]
+    assert int(found.valid.sum()) == np.count_nonzero(expected) == count
+    np.testing.assert_allclose(found.scores[0], expected, atol=1e-5)

@@ -108,6 +108,7 @@ def test_gradients_equal_the_recorded_ones(tiny_solo, variables, image, targets)
     recorded.check_gradients(tiny_solo, MODEL, variables, image, targets)
 
 
+@pytest.mark.slow
 def test_five_steps_of_sgd_follow_the_recorded_ones(tiny_solo, variables, image, targets):
     recorded.check_trajectory(tiny_solo, MODEL, variables, image, targets)
 

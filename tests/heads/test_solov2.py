@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from solojax import convert
-from solojax.heads.grid import Grid
 from solojax.heads.selection import Selection
 from solojax.heads.solov2 import SOLOv2
 from solojax.types import InputError
@@ -127,6 +126,7 @@ def test_gradients_equal_the_recorded_ones(tiny_solov2, variables, image, target
     recorded.check_gradients(tiny_solov2, MODEL, variables, image, targets, DISTINCT_CELLS)
 
 
+@pytest.mark.slow
 def test_five_steps_of_sgd_follow_the_recorded_ones(tiny_solov2, variables, image, targets):
     recorded.check_trajectory(
         tiny_solov2, MODEL, variables, image, targets, DISTINCT_CELLS, exact=2
@@ -164,43 +164,6 @@ def test_nothing_found_is_zero_rows_of_the_same_shape(outputs, detections):
     found = HEAD.detect(silent)
     assert found.masks.shape == detections.masks.shape
     assert not found.valid.any() and (found.scores == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"width": 65}, "head.width=65 does not divide into head.groups=32"),
-        ({"kernel_width": -1}, "head.kernel_width=-1"),
-        ({"mask_levels": ()}, "head.mask_levels"),
-        ({"max_positives": 0}, "head.max_positives=0 must be at least 1"),
-        ({"depth": 0}, "head.depth=0 must be at least 1"),
-        ({"kernel_size": 2}, "head.kernel_size=2 is neither 1 nor 3"),
-    ],
-)
-def test_a_head_that_cannot_work_is_refused(fields, message):
-    with pytest.raises(InputError, match=message):
-        SOLOv2(**fields)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"sizes": (40, 36, 24)}, "grid.sizes has 3 entries for the 5 levels"),
-        ({"strides": (8, 8, 0, 32, 32)}, "level 'p4' at stride 0"),
-        ({"levels": ("p2", "p3", "p4", "p5", "p9")}, "level 'p9'"),
-        ({"levels": ("p2", "p3", "p4", "p5", "p5")}, "names a level twice"),
-        ({"sizes": (0, 4, 4, 4, 4)}, "at least 1"),
-        ({"sigma": 0.0}, "sigma=0.0 must be above 0"),
-    ],
-)
-def test_a_grid_that_cannot_work_is_refused(fields, message):
-    with pytest.raises(InputError, match=message):
-        Grid(**fields)
-
-
-def test_candidates_fewer_than_enter_the_nms_are_refused():
-    with pytest.raises(InputError, match="max_candidates=10 must be at least nms_candidates=500"):
-        Selection(max_candidates=10)
 
 
 def test_a_state_dict_that_does_not_fit_lists_every_name(tiny_solov2):

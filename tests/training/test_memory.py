@@ -3,8 +3,11 @@ import re
 from pathlib import Path
 
 import jax
+import pytest
 
 from solojax import config as config_lib
+from solojax.data import coco, pipeline, synthetic
+from solojax.heads.grid import Grid
 from solojax.training import memory
 from tests import examples
 
@@ -20,12 +23,61 @@ def small_config() -> config_lib.Config:
     )
 
 
-def test_the_abstract_batch_is_that_of_the_pipeline():
-    real = examples.make_batch(8)
-    found = memory.abstract_batch(small_config(), (64, 64), 8)
+HEAD = examples.MODEL.head
+
+
+@pytest.fixture(scope="module")
+def shapes_data(tmp_path_factory: pytest.TempPathFactory) -> config_lib.Data:
+    root = tmp_path_factory.mktemp("shapes")
+    synthetic.draw_shapes(root, train=2, val=1, processes=1)
+    return config_lib.Data(
+        root=str(root),
+        train_json="annotations/instances_train.json",
+        train_images="images",
+        records=str(root / "records"),
+        canvases=((64, 96),),
+        train_short_sides=(64,),
+        long_side=96,
+        max_instances=3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "strides"),
+    [
+        (HEAD, {4}),
+        (
+            HEAD.clone(
+                features="separate",
+                grid=Grid(
+                    levels=("p2", "p3", "p4"),
+                    strides=(8, 8, 32),
+                    sizes=(4, 3, 2),
+                    scale_ranges=((1, 32), (16, 64), (32, 256)),
+                ),
+            ),
+            {4, 16},
+        ),
+    ],
+    ids=["one mask stride", "several"],
+)
+def test_the_abstract_batch_is_that_of_the_pipeline(head, strides, shapes_data):
+    model = examples.MODEL.clone(head=head)
+    assert set(head.mask_strides) == strides
+    (real,) = pipeline.train_batches(
+        coco.prepare(shapes_data, "train"),
+        shapes_data,
+        mask_strides=head.mask_strides,
+        batch_size=2,
+        seed=0,
+        first=0,
+        last=1,
+    )
+    found = memory.abstract_batch(config_lib.Config(model, shapes_data), (64, 96), 2)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), found) == jax.tree.map(
         lambda x: (x.shape, x.dtype), real
     )
+    assert found.instances.masks.keys() == real.instances.masks.keys() == strides
 
 
 def test_memory_counts_state_and_batch_exactly():
