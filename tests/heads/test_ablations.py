@@ -215,6 +215,7 @@ def test_separate_mask_features_have_seven_convolutions_and_half_a_levels_stride
     assert [x.shape for x in outputs.mask_features] == [(2, 16, 24, 8), (2, 8, 12, 8)]
 
 
+@pytest.mark.slow
 def test_masks_of_3x3_kernels_on_separate_features_are_cut_from_the_features_of_their_level():
     _, _, outputs, found = run_head(SEPARATE)
 
@@ -330,6 +331,7 @@ def test_the_category_term_is_the_focal_loss_with_the_weight_alpha_and_gamma_ask
     np.testing.assert_allclose(value(terms["category"]), weight * costs.sum() / 3, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_single_level_model_learns_and_finds_with_p3_alone():
     model = Detector(
         backbone=ResNet(18, width=8, norm="group", norm_groups=4, frozen_stages=0),

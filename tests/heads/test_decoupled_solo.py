@@ -154,6 +154,7 @@ def test_each_branch_is_told_one_coordinate_and_the_light_one_both():
     assert light == {"mask_trunk": 10, "category_trunk": 8}
 
 
+@pytest.mark.slow
 def test_the_x_branch_sees_columns_and_the_y_branch_rows():
     flat = jax.tree.map(jnp.zeros_like, pyramid())
     params = SMALL.init(jax.random.key(0), flat)

@@ -104,6 +104,7 @@ def test_losses_of_one_image_equal_the_recorded_ones(tiny_solo, outputs, instanc
     assert value(terms["mask"]) == tiny_solo["loss_nogt/loss_mask"] == 0
 
 
+@pytest.mark.slow
 def test_gradients_equal_the_recorded_ones(tiny_solo, variables, image, targets):
     recorded.check_gradients(tiny_solo, MODEL, variables, image, targets)
 

@@ -80,6 +80,7 @@ def test_the_abstract_batch_is_that_of_the_pipeline(head, strides, shapes_data):
     assert found.instances.masks.keys() == real.instances.masks.keys() == strides
 
 
+@pytest.mark.slow
 def test_memory_counts_state_and_batch_exactly():
     need = memory.step_memory(small_config(), (64, 128))
     parameters = sum(
