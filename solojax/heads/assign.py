@@ -5,7 +5,7 @@ cells that a shrunken box around its centre of mass touches, 3 x 3 at the most (
 """
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,27 +52,15 @@ class Targets(NamedTuple):
     metrics: dict[str, Mean]
 
 
-def make_targets(
-    instances: Instances,
-    key: jax.Array,
-    grid: Grid,
-    *,
-    num_classes: int,
-    max_positives: int,
-    mask_strides: tuple[int, ...],
-    collisions: Collisions,
-) -> Targets:
-    """Assigns the instances of a batch to cells and gathers their masks.
+def make_targets(head: Any, instances: Instances, key: jax.Array) -> Targets:
+    """Assigns the instances of a batch to the cells of a head and gathers their masks.
 
     Args:
+      head: has ``grid``, ``num_classes``, ``max_positives``, ``collisions`` as in ``assign_cells``,
+        and ``mask_strides``: one for a single list of all levels' positives; one for each level,
+        for a list for each.
       instances: ``B N`` ground truth, network pixels, with masks at all of ``mask_strides``.
       key: draws which positives stay where there are more than ``max_positives``.
-      grid: the cells.
-      num_classes: also the label of cells without an instance.
-      max_positives: ``P``, per image and list.
-      mask_strides: one for a single list of all levels' positives; one for each level, for a list
-        for each.
-      collisions: what instances that lost a cell train there.
     """
     stride, masks = next(iter(instances.masks.items()))
     canvas = (stride * masks.shape[2], stride * masks.shape[3])
@@ -80,11 +68,11 @@ def make_targets(
         instances,
         canvas,
         key,
-        grid,
-        num_classes=num_classes,
-        max_positives=max_positives,
-        per_level=len(mask_strides) > 1,
-        collisions=collisions,
+        head.grid,
+        num_classes=head.num_classes,
+        max_positives=head.max_positives,
+        per_level=len(head.mask_strides) > 1,
+        collisions=head.collisions,
     )
     gather = jax.vmap(functools.partial(jnp.take, axis=0))
     metrics = {
@@ -94,7 +82,7 @@ def make_targets(
         ),
         "dropped_positives": Mean(jnp.sum(cells.dropped, dtype=jnp.float32), jnp.float32(0)),
     }
-    for i, level in enumerate(grid.levels):
+    for i, level in enumerate(head.grid.levels):
         # The share of the level's instances that lose their cell.
         metrics[f"collisions_{level}"] = Mean(
             jnp.sum(cells.lost[:, i], dtype=jnp.float32),
@@ -104,7 +92,7 @@ def make_targets(
         cells,
         tuple(
             gather(instances.masks[stride], positives.instances)
-            for stride, positives in zip(mask_strides, cells.positives, strict=True)
+            for stride, positives in zip(head.mask_strides, cells.positives, strict=True)
         ),
         metrics,
     )
@@ -124,8 +112,17 @@ def assign_cells(
     """Assigns the instances of a batch to grid cells; fixed shapes, for use inside ``jit``.
 
     The grid always spans the whole padded canvas. The arithmetic equals the published models' bit
-    for bit, centres on cell borders included. ``canvas`` is the (height, width) of the padded
-    batch, network pixels; for the rest see ``make_targets``. The masks are not looked at.
+    for bit, centres on cell borders included. The masks are not looked at.
+
+    Args:
+      instances: ``B N`` ground truth, network pixels.
+      canvas: (height, width) of the padded batch, network pixels.
+      key: draws which positives stay where there are more than ``max_positives``.
+      grid: the cells.
+      num_classes: also the label of cells without an instance.
+      max_positives: ``P``, per image and list.
+      per_level: whether each level has a list of positives of its own.
+      collisions: what instances that lost a cell train there.
     """
     keys = jax.random.split(key, len(instances.labels))
     single = functools.partial(

@@ -72,16 +72,21 @@ class Grid:
 
     def resized(self, pyramid: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Each level of ``{"p2": B H/4 W/4 C, ...}`` at the stride the head sees it at."""
-        if missing := set(self.levels) - pyramid.keys():
-            raise InputError(
-                f"head.grid.levels={self.levels}: the neck gives {', '.join(pyramid)}, not "
-                f"{', '.join(sorted(missing))}"
-            )
+        check_levels("grid.levels", self.levels, pyramid)
         height, width = _canvas(pyramid)
         return {
             level: resize.bilinear(pyramid[level], (height // stride, width // stride))
             for level, stride in zip(self.levels, self.strides, strict=True)
         }
+
+
+def check_levels(field: str, levels: tuple[str, ...], pyramid: dict[str, jax.Array]) -> None:
+    """Refuses a head's levels that its neck does not give."""
+    if missing := set(levels) - pyramid.keys():
+        raise InputError(
+            f"head.{field}={levels}: the neck gives {', '.join(pyramid)}, not "
+            f"{', '.join(sorted(missing))}"
+        )
 
 
 def flatten(levels: dict[str, jax.Array]) -> jax.Array:

@@ -82,15 +82,7 @@ class SOLO(nn.Module):
     @nn.nowrap
     def targets(self, instances: Instances, key: jax.Array) -> assign.Targets:
         """Assigns ``B N`` instances to cells; ``key`` draws what an overflow leaves out."""
-        return assign.make_targets(
-            instances,
-            key,
-            self.grid,
-            num_classes=self.num_classes,
-            max_positives=self.max_positives,
-            mask_strides=self.mask_strides,
-            collisions=self.collisions,
-        )
+        return assign.make_targets(self, instances, key)
 
     @nn.nowrap
     def loss(self, outputs: Outputs, targets: assign.Targets) -> dict[str, Mean]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from solojax.heads import assign, trunk
-from solojax.heads.grid import LEVELS, Grid, flatten
+from solojax.heads.grid import LEVELS, Grid, check_levels, flatten
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
 from solojax.models.layers import HE_INIT, HEAD_INIT, ConvNormReLU, Deform
@@ -109,15 +109,7 @@ class SOLOv2(nn.Module):
     @nn.nowrap
     def targets(self, instances: Instances, key: jax.Array) -> assign.Targets:
         """Assigns ``B N`` instances to cells; ``key`` draws what an overflow leaves out."""
-        return assign.make_targets(
-            instances,
-            key,
-            self.grid,
-            num_classes=self.num_classes,
-            max_positives=self.max_positives,
-            mask_strides=self.mask_strides,
-            collisions=self.collisions,
-        )
+        return assign.make_targets(self, instances, key)
 
     @nn.nowrap
     def loss(self, outputs: Outputs, targets: assign.Targets) -> dict[str, Mean]:
@@ -175,11 +167,7 @@ class UnifiedMaskFeatures(nn.Module):
         block = functools.partial(
             ConvNormReLU, groups=self.groups, deform=self.deform, kernel_init=init
         )
-        if missing := set(self.levels) - pyramid.keys():
-            raise InputError(
-                f"head.mask_levels={self.levels}: the neck gives {', '.join(pyramid)}, not "
-                f"{', '.join(sorted(missing))}"
-            )
+        check_levels("mask_levels", self.levels, pyramid)
         at_stride_4 = []
         for level in self.levels:
             x = pyramid[level]

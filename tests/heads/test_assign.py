@@ -7,6 +7,7 @@ import pytest
 
 from solojax.heads import assign
 from solojax.heads.grid import Grid
+from solojax.heads.solov2 import SOLOv2
 from solojax.types import Instances
 from tests.conftest import FIXTURES
 
@@ -175,15 +176,8 @@ def test_neighbours_that_share_a_cell_but_not_a_centre_lose_nothing():
 def test_targets_bear_the_masks_of_their_instances_and_numbers_for_the_log():
     masks = np.zeros((1, 2, 200, 336), np.uint8)
     masks[0, 0, 25:45, 25:45], masks[0, 1, 25:45, 30:40] = 1, 1
-    found = assign.make_targets(
-        TWINS._replace(masks={4: jnp.asarray(masks)}),
-        jax.random.key(0),
-        GRID,
-        num_classes=80,
-        max_positives=64,
-        mask_strides=(4,),
-        collisions="both",
-    )
+    given = TWINS._replace(masks={4: jnp.asarray(masks)})
+    found = assign.make_targets(SOLOv2(max_positives=64), given, jax.random.key(0))
     ((positives,), (gathered,)) = found.cells.positives, found.masks
     for place in np.flatnonzero(positives.valid[0]):
         expected = masks[0, int(positives.instances[0, place])]
