@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from solojax.fields import check_fields, check_range
 from solojax.heads.grid import Grid, flatten
 from solojax.ops import masks, nms, resize
+from solojax.ops.nms import Kernel
 from solojax.types import MASK_STRIDE, Detections, InputError
 
 SoftMasks = Callable[[Any, jax.Array], jax.Array]
@@ -26,7 +27,7 @@ class Selection:
     mask_threshold: float = 0.5
     nms_candidates: int = 500  # of those, best by score x maskness, that enter the NMS
     nms: Literal["matrix", "hard", "soft", "fast"] = "matrix"
-    nms_kernel: Literal["gaussian", "linear"] = "gaussian"  # of matrix and soft NMS
+    nms_kernel: Kernel = "gaussian"  # of matrix and soft NMS
     nms_sigma: float = 2.0  # of the gaussian kernel
     nms_iou_threshold: float = 0.5  # of hard and fast NMS
     final_threshold: float = 0.05  # of the score after NMS
