@@ -13,7 +13,7 @@ Published: 33.9 mask AP on val2017, 85 ms an image on a V100 (github.com/WXinlon
 docs/results.md says in what its training is not the published one.
 """
 
-from solojax.config import Config, Data, Optimizer, Training
+from solojax.config import Augmentation, Config, Data, Optimizer, Training
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.grid import Grid
 from solojax.models.detector import Detector
@@ -40,7 +40,7 @@ config = Config(
         train_short_sides=(800,),
         test_short_side=800,
         long_side=1333,
-        flip_probability=0.5,
+        augmentation=Augmentation(flip_probability=0.5),
     ),
     optimizer=Optimizer(
         algorithm="sgd",

@@ -9,7 +9,7 @@ validation set as well:
     python eval.py --workdir runs/memorize
 """
 
-from solojax.config import Config, Data, Optimizer, Training
+from solojax.config import Augmentation, Config, Data, Optimizer, Training
 from solojax.heads.grid import Grid
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
@@ -39,13 +39,11 @@ config = Config(
         root="data/photographs",
         train_json="annotations/four.json",
         val_json="annotations/four.json",
-        train_images="images",
-        val_images="images",
         canvases=((256, 352), (352, 256)),
         train_short_sides=(256,),
         test_short_side=256,
         long_side=352,
-        flip_probability=0.0,  # to be known by heart as they are
+        augmentation=Augmentation(flip_probability=0),  # to be known by heart as they are
     ),
     optimizer=Optimizer(
         algorithm="adamw",

@@ -38,10 +38,6 @@ config = Config(
     ),
     data=Data(
         root="data/nuclei",
-        train_json="annotations/instances_train.json",
-        val_json="annotations/instances_val.json",
-        train_images="images",
-        val_images="images",
         canvases=((384, 384), (384, 512)),  # enlarges the usual 256 by 1.5
         train_short_sides=(384, 352, 320, 288),
         test_short_side=384,

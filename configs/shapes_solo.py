@@ -37,10 +37,6 @@ config = Config(
     ),
     data=Data(
         root="data/shapes",
-        train_json="annotations/instances_train.json",
-        val_json="annotations/instances_val.json",
-        train_images="images",
-        val_images="images",
         canvases=((128, 128),),
         train_short_sides=(128,),
         test_short_side=128,

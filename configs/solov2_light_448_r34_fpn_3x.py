@@ -13,7 +13,7 @@ Published: 32.0 mask AP on val2017, 20 ms an image on a V100 (github.com/WXinlon
 docs/results.md says in what its training is not the published one.
 """
 
-from solojax.config import Config, Data, Optimizer, Training
+from solojax.config import Augmentation, Config, Data, Optimizer, Training
 from solojax.heads.grid import Grid
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
@@ -46,7 +46,7 @@ config = Config(
         train_short_sides=(512, 480, 448, 416, 384, 352),
         test_short_side=448,
         long_side=768,
-        flip_probability=0.5,
+        augmentation=Augmentation(flip_probability=0.5),
     ),
     optimizer=Optimizer(
         algorithm="sgd",

@@ -12,7 +12,7 @@ Published: 34.8 mask AP on val2017, 54 ms an image on a V100 (github.com/WXinlon
 docs/results.md says in what its training is not the published one.
 """
 
-from solojax.config import Config, Data, Optimizer, Training
+from solojax.config import Augmentation, Config, Data, Optimizer, Training
 from solojax.heads.grid import Grid
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
@@ -41,7 +41,7 @@ config = Config(
         train_short_sides=(800,),
         test_short_side=800,
         long_side=1333,
-        flip_probability=0.5,
+        augmentation=Augmentation(flip_probability=0.5),
     ),
     optimizer=Optimizer(
         algorithm="sgd",

@@ -13,11 +13,12 @@ import json
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from solojax import fields
 from solojax.types import InputError
 
+Owner = TypeVar("Owner")
 _TYPE = "type"  # key under which JSON names a dataclass
 
 
@@ -30,14 +31,45 @@ class Category:
 
 
 @dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What is drawn anew for each training image; a probability of 0 leaves it out.
+
+    In this order: colours, crop, size, mirror, mosaic, copy-paste, grid mask, erasing.
+    """
+
+    flip_probability: float = 0.5
+    # Large-scale jitter in place of train_short_sides: times the size at which an image just fits
+    # the canvas; what is larger is cropped.
+    scale_range: tuple[float, float] | None = None
+    color_probability: float = 0.0  # of brightness, contrast, saturation and hue, each
+    crop_probability: float = 0.0  # of a window drawn by its overlap with a box
+    mosaic_probability: float = 0.0  # of three more images beside it, all at half their size
+    copy_paste_probability: float = 0.0  # of instances of another image on top
+    grid_mask_probability: float = 0.0
+    grid_mask_ramp_steps: int = 0  # until grid_mask_probability is reached, linearly from 0
+    erase_probability: float = 0.0  # of a rectangle of noise
+
+    def __post_init__(self) -> None:
+        fields.check_fields(self, "data.augmentation")
+        names = [name for name in fields.field_names(self) if name.endswith("_probability")]
+        fields.check_range(self, "data.augmentation", *names, most=1)
+        fields.check_range(self, "data.augmentation", "grid_mask_ramp_steps")
+        if self.scale_range and not 0 < self.scale_range[0] <= self.scale_range[1]:
+            raise InputError(
+                f"data.augmentation.scale_range={self.scale_range} must be (least, greatest), "
+                "both above 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """A COCO-format folder and how its images reach the network. Sizes are network pixels."""
 
-    root: str = "data/coco"
-    train_json: str = "annotations/instances_train2017.json"  # relative to root
-    val_json: str = "annotations/instances_val2017.json"
-    train_images: str = "train2017"  # folder that file names start from, relative to root
-    val_images: str = "val2017"
+    root: str = "data/coco"  # a folder, or a bucket such as gs://bucket/coco
+    train_json: str = ""  # relative to root; where empty, annotations/instances_train*.json
+    val_json: str = ""  # where empty, annotations/instances_val*.json
+    train_images: str = ""  # folder that file names start from, relative to root; where empty,
+    val_images: str = ""  # the one of the usual places in which the first image is found
     records: str = "data/records"  # folder for the records written from root, once
     categories: tuple[Category, ...] = ()  # read from train_json where empty
 
@@ -45,15 +77,15 @@ class Data:
     train_short_sides: tuple[int, ...] = (800, 768, 736, 704, 672, 640)  # one is drawn per image
     test_short_side: int = 800
     long_side: int = 1333  # no image is made longer
-    flip_probability: float = 0.5
+    augmentation: Augmentation = Augmentation()
     max_instances: int = 100  # N; the smallest beyond are left out and counted
-    workers: int = 2  # images made in parallel
+    workers: int = 0  # images made in parallel; 0: one for each core
 
     def __post_init__(self) -> None:
         fields.check_fields(self, "data")
-        sizes = ("test_short_side", "long_side", "max_instances", "workers")
+        sizes = ("test_short_side", "long_side", "max_instances")
         fields.check_range(self, "data", *sizes, least=1)
-        fields.check_range(self, "data", "flip_probability", most=1)
+        fields.check_range(self, "data", "workers")
         if not self.train_short_sides or min(self.train_short_sides) < 1:
             raise InputError(
                 f"data.train_short_sides={self.train_short_sides} needs sides of 1 pixel or more"
@@ -164,10 +196,11 @@ def with_categories(config: Config, categories: tuple[Category, ...]) -> Config:
     )
 
 
-def override(config: Config, *texts: str) -> Config:
-    """Changes fields, each ``field.path=value``; values are Python literals, or text for text.
+def override(config: Owner, *texts: str) -> Owner:
+    """Changes fields of a dataclass, each ``field.path=value``.
 
-    All at once: fields that go together need not fit one by one.
+    Values are Python literals, or text for text. All at once: fields that go together need not fit
+    one by one.
     """
     changes: dict[str, Any] = {}
     for text in texts:

@@ -22,7 +22,9 @@ class InputError(ValueError):
 class Instances(NamedTuple):
     """The ground truth of a batch, padded to ``N`` instances an image."""
 
-    masks: dict[int, Array]  # by stride, in network pixels: B N H/stride W/stride uint8, 0 or 1
+    # By stride, in network pixels: B N H/stride W/stride uint8, 0 or 1. In a Batch the bits of the
+    # width are packed (most significant first): eight times less to carry to the device.
+    masks: dict[int, Array]
     boxes: Array  # B N 4 float32, network pixels
     centers: Array  # B N 2 float32, (x, y) centre of mass, network pixel indices
     labels: Array  # B N int32, 0-based class

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solojax.data import transforms
 from solojax.heads.grid import Grid
 from solojax.heads.selection import Selection
 from solojax.heads.solov2 import SOLOv2
@@ -48,6 +49,26 @@ def make_variables(spread: float) -> dict[str, Any]:
     return jax.tree.map_with_path(fill, shapes)
 
 
+def place_instances(
+    masks: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    placement: transforms.Placement,
+    canvas: tuple[int, int],
+    max_instances: int,
+    mask_strides: tuple[int, ...],
+) -> tuple[Instances, int]:
+    """Ground truth as the pipeline makes it of one image, its targets unpacked."""
+    shapes = transforms.place_shapes(masks, boxes, labels, placement)
+    placed, dropped = transforms.make_instances(shapes, canvas, max_instances, mask_strides)
+    return placed._replace(masks=unpack(placed.masks, canvas[1])), dropped
+
+
+def unpack(masks: dict[int, np.ndarray], width: int) -> dict[int, np.ndarray]:
+    """Packed targets for a canvas of that width -> one byte a pixel."""
+    return {s: np.unpackbits(bits, axis=-1, count=width // s) for s, bits in masks.items()}
+
+
 def make_batch(size: int, seed: int = 0) -> Batch:
     """Noise with rectangles, 0 to 3 of them an image: counts differ between devices."""
     rng = np.random.default_rng(seed)
@@ -68,7 +89,7 @@ def make_batch(size: int, seed: int = 0) -> Batch:
         indices=np.arange(size, dtype=np.int32),
         valid=np.ones(size, bool),
         instances=Instances(
-            masks={4: masks},
+            masks={4: np.packbits(masks, axis=-1)},
             boxes=boxes,
             centers=(boxes[..., :2] + boxes[..., 2:]) / 2,
             labels=rng.integers(0, 3, (size, most)).astype(np.int32),
@@ -76,6 +97,12 @@ def make_batch(size: int, seed: int = 0) -> Batch:
         ),
         dropped=np.zeros(size, np.int32),
     )
+
+
+def make_instances(size: int) -> Instances:
+    """Those of ``make_batch``, as a head sees them."""
+    instances = make_batch(size).instances
+    return instances._replace(masks=unpack(instances.masks, width=64))
 
 
 def empty_instances(batch: Batch) -> Batch:

@@ -261,14 +261,14 @@ def test_number_outside_of_its_range_names_the_field(override: str, field: str) 
     "override",
     [
         "training.seed=-1",
-        "data.workers=0",
+        "data.workers=-1",
         "data.max_instances=0",
         "data.canvases=()",
         "data.train_short_sides=()",
         "data.train_short_sides=(0,)",
         "data.test_short_side=0",
         "data.long_side=0",
-        "data.flip_probability=1.5",
+        "data.augmentation.flip_probability=1.5",
         "optimizer.base_batch_size=0",
     ],
 )

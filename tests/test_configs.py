@@ -42,9 +42,18 @@ PARAMETERS = {
     "solov2_light_448_r34_fpn_3x": 28_379_920,
     "solov2_light_448_r50_fpn_3x": 31_340_560,
     "solov2_light_512_dcn_r50_fpn_3x": 33_185_054,
+    "solov2_enhanced_512_dcn_r50vd_fpn_3x": 33_879_403,
+    "solov2_r50_fpn_lsj_copy_paste": 46_592_912,
 }
 # Of the stem and the first stage, by backbone; what is trained from scratch freezes nothing.
-FROZEN = {"r18": 157_504, "r34": 231_488, "r50": 225_344, "r101": 225_344, "x101": 402_752}
+FROZEN = {
+    "r18": 157_504,
+    "r34": 231_488,
+    "r50": 225_344,
+    "r50vd": 244_576,
+    "r101": 225_344,
+    "x101": 402_752,
+}
 
 
 class Row(NamedTuple):
@@ -227,7 +236,7 @@ def test_recipe_is_that_of_its_row(name):
     large = row.image == LARGE
     scales = (800, 768, 736, 704, 672, 640) if large else (512, 480, 448, 416, 384, 352)
     assert data.train_short_sides == (scales if row.epochs == 36 else (800,))
-    assert data.flip_probability == 0.5
+    assert data.augmentation.flip_probability == 0.5
 
     assert config.training.epochs == row.epochs
     assert name.endswith({12: "_1x", 36: "_3x"}[row.epochs])
@@ -239,6 +248,23 @@ def test_recipe_is_that_of_its_row(name):
     assert (optimizer.weight_decay, optimizer.decay_norms_and_biases) == (1e-4, True)
     assert config.training.batch_size == optimizer.base_batch_size == 16
     assert optimizer.ema_decay == 0
+
+
+def test_recipes_of_augmentation_are_those_they_are_named_after():
+    published, enhanced, strong = (
+        load(name).data.augmentation
+        for name in (
+            "solov2_r50_fpn_3x",
+            "solov2_enhanced_512_dcn_r50vd_fpn_3x",
+            "solov2_r50_fpn_lsj_copy_paste",
+        )
+    )
+    Augmentation = config_lib.Augmentation
+    assert published == Augmentation(flip_probability=0.5)
+    assert enhanced == Augmentation(flip_probability=0.5, color_probability=0.5, crop_probability=1)
+    assert strong == Augmentation(
+        flip_probability=0.5, scale_range=(0.1, 2.0), copy_paste_probability=0.5
+    )
 
 
 @each_published

@@ -8,18 +8,20 @@ hangs on run lengths that do not add up.
 import collections
 import itertools
 import json
-import os
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils.epath import Path
 from pycocotools import mask as coco_mask
+from tqdm import tqdm
 
 from solojax.config import Category
 from solojax.types import InputError
 
 LISTED = 20  # of many bad things, the first so many are named
+BAR_DELAY = 2  # seconds; what takes less needs no bar
 # pycocotools walks along polygons in steps of a fifth of a pixel, and counts them in 32 bits.
 FARTHEST = 100_000
 # A run length of the largest image that 32 bits can count takes 7 characters of 5 bits.
@@ -34,6 +36,7 @@ class Instance(NamedTuple):
     rle: bytes  # compressed COCO run lengths
     box: tuple[float, float, float, float]  # x0 y0 x1 y1
     area: float  # as the JSON says: COCO's small/medium/large are judged by it
+    center: tuple[float, float]  # (x, y) of mass, pixel indices
     is_crowd: bool
 
 
@@ -69,7 +72,8 @@ def read(json_path: Path, image_root: Path) -> Annotations:
 
     problems, skipped = [], collections.Counter[str]()
     seen = set()
-    for number, annotation in enumerate(content["annotations"]):
+    bar = tqdm(content["annotations"], "checking annotations", unit="", delay=BAR_DELAY)
+    for number, annotation in enumerate(bar):
         if not isinstance(annotation, dict) or not _is_id(annotation.get("id")):
             problems.append(f"annotations[{number}] has no integer id")
             continue
@@ -89,15 +93,15 @@ def read(json_path: Path, image_root: Path) -> Annotations:
             except _NoMaskError as error:
                 skipped[str(error)] += 1
     if problems:
-        raise InputError(f"{json_path}: {_shorten(problems)}")
+        raise InputError(f"{json_path}: {shorten(problems)}")
     if not any(image.instances for image in images.values()):
         why = f" with a usable mask ({_describe(skipped)})" if skipped else ""
         raise InputError(f"{json_path}: no annotation{why}; there is nothing to learn from it")
-    missing = [str(image.path) for image in images.values() if not os.path.isfile(image.path)]
+    missing = _missing([image.path for image in images.values()])
     if missing:
         raise InputError(
             f"{json_path}: {len(missing)} of {len(images)} image files are missing: "
-            f"{_shorten(missing, ', ')}; set data.train_images or data.val_images"
+            f"{shorten(missing, ', ')}; set data.train_images or data.val_images"
         )
     return Annotations(categories, list(images.values()), dict(skipped))
 
@@ -116,6 +120,13 @@ def read_bytes(json_path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise InputError(f"{json_path} cannot be read: {error.strerror}") from error
+
+
+def first_file_name(json_path: Path) -> str:
+    """The file name of the first image in a JSON, checked by nobody; empty where there is none."""
+    images = _parse(json_path)["images"]
+    name = images[0].get("file_name") if images and isinstance(images[0], dict) else None
+    return name.replace("\\", "/") if isinstance(name, str) and "\0" not in name else ""
 
 
 def rle_runs(counts: bytes) -> list[int]:
@@ -186,6 +197,8 @@ def _read_images(entries: list, path: Path, root: Path) -> dict[int, Image]:
                 f"{path}: image {entry['id']} has the file name {entry['file_name']!r}, "
                 "which leads out of the folder of images"
             )
+        if not name.parts:
+            raise InputError(f"{path}: image {entry['id']} has no file name")
         if entry["height"] < 1 or entry["width"] < 1:
             raise InputError(f"{path}: image {entry['id']} has a side below 1 pixel")
         if entry["id"] in images:
@@ -210,8 +223,23 @@ def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
         rle=rle["counts"],
         box=(x, y, x + width, y + height),
         area=float(stated) if _is_numbers([stated]) else area,
+        center=center_of(rle["counts"], image.height),
         is_crowd=bool(annotation.get("iscrowd", 0)),
     )
+
+
+def center_of(counts: bytes, height: int) -> tuple[float, float]:
+    """The centre of mass (x, y) of a mask of that height, from its run lengths: exact sums."""
+    ends = np.cumsum(rle_runs(counts))  # pixels are counted down the columns
+    x, y = ends // height, ends % height
+    # Of all pixels before each end: the sums of their columns and of their rows.
+    sums = np.stack(
+        [height * (x * (x - 1) // 2) + x * y, x * (height * (height - 1) // 2) + y * (y - 1) // 2]
+    )
+    before = np.stack([ends, *sums])
+    last = before[:, 1::2]
+    area, columns, rows = (last - before[:, ::2][:, : last.shape[1]]).sum(1)
+    return float(columns / area), float(rows / area)
 
 
 def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
@@ -250,6 +278,15 @@ def _is_numbers(values: Any) -> bool:
     )
 
 
+def _missing(paths: list[Path]) -> list[str]:
+    """Those that are no file; folders are listed, since a bucket answers slowly one by one."""
+    names: dict[Path, set[str]] = {}
+    for folder in {path.parent for path in paths}:
+        there = folder.is_dir()
+        names[folder] = {path.name for path in folder.iterdir()} if there else set()
+    return [str(path) for path in paths if path.name not in names[path.parent]]
+
+
 def _find(by_id: dict[int, Any], value: Any) -> Any:
     return by_id.get(value) if _is_id(value) else None
 
@@ -258,7 +295,8 @@ def _is_id(value: Any) -> bool:
     return type(value) is int and abs(value) < 2**63
 
 
-def _shorten(items: list[str], separator: str = "; ") -> str:
+def shorten(items: list[str], separator: str = "; ") -> str:
+    """The first of many items, and how many more there are."""
     more = f"{separator}and {len(items) - LISTED} more" if len(items) > LISTED else ""
     return separator.join(itertools.islice(items, LISTED)) + more
 

@@ -1,20 +1,23 @@
-"""A COCO folder -> records: one ArrayRecord set, written once by a TFDS builder, read at random.
+"""A COCO folder -> records: ArrayRecord files that TFDS opens, written once, read at random.
 
 A record holds the bytes of the image file, untouched, and its instances as run lengths. TFDS's own
-``coco`` has no instance masks, which is why this one exists.
+``coco`` has no instance masks, which is why this one exists. Nothing here needs TensorFlow.
 """
 
-import contextlib
+import functools
 import hashlib
-import io
-import logging
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from etils.epath import Path
 from tqdm import tqdm
 
 from solojax import config as config_lib
@@ -23,12 +26,19 @@ from solojax.types import InputError
 
 Split = Literal["train", "val"]
 
+NAME = "coco_instances"  # of the TFDS data set
+FORMAT = "3"  # raise it with any change to _features, so that older records are written anew
+SHARD = 512  # images a file: 80 MB of COCO, and no more open files than a system allows
+INCOMPLETE = "incomplete"  # begins the names of files that are being copied to their place
+COMPLETE = "dataset_info.json"  # the last file that TFDS writes
+
 
 class Record(NamedTuple):
     """One image and what is in it, as stored."""
 
     encoded: bytes  # the image file
     path: str  # where it was read from
+    as_stored: bool  # whether the instances lie on the pixels as stored, EXIF orientation aside
     instances: list[annotations.Instance]
 
 
@@ -45,19 +55,19 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
     """Opens the records of a split, and writes them first where they are not there yet.
 
     Their folder bears a fingerprint of the JSON, so those of a file that changed are never reused.
-    They are complete or absent: an interrupted run leaves nothing that could be mistaken for them.
+    Files of 512 images each are written side by side, one on each core, and are complete or absent:
+    preparing again writes those that an interruption left out. ``data.root`` and ``data.records``
+    are folders or buckets.
 
     Raises:
-      InputError: the folder is not a sound COCO data set (``annotations.read``), an image cannot be
-        decoded or has another size than the JSON says, or the classes are not ``data.categories``.
+      InputError: the folder is not a sound COCO data set (``annotations.read``), images cannot be
+        decoded or have another size than the JSON says, or the classes are not ``data.categories``.
     """
-    root = Path(data.root)
-    json_path = root / (data.train_json if split == "train" else data.val_json)
-    image_root = root / (data.train_images if split == "train" else data.val_images)
-    name = f"{root.resolve().name}-{split}-{_fingerprint(json_path, image_root)}"
-    builder = _Builder(json_path, image_root, split, data_dir=str(Path(data.records) / name))
-    if not Path(builder.data_path).is_dir():
-        builder.write()
+    json_path, image_root = locate(data, split)
+    folder = Path(data.records) / _name(data, split, json_path, image_root)
+    if not (folder / COMPLETE).exists():
+        _write(folder, split, json_path, image_root)
+    builder = tfds.builder_from_directory(os.fspath(folder))
     about = builder.info.metadata
     categories = tuple(config_lib.Category(i, name) for i, name in about["categories"])
     if data.categories and data.categories != categories:
@@ -73,6 +83,47 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
     )
 
 
+def locate(data: config_lib.Data, split: Split) -> tuple[Path, Path]:
+    """The JSON of a split, and the folder that its file names start from.
+
+    Raises:
+      InputError: there is no such folder, or ``data`` leaves the JSON open and there is not exactly
+        one in its usual place.
+    """
+    root = Path(data.root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; set data.root")
+    given = data.train_json if split == "train" else data.val_json
+    images = data.train_images if split == "train" else data.val_images
+    if given:
+        json_path = root / given
+    else:
+        found = sorted((root / "annotations").glob(f"instances_{split}*.json"))
+        if len(found) != 1:
+            what = f"{len(found)} files" if found else "no file"
+            raise InputError(
+                f"{root} has {what} annotations/instances_{split}*.json; set data.root or "
+                f"data.{split}_json"
+            )
+        (json_path,) = found
+    if images:
+        return json_path, root / images
+    first = annotations.first_file_name(json_path)
+    usual = [f"{split}2017", split, f"images/{split}2017", f"images/{split}", "images", ""]
+    for place in usual:
+        if first and (root / place / first).exists():
+            return json_path, root / place
+    return json_path, root / "images"
+
+
+def has_split(data: config_lib.Data, split: Split) -> bool:
+    """Whether the folder has annotations of a split at all."""
+    try:
+        return locate(data, split)[0].exists()
+    except InputError:
+        return False
+
+
 def read(records: Records, index: int) -> Record:
     """Reads one record; from any thread, in any order."""
     stored = records.source[index]
@@ -82,111 +133,182 @@ def read(records: Records, index: int) -> Record:
             id=int(columns["id"][i]),
             label=int(columns["label"][i]),
             rle=bytes(columns["rle"][i]),
-            box=_box(columns["box"][i]),
+            box=_floats(columns["box"][i]),
             area=float(columns["area"][i]),
+            center=_floats(columns["center"][i]),
             is_crowd=bool(columns["is_crowd"][i]),
         )
         for i in range(len(columns["id"]))
     ]
-    return Record(stored["image"], stored["path"].decode(), instances)
+    return Record(stored["image"], stored["path"].decode(), bool(stored["as_stored"]), instances)
 
 
 def image_of(record: Record) -> np.ndarray:
     """The image of a record, ``H W 3`` uint8 RGB."""
-    image = decode_image(record.encoded)
+    image = decode_image(record.encoded, record.as_stored)
     if image is None:
         raise InputError(f"the record of {record.path} is damaged; delete the folder data.records")
     return image
 
 
-def decode_image(encoded: bytes) -> np.ndarray | None:
-    """The bytes of an image file -> ``H W 3`` uint8 RGB, or None where they are damaged."""
+def decode_image(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
+    """The bytes of an image file -> ``H W 3`` uint8 RGB, or None where they are damaged.
+
+    Turned as its EXIF orientation asks for, unless it is wanted ``as_stored``.
+    """
     if not encoded:
         return None
+    flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
     try:
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except cv2.error:  # a header that promises more pixels than OpenCV is willing to hold
         return None
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-class _Builder(tfds.core.GeneratorBasedBuilder):
-    """Writes one JSON and its images as one split."""
-
-    VERSION = tfds.core.Version("1.0.0")  # of the record format in _info
-    name = "coco_instances"
-
-    def __init__(self, json_path: Path, image_root: Path, split: Split, data_dir: str):
-        self._json_path, self._image_root, self._split = json_path, image_root, split
-        self._metadata = tfds.core.MetadataDict()
-        super().__init__(data_dir=data_dir, file_format="array_record")
-
-    def write(self) -> None:
-        content = annotations.read(self._json_path, self._image_root)
-        for reason, count in content.skipped.items():
-            print(f"{self._json_path}: {count} instances skipped: {reason}")
-        self._images = content.images
-        self._metadata["categories"] = [[c.id, c.name] for c in content.categories]
-        self._metadata["images"] = [[i.id, i.height, i.width] for i in content.images]
-        # TFDS would announce a download and count shards; the bar below counts images instead.
-        tfds.disable_progress_bar()
-        logging.getLogger("absl").setLevel(logging.ERROR)
-        with contextlib.redirect_stdout(io.StringIO()):
-            self.download_and_prepare()
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Images and instance masks of a COCO-format folder.",
-            metadata=self._metadata,
-            disable_shuffling=True,  # record i is image i of the JSON
-            features=tfds.features.FeaturesDict(
+@functools.cache
+def _features() -> tfds.features.FeaturesDict:
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(),  # any format, bytes as they are
+            "path": tfds.features.Text(),
+            "as_stored": np.bool_,
+            "instances": tfds.features.Sequence(
                 {
-                    "image": tfds.features.Image(),  # any format, bytes as they are
-                    "path": tfds.features.Text(),
-                    "instances": tfds.features.Sequence(
-                        {
-                            "id": np.int64,
-                            "label": np.int64,
-                            "rle": tfds.features.Tensor(shape=(), dtype=np.bytes_),
-                            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-                            "area": np.float64,
-                            "is_crowd": np.bool_,
-                        }
-                    ),
+                    "id": np.int64,
+                    "label": np.int64,
+                    "rle": tfds.features.Tensor(shape=(), dtype=np.bytes_),
+                    "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+                    "area": np.float64,
+                    "center": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+                    "is_crowd": np.bool_,
                 }
             ),
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
-        return {self._split: self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        bar = tqdm(self._images, desc=f"writing {self._split} records", unit="image")
-        for index, image in enumerate(bar):
-            encoded = image.path.read_bytes()
-            pixels = decode_image(encoded)
-            if pixels is None:
-                raise InputError(f"{image.path} is damaged or no image")
-            if pixels.shape[:2] != (image.height, image.width):
-                raise InputError(
-                    f"{image.path} is {pixels.shape[0]}x{pixels.shape[1]} (height x width) where "
-                    f"{self._json_path} says {image.height}x{image.width}; the orientation that "
-                    "EXIF asks for counts"
-                )
-            instances = [instance._asdict() for instance in image.instances]
-            yield index, {"image": encoded, "path": str(image.path), "instances": instances}
+        }
+    )
 
 
-def _fingerprint(json_path: Path, image_root: Path) -> str:
-    digest = hashlib.sha256(str(image_root.resolve()).encode())
+def _write(folder: Path, split: Split, json_path: Path, image_root: Path) -> None:
+    """Writes what is missing of the records of a split, with a progress bar."""
+    content = annotations.read(json_path, image_root)
+    for reason, count in content.skipped.items():
+        print(f"{json_path}: {count} instances skipped: {reason}")
+    images = content.images
+    shards = [images[start : start + SHARD] for start in range(0, len(images), SHARD)]
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder, dataset_name=NAME, split=split, filetype_suffix="array_record"
+    )
+    paths = [
+        Path(template.sharded_filepath(shard_index=i, num_shards=len(shards)))
+        for i in range(len(shards))
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)  # one file on each core is enough
+    stop = threading.Event()
+    with tqdm(total=len(images), desc=f"writing {split} records", unit="image") as bar:
+
+        def write(place: int) -> list[str]:
+            if paths[place].exists():
+                bar.update(len(shards[place]))
+                return []
+            return _write_shard(paths[place], shards[place], stop, bar)
+
+        with ThreadPoolExecutor(workers()) as pool:
+            try:
+                problems = [one for here in pool.map(write, range(len(shards))) for one in here]
+            except BaseException:  # the interruption by a user as well
+                stop.set()  # or the other threads would finish their files first
+                raise
+    if problems:
+        raise InputError(f"{json_path}: {annotations.shorten(problems)}")
+    metadata = tfds.core.MetadataDict(
+        categories=[[one.id, one.name] for one in content.categories],
+        images=[[one.id, one.height, one.width] for one in images],
+    )
+    lengths = [len(shard) for shard in shards]
+    size = sum(path.stat().length for path in paths)
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=_features(),
+        split_infos=[tfds.core.SplitInfo(split, lengths, size, filename_template=template)],
+        filename_template=template,
+        check_data=False,
+        description="Images and instance masks of a COCO-format folder.",
+        metadata=metadata,
+        disable_shuffling=True,  # record i is image i of the JSON
+    )
+
+
+def workers() -> int:
+    """How many threads find a core."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write_shard(
+    path: Path, images: list[annotations.Image], stop: threading.Event, bar: tqdm
+) -> list[str]:
+    """Writes one file of records, unless there are problems with its images: those are returned."""
+    problems = []
+    with tempfile.TemporaryDirectory() as here:  # ArrayRecord writes to no bucket
+        written = Path(here) / path.name
+        # Never a group of records: each is read by itself.
+        writer = array_record_module.ArrayRecordWriter(os.fspath(written), "group_size:1")
+        try:
+            for image in images:
+                if stop.is_set():
+                    return []
+                try:
+                    writer.write(_features().serialize_example(_example(image)))
+                except InputError as problem:
+                    problems.append(str(problem))
+                with bar.get_lock():
+                    bar.update()
+        finally:
+            writer.close()
+        if not problems:
+            incomplete = path.parent / f"{INCOMPLETE}-{os.getpid()}-{path.name}"
+            written.copy(incomplete, overwrite=True)
+            incomplete.replace(path)
+    return problems
+
+
+def _example(image: annotations.Image) -> dict[str, Any]:
+    """One image as it is stored, once its file is known to be sound."""
+    encoded = image.path.read_bytes()
+    pixels = decode_image(encoded)
+    if pixels is None:
+        raise InputError(f"{image.path} is damaged or no image")
+    as_stored = False
+    if pixels.shape[:2] != (image.height, image.width):
+        # Some tools annotate the pixels as stored and never look at the EXIF orientation.
+        stored = decode_image(encoded, as_stored=True)
+        as_stored = stored is not None and stored.shape[:2] == (image.height, image.width)
+        if not as_stored:
+            raise InputError(
+                f"{image.path} is {pixels.shape[0]}x{pixels.shape[1]} (height x width) where the "
+                f"JSON says {image.height}x{image.width}"
+            )
+    instances = [instance._asdict() for instance in image.instances]
+    return {
+        "image": encoded,
+        "path": str(image.path),
+        "as_stored": as_stored,
+        "instances": instances,
+    }
+
+
+def _name(data: config_lib.Data, split: Split, json_path: Path, image_root: Path) -> str:
+    """Of the folder of a split's records: for people, and a fingerprint of what is in them."""
+    digest = hashlib.sha256(f"{FORMAT} {_absolute(image_root)}".encode())
     digest.update(annotations.read_bytes(json_path))
-    return digest.hexdigest()[:12]
+    return f"{_absolute(Path(data.root)).name}-{split}-{digest.hexdigest()[:12]}"
 
 
-def _box(sides: Sequence[float]) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = map(float, sides)
-    return x0, y0, x1, y1
+def _absolute(path: Path) -> Path:
+    return path if "://" in os.fspath(path) else path.resolve()
+
+
+def _floats(values: Sequence[float]) -> Any:
+    return tuple(map(float, values))
 
 
 def _list(categories: tuple[config_lib.Category, ...]) -> str:

@@ -1,14 +1,13 @@
-"""Records -> batches, with tf.data doing what it is good at: threads, batching, prefetching."""
+"""Examples -> batches, with tf.data doing what it is good at: threads, batching, prefetching."""
 
-import functools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
+import cv2
 
 from solojax import config as config_lib
-from solojax.data import annotations, coco, plan, transforms
+from solojax.data import coco, examples, plan
 from solojax.types import Batch, InputError, Instances
 
 PREFETCHED = 4  # batches
@@ -23,43 +22,40 @@ def train_batches(
     seed: int,
     first: int,
     last: int,
+    process: int = 0,
+    processes: int = 1,
 ) -> Iterator[Batch]:
     """The batches of steps ``first`` (included) to ``last`` (excluded) of a training.
 
     Every image depends on the seed and its place in the training alone: starting in the middle
-    gives the same batches as coming from the beginning, and the number of workers changes nothing.
-    Crowds are left out; an image without instances is a legal negative.
+    gives the same batches as coming from the beginning, and neither the number of workers nor that
+    of the processes changes anything.
+
+    Args:
+      records: the training images.
+      data: the recipe.
+      mask_strides: network pixels per pixel of the masks that the head asks for.
+      batch_size: images per step, over all processes.
+      seed: of the run.
+      first: step.
+      last: step.
+      process: which part of each batch to deliver.
+      processes: number of equal parts; they see the same canvas in the same step.
     """
-    canvas_of = canvases_of(records, data, max(data.train_short_sides))
-    epoch_steps = plan.steps_per_epoch(canvas_of, batch_size)
-    of_epoch = functools.lru_cache(maxsize=2)(
-        lambda epoch: plan.plan(canvas_of, batch_size, seed, epoch)
+    load = examples.train_examples(
+        records, data, mask_strides=mask_strides, batch_size=batch_size, seed=seed
     )
-
-    def load(position: int) -> Batch:
-        step, place = divmod(position, batch_size)
-        epoch, step = divmod(step, epoch_steps)
-        planned = of_epoch(epoch)
-        index = int(planned.indices[step, place])
-        canvas = data.canvases[planned.canvases[step]]
-        rng = np.random.default_rng((seed, plan.AUGMENTATION, position))
-        record = coco.read(records, index)
-        image = coco.image_of(record)
-        placement = transforms.draw_placement(
-            rng,
-            image.shape[:2],
-            canvas,
-            short_sides=data.train_short_sides,
-            long_side=data.long_side,
-            flip_probability=data.flip_probability,
+    if batch_size % processes or not 0 <= process < processes:
+        raise InputError(
+            f"training.batch_size={batch_size} has no part {process} of {processes} equal ones"
         )
-        instances = [instance for instance in record.instances if not instance.is_crowd]
-        return _example(
-            instances, image, index, placement, canvas, data.max_instances, mask_strides
-        )
+    part = batch_size // processes
 
-    positions = range(first * batch_size, last * batch_size)
-    return _stream(load, positions, batch_size, data.workers, mask_strides)
+    def load_one(number: int) -> Batch:
+        step, place = divmod(number, part)
+        return load(first + step, process * part + place)
+
+    return _stream(load_one, (last - first) * part, part, data.workers, mask_strides)
 
 
 def eval_batches(
@@ -69,71 +65,29 @@ def eval_batches(
 
     The instances are empty, without masks: an evaluation reads the truth from the records.
     """
-    canvas_of = canvases_of(records, data, data.test_short_side)
+    canvas_of = examples.canvases_of(records, data, data.test_short_side)
     planned = plan.sequence(canvas_of, batch_size)
 
-    def load(position: int) -> Batch:
-        step, place = divmod(position, batch_size)
+    def load_one(number: int) -> Batch:
+        step, place = divmod(number, batch_size)
         index = int(planned.indices[step, place])
-        canvas = data.canvases[planned.canvases[step]]
-        if index < 0:
-            image = np.zeros((1, 1, 3), np.uint8)
-        else:
-            image = coco.image_of(coco.read(records, index))
-        size = transforms.fit_size(image.shape[:2], canvas, data.test_short_side, data.long_side)
-        placement = transforms.Placement(image.shape[:2], size)
-        return _example([], image, index, placement, canvas, max_instances=1, mask_strides=())
+        return examples.eval_example(records, data, index, int(planned.canvases[step]))
 
-    positions = range(planned.indices.size)
-    return _stream(load, positions, batch_size, data.workers, mask_strides=())
-
-
-def canvases_of(records: coco.Records, data: config_lib.Data, short_side: int) -> np.ndarray:
-    """The canvas of each record, as a place in ``data.canvases``."""
-    return plan.choose_canvases(records.sizes, data.canvases, short_side, data.long_side)
-
-
-def _example(
-    instances: list[annotations.Instance],
-    image: np.ndarray,
-    index: int,
-    placement: transforms.Placement,
-    canvas: tuple[int, int],
-    max_instances: int,
-    mask_strides: tuple[int, ...],
-) -> Batch:
-    """One image of a batch."""
-    placed, dropped = transforms.place_instances(
-        annotations.decode([instance.rle for instance in instances], *placement.original),
-        np.array([instance.box for instance in instances]),
-        np.array([instance.label for instance in instances]),
-        placement,
-        canvas,
-        max_instances,
-        mask_strides,
-    )
-    return Batch(
-        images=transforms.place_image(image, placement, canvas),
-        sizes=np.array(placement.size, np.int32),
-        original_sizes=np.array(placement.original, np.int32),
-        indices=np.int32(index),
-        valid=np.bool_(index >= 0),
-        instances=placed,
-        dropped=np.int32(dropped),
-    )
+    return _stream(load_one, planned.indices.size, batch_size, data.workers, mask_strides=())
 
 
 def _stream(
     load: Callable[[int], Batch],
-    positions: range,
+    count: int,
     batch_size: int,
     workers: int,
     mask_strides: tuple[int, ...],
 ) -> Iterator[Batch]:
-    """Runs ``load`` for each position and batches the results, in order."""
+    """Runs ``load`` for each number below ``count`` and batches the results, in order."""
     # TensorFlow takes seconds to import, so only those who read data pay for it.
     import tensorflow as tf
 
+    cv2.setNumThreads(1)  # the images are made in parallel, not the rows of each
     spec = Batch(
         images=tf.TensorSpec([None, None, 3], tf.uint8),
         sizes=tf.TensorSpec([2], tf.int32),
@@ -150,10 +104,10 @@ def _stream(
         dropped=tf.TensorSpec([], tf.int32),
     )
 
-    def mapped(position: Any) -> Batch:
+    def mapped(number: Any) -> Batch:
         arrays = tf.numpy_function(
-            lambda p: tf.nest.flatten(load(int(p))),
-            [position],
+            lambda n: tf.nest.flatten(load(int(n))),
+            [number],
             [tensor.dtype for tensor in tf.nest.flatten(spec)],
         )
         for array, tensor in zip(arrays, tf.nest.flatten(spec), strict=True):
@@ -161,8 +115,8 @@ def _stream(
         return tf.nest.pack_sequence_as(spec, arrays)
 
     dataset = (
-        tf.data.Dataset.range(positions.start, positions.stop)
-        .map(mapped, num_parallel_calls=workers, deterministic=True)
+        tf.data.Dataset.range(count)
+        .map(mapped, num_parallel_calls=workers or coco.workers(), deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(PREFETCHED)
     )

@@ -35,17 +35,17 @@ def choose_canvases(
     Returns:
       ``n`` int64, place in ``canvases``.
     """
-    chosen = np.zeros(len(sizes), np.int64)
-    for size in np.unique(sizes, axis=0):
+    distinct, which = np.unique(sizes, axis=0, return_inverse=True)
+    best = []
+    for size in distinct:
         original = (int(size[0]), int(size[1]))
 
         def fitness(canvas: tuple[int, int], original: tuple[int, int] = original) -> tuple:
             height, width = fit_size(original, canvas, short_side, long_side)
             return -height * width, canvas[0] * canvas[1]
 
-        best = min(range(len(canvases)), key=lambda i: fitness(canvases[i]))
-        chosen[(sizes == size).all(1)] = best
-    return chosen
+        best.append(min(range(len(canvases)), key=lambda i: fitness(canvases[i])))
+    return np.array(best, np.int64)[which.reshape(-1)]
 
 
 def plan(canvas_of: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:

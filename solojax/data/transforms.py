@@ -1,8 +1,8 @@
-"""Augmentations and resizing: NumPy functions of one example and one random generator.
+"""Resizing, cropping, mirroring and pasting: NumPy functions of one example, nothing random.
 
-All of the geometry is an upright scaling, a mirror and a shift, so where a pixel of the canvas
-comes from is two lists of source indices, one for rows, one for columns. Masks are sampled through
-them where the targets look, and never exist at network size.
+All of the geometry is an upright scaling of a window, a mirror and a shift, so where a pixel of the
+canvas comes from is two lists of source indices, one for rows, one for columns. At network size a
+mask is held where it can be set, in the rectangle around it, and never for the whole canvas.
 """
 
 from typing import NamedTuple
@@ -14,32 +14,33 @@ from solojax.types import Instances
 
 
 class Placement(NamedTuple):
-    """Where the original image lies on the canvas: its top left corner, resized, maybe mirrored."""
+    """Where the original image, or a window of it, lies on the canvas, resized, maybe mirrored."""
 
     original: tuple[int, int]  # (height, width), original pixels
-    size: tuple[int, int]  # (height, width), network pixels
+    size: tuple[int, int]  # (height, width) of what is shown, network pixels
     flip: bool = False  # left to right
+    window: tuple[int, int, int, int] | None = None  # top left bottom right; None: all of it
+    corner: tuple[int, int] = (0, 0)  # (top, left) of what is shown, network pixels
+
+
+class Shapes(NamedTuple):
+    """The ``n`` instances of one image at network size."""
+
+    masks: list[np.ndarray]  # h w uint8 0 or 1 each, what can be set of it
+    corners: np.ndarray  # n 2 int, (top, left) of each of masks on the canvas
+    boxes: np.ndarray  # n 4 float32 x0 y0 x1 y1, network pixels
+    labels: np.ndarray  # n int32
+
+
+NO_SHAPES = Shapes(
+    [], np.zeros((0, 2), np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+)
 
 
 def rescale_size(original: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
     """The (height, width) at which the short or the long side reaches its limit first."""
     scale = min(long_side / max(original), short_side / min(original))
     return int(original[0] * scale + 0.5), int(original[1] * scale + 0.5)
-
-
-def draw_placement(
-    rng: np.random.Generator,
-    original: tuple[int, int],
-    canvas: tuple[int, int],
-    *,
-    short_sides: tuple[int, ...],
-    long_side: int,
-    flip_probability: float,
-) -> Placement:
-    """Draws one of ``short_sides`` and a mirroring; never larger than the canvas."""
-    short_side = short_sides[rng.integers(len(short_sides))]
-    flip = bool(rng.random() < flip_probability)
-    return Placement(original, fit_size(original, canvas, short_side, long_side), flip)
 
 
 def fit_size(
@@ -54,133 +55,215 @@ def fit_size(
     return max(height, 1), max(width, 1)  # a strip keeps a pixel of its short side
 
 
-def place_image(image: np.ndarray, placement: Placement, canvas: tuple[int, int]) -> np.ndarray:
-    """``H W 3`` uint8 at original size -> ``*canvas 3`` uint8, zero where no image is."""
-    height, width = placement.size
-    placed = np.zeros((*canvas, 3), np.uint8)
+def place_image(image: np.ndarray, placement: Placement, canvas: np.ndarray) -> np.ndarray:
+    """Draws an image, ``H W 3`` uint8 at original size, onto ``canvas``.
+
+    Returns:
+      The part of ``canvas`` that it fills, ``*placement.size 3``, a view.
+    """
+    (top, left), (height, width) = placement.corner, placement.size
+    y0, x0, y1, x1 = _window(placement)
+    view = canvas[top : top + height, left : left + width]
     # Two-tap bilinear without antialiasing: what the published models were trained with.
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    placed[:height, :width] = resized[:, ::-1] if placement.flip else resized
-    return placed
+    resized = cv2.resize(image[y0:y1, x0:x1], (width, height), interpolation=cv2.INTER_LINEAR)
+    view[...] = cv2.flip(resized, 1) if placement.flip else resized
+    return view
 
 
-def place_instances(
-    masks: np.ndarray,
-    boxes: np.ndarray,
-    labels: np.ndarray,
-    placement: Placement,
-    canvas: tuple[int, int],
-    max_instances: int,
-    mask_strides: tuple[int, ...],
-) -> tuple[Instances, int]:
-    """Ground truth at original size -> padded ``Instances`` of one image, and how many it lacks.
+def place_shapes(
+    masks: np.ndarray, boxes: np.ndarray, labels: np.ndarray, placement: Placement
+) -> Shapes:
+    """Ground truth at original size -> at network size, masks by nearest neighbours.
 
-    Masks are resized to nearest neighbours and shrunk by the published rule: a pixel of the target
-    is 1 where at least 2 of the central 2 x 2 pixels of its stride x stride block are. Instances
-    without a pixel or with a box below one pixel after resizing take no part.
+    Instances without a pixel there, or with a box below one pixel, are left out.
 
     Args:
       masks: ``n H W`` uint8 0 or 1, original pixels.
       boxes: ``n 4`` x0 y0 x1 y1, original pixels.
       labels: ``n`` int.
       placement: of the image on the canvas.
+    """
+    placed = _place_boxes(np.asarray(boxes, np.float32).reshape(-1, 4), placement)
+    large = (placed[:, 2:] - placed[:, :2] >= 1).all(1)
+    y0, x0, y1, x1 = _window(placement)
+    height, width = placement.size
+    rows = y0 + _source(y1 - y0, height)
+    columns = x0 + _source(x1 - x0, width)
+    kept, patches, corners = [], [], []
+    for i in np.flatnonzero(large):
+        left, top, across, down = _extent(masks[i])
+        first_row, last_row = np.searchsorted(rows, (top, top + down))
+        first, last = np.searchsorted(columns, (left, left + across))
+        patch = np.ascontiguousarray(masks[i, top : top + down, left : left + across])
+        patch = patch[rows[first_row:last_row] - top][:, columns[first:last] - left]
+        if not patch.any():
+            continue
+        if placement.flip:
+            patch, first = cv2.flip(patch, 1), width - last
+        kept.append(i)
+        patches.append(patch)
+        corners.append((placement.corner[0] + first_row, placement.corner[1] + first))
+    return Shapes(
+        patches,
+        np.array(corners, np.int64).reshape(-1, 2),
+        placed[kept],
+        np.asarray(labels, np.int32)[kept],
+    )
+
+
+def merge(parts: list[Shapes]) -> Shapes:
+    """The instances of all ``parts``, which lie on one canvas, in their order."""
+    masks = [mask for part in parts for mask in part.masks]
+    return Shapes(masks, *(np.concatenate(column) for column in list(zip(*parts, strict=True))[1:]))
+
+
+def select(shapes: Shapes, chosen: np.ndarray) -> Shapes:
+    """Some of the instances: ``chosen`` are their numbers."""
+    _, corners, boxes, labels = shapes
+    masks = [shapes.masks[i] for i in chosen]
+    return Shapes(masks, corners[chosen], boxes[chosen], labels[chosen])
+
+
+def paste(image: np.ndarray, shapes: Shapes, source: np.ndarray, pasted: Shapes) -> Shapes:
+    """Copies the instances ``pasted``, pixels included, from ``source`` onto ``image``.
+
+    They come to lie above ``shapes``, whose masks lose what is covered; an instance that lost
+    pixels gets the box of those it kept, and one that kept none is left out (Simple Copy-Paste,
+    arXiv 2012.07177).
+
+    Args:
+      image: ``H W 3`` uint8, a canvas; drawn upon.
+      shapes: of ``image``.
+      source: ``H W 3`` uint8, another canvas of that size.
+      pasted: of ``source``; among themselves they overlap as they do there.
+
+    Returns:
+      What is left of ``shapes``, then ``pasted``.
+    """
+    covered = np.zeros(image.shape[:2], np.uint8)
+    for mask, view in zip(pasted.masks, _views(covered, pasted), strict=True):
+        view |= mask
+    np.copyto(image, source, where=covered[:, :, None].astype(bool))
+    masks, boxes, kept = [], shapes.boxes.copy(), []
+    for i, (mask, view) in enumerate(zip(shapes.masks, _views(covered, shapes), strict=True)):
+        visible = mask & ~view
+        masks.append(visible)
+        if (mask & view).any():
+            x, y, width, height = cv2.boundingRect(visible)
+            top, left = shapes.corners[i]
+            boxes[i] = left + x, top + y, left + x + width, top + y + height
+            if not width:
+                continue
+        kept.append(i)
+    seen = select(shapes._replace(masks=masks, boxes=boxes), np.array(kept, np.int64))
+    return merge([seen, pasted])
+
+
+def make_instances(
+    shapes: Shapes, canvas: tuple[int, int], max_instances: int, mask_strides: tuple[int, ...]
+) -> tuple[Instances, int]:
+    """Instances of one image -> padded, with packed targets, and how many it lacks.
+
+    Masks are shrunk by the published rule: a pixel of the target is 1 where at least 2 of the
+    central 2 x 2 pixels of its stride x stride block are.
+
+    Args:
+      shapes: on a canvas.
       canvas: (height, width), multiples of every stride.
       max_instances: ``N``; of more than that the smallest are left out.
       mask_strides: even numbers, network pixels per pixel of a target, each way.
     """
-    boxes = _place_boxes(np.asarray(boxes, np.float32).reshape(-1, 4), placement)
-    rows = _source(placement.original[0], placement.size[0])
-    columns = _source(placement.original[1], placement.size[1])
-    if placement.flip:
-        columns = columns[::-1]
-    centers, areas = _measure(masks, rows, columns)
-    usable = (areas > 0) & (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
-    kept = np.flatnonzero(usable)
+    centers, areas = _measure(shapes)
+    kept = np.arange(len(areas))
     dropped = max(len(kept) - max_instances, 0)
     if dropped:
         # Order decides who wins a cell, so the largest are chosen but stay in their order.
-        kept = np.sort(kept[np.argsort(-areas[kept], kind="stable")[:max_instances]])
+        kept = np.sort(np.argsort(-areas, kind="stable")[:max_instances])
     used = len(kept)
+    shapes = select(shapes, kept)
 
-    def pad(values: np.ndarray, dtype: type) -> np.ndarray:
-        padded = np.zeros((max_instances, *values.shape[1:]), dtype)
-        padded[:used] = values[kept]
+    def pad(values: np.ndarray) -> np.ndarray:
+        padded = np.zeros((max_instances, *values.shape[1:]), values.dtype)
+        padded[:used] = values
         return padded
 
     return Instances(
         masks={
-            stride: pad(_shrink(masks, rows, columns, canvas, stride), np.uint8)
+            stride: pad(np.packbits(_shrink(shapes, canvas, stride), axis=-1))
             for stride in sorted(set(mask_strides))
         },
-        boxes=pad(boxes, np.float32),
-        centers=pad(centers, np.float32),
-        labels=pad(np.asarray(labels), np.int32),
+        boxes=pad(shapes.boxes),
+        centers=pad(centers[kept]),
+        labels=pad(shapes.labels),
         valid=np.arange(max_instances) < used,
     ), dropped
 
 
+def _window(placement: Placement) -> tuple[int, int, int, int]:
+    return placement.window or (0, 0, *placement.original)
+
+
 def _place_boxes(boxes: np.ndarray, placement: Placement) -> np.ndarray:
+    y0, x0, y1, x1 = _window(placement)
     height, width = placement.size
-    scale = np.array(
-        [width / placement.original[1], height / placement.original[0]] * 2, np.float32
-    )
-    placed = np.clip(boxes * scale, 0, np.array([width, height] * 2, np.float32))
+    origin = np.array([x0, y0] * 2, np.float32)
+    scale = np.array([width / (x1 - x0), height / (y1 - y0)] * 2, np.float32)
+    placed = np.clip((boxes - origin) * scale, 0, np.array([width, height] * 2, np.float32))
     if placement.flip:
         placed[:, [0, 2]] = width - placed[:, [2, 0]]
-    return placed
+    return placed + np.array(placement.corner[::-1] * 2, np.float32)
 
 
-def _shrink(
-    masks: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    canvas: tuple[int, int],
-    stride: int,
-) -> np.ndarray:
-    """``n H W`` -> targets ``n H/stride W/stride`` on the canvas, by the central 2 x 2 rule."""
-    sampled = masks[:, _central(rows, canvas[0], stride)]
-    sampled = sampled[:, :, _central(columns, canvas[1], stride)]
-    sampled = sampled & (_central(rows, canvas[0], stride, outside=-1) >= 0)[:, None]
-    sampled = sampled & (_central(columns, canvas[1], stride, outside=-1) >= 0)
-    blocks = sampled.reshape(len(masks), canvas[0] // stride, 2, canvas[1] // stride, 2)
-    return (blocks.sum((2, 4), dtype=np.uint8) >= 2).astype(np.uint8)
+def _views(canvas: np.ndarray, shapes: Shapes) -> list[np.ndarray]:
+    """The part of a canvas, ``H W``, that each mask lies on."""
+    return [
+        canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
+        for mask, (top, left) in zip(shapes.masks, shapes.corners, strict=True)
+    ]
 
 
-def _measure(
-    masks: np.ndarray, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of mass ``n 2`` (x, y) and areas ``n`` of the resized masks, network pixels.
+def _shrink(shapes: Shapes, canvas: tuple[int, int], stride: int) -> np.ndarray:
+    """Targets ``n H/stride W/stride`` uint8 on the canvas, by the central 2 x 2 rule."""
+    targets = np.zeros((len(shapes.masks), canvas[0] // stride, canvas[1] // stride), np.uint8)
+    low, high = stride // 2 - 1, stride // 2
+    for mask, (top, left), target in zip(shapes.masks, shapes.corners, targets, strict=True):
+        height, width = mask.shape
+        row, column = top // stride, left // stride
+        rows = -(-(top + height) // stride) - row
+        columns = -(-(left + width) // stride) - column
+        blocks = np.zeros((rows * stride, columns * stride), np.uint8)
+        y, x = top - row * stride, left - column * stride
+        blocks[y : y + height, x : x + width] = mask
+        count = blocks[low::stride, low::stride] + blocks[low::stride, high::stride]
+        count += blocks[high::stride, low::stride]
+        count += blocks[high::stride, high::stride]
+        target[row : row + rows, column : column + columns] = count >= 2
+    return targets
 
-    Exact sums from the original masks: each source row and column counts as often as it was taken,
-    and weighs as far out as where it went.
-    """
-    height, width = masks.shape[1:]
-    weights = np.stack(_weights(columns, width), 1)
-    across = np.zeros((len(masks), height, 2))  # n H (count, sum of x)
-    for mask, sums in zip(masks, across, strict=True):  # one at a time: as floats they are large
-        np.matmul(mask, weights, out=sums)
-    row_count, row_sum = _weights(rows, height)
-    areas = across[:, :, 0] @ row_count
-    sums = np.stack([across[:, :, 1] @ row_count, across[:, :, 0] @ row_sum], 1)
-    centers = sums.astype(np.float32) / np.maximum(areas, 1e-6).astype(np.float32)[:, None]
-    return centers, areas
+
+def _measure(shapes: Shapes) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of mass ``n 2`` float32 (x, y), areas ``n``, network pixels; the sums are exact."""
+    sums = np.zeros((len(shapes.masks), 3), np.int64)
+    for mask, (top, left), entry in zip(shapes.masks, shapes.corners, sums, strict=True):
+        across = cv2.reduce(mask, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel().astype(np.int64)
+        down = cv2.reduce(mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel().astype(np.int64)
+        area = across.sum()
+        entry[0] = area
+        entry[1] = across @ np.arange(len(across)) + left * area
+        entry[2] = down @ np.arange(len(down)) + top * area
+    areas = sums[:, 0]
+    return sums[:, 1:].astype(np.float32) / areas.astype(np.float32)[:, None], areas
+
+
+def _extent(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """The rectangle (left, top, width, height) around the pixels of a mask ``H W``."""
+    if mask.flags.c_contiguous:
+        left, top, width, height = cv2.boundingRect(mask)
+    else:  # what pycocotools decodes runs down the columns
+        top, left, height, width = cv2.boundingRect(np.ascontiguousarray(mask.T))
+    return left, top, width, height
 
 
 def _source(original: int, size: int) -> np.ndarray:
     """The source index of each pixel of a row resized to nearest neighbours, OpenCV's rule."""
     return np.minimum((np.arange(size) * (1 / (size / original))).astype(np.int64), original - 1)
-
-
-def _central(source: np.ndarray, length: int, stride: int, outside: int = 0) -> np.ndarray:
-    """Of ``source``, padded to ``length``, the central two of each ``stride``."""
-    padded = np.full(length, outside)
-    padded[: len(source)] = source
-    middle = stride // 2
-    return padded.reshape(-1, stride)[:, middle - 1 : middle + 1].reshape(-1)
-
-
-def _weights(source: np.ndarray, original: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each source index is taken, and the sum of the places it is taken to."""
-    count = np.bincount(source, minlength=original)
-    places = np.bincount(source, weights=np.arange(len(source)), minlength=original)
-    return count.astype(np.float64), places

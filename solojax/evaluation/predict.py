@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import parallel
-from solojax.data import coco, pipeline, plan
+from solojax.data import coco, examples, pipeline, plan
 from solojax.evaluation import coco as coco_evaluation
 from solojax.ops import images, masks
 from solojax.types import Array, Results
@@ -78,7 +78,7 @@ def make_evaluate(
     What is built compiles once per canvas, however often it is called.
     """
     predict = parallel.pmap_predict(make_predict(model, output_size_for(records.sizes)))
-    canvas_of = pipeline.canvases_of(records, data, data.test_short_side)
+    canvas_of = examples.canvases_of(records, data, data.test_short_side)
     steps = len(plan.sequence(canvas_of, batch_size).indices)
     truth = coco_evaluation.truth_of(
         records.image_ids,

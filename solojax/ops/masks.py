@@ -22,6 +22,19 @@ def maskness(probabilities: jax.Array, foreground: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(foreground, probabilities, 0), (1, 2)) / jnp.maximum(area, 1)
 
 
+def unpack(masks: dict[int, jax.Array], width: int) -> dict[int, jax.Array]:
+    """Targets as a batch carries them, ``... W/stride/8`` by stride -> ``... W/stride`` uint8.
+
+    Args:
+      masks: uint8, bits along the width, most significant first.
+      width: of the canvas, network pixels.
+    """
+    return {
+        stride: jnp.unpackbits(bits, axis=-1, count=width // stride)
+        for stride, bits in masks.items()
+    }
+
+
 def restore(
     masks: jax.Array,
     size: jax.Array,

@@ -4,7 +4,7 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -15,10 +15,10 @@ from tqdm import tqdm
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.convert import state_dict
-from solojax.data import coco, pipeline, plan
+from solojax.data import coco, examples, pipeline, plan
 from solojax.models import detector
 from solojax.training import checkpoint, optimizer, step
-from solojax.types import InputError, TrainState
+from solojax.types import Batch, InputError, TrainState
 
 CONFIG = "config.json"  # in the run folder
 
@@ -49,7 +49,7 @@ def train(
     training = config.training
     parallel.check_divisible(training.batch_size)
     _check_same_run(config, workdir)
-    canvas_of = pipeline.canvases_of(records, config.data, max(config.data.train_short_sides))
+    canvas_of = examples.canvases_of(records, config.data, max(config.data.train_short_sides))
     epoch_steps = plan.steps_per_epoch(canvas_of, training.batch_size)
     steps = training.steps or math.ceil(training.epochs * epoch_steps)
     schedule = optimizer.make_schedule(
@@ -94,14 +94,16 @@ def train(
         )
         with tqdm(desc="training", total=steps, initial=first, unit="step", smoothing=0.05) as bar:
             bar.set_postfix_str("compiling")
+            waiting = _Waiting(batches)
             try:
-                for done, batch in enumerate(batches, start=first + 1):
+                for done, batch in enumerate(waiting, start=first + 1):
                     state, metrics = update(state, parallel.shard(batch))
                     bar.update()
                     saves = done % training.checkpoint_every == 0 or done == steps
                     if saves or done % training.log_every == 0 or done == first + 1:
                         values = {name: float(value) for name, value in metrics.items()}
                         values["learning_rate"] = float(schedule(done - 1))
+                        values["waiting_for_data"] = waiting.share()
                         log.write(done, values)
                         bar.set_postfix_str(f"loss {values['loss']:.3f}")
                         # Before anything is saved: the last checkpoint must be a good one.
@@ -184,6 +186,30 @@ def _check_finite(values: dict[str, float], done: int, image_ids: list[int]) -> 
             f"the loss is not finite at step {done} ({terms}); images {image_ids}; lower "
             "optimizer.learning_rate and start again: the last checkpoint is sound"
         )
+
+
+class _Waiting:
+    """An iterator that knows how long it was waited for."""
+
+    def __init__(self, batches: Iterator[Batch]):
+        self._batches, self._waited, self._since = batches, 0.0, time.perf_counter()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        start = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self._waited += time.perf_counter() - start
+
+    def share(self) -> float:
+        """Of the time since the last call, in 0..1."""
+        now = time.perf_counter()
+        waited, since = self._waited, self._since
+        self._waited, self._since = 0.0, now
+        return waited / max(now - since, 1e-9)
 
 
 class _Log:

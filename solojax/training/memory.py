@@ -41,7 +41,7 @@ def abstract_batch(config: config_lib.Config, canvas: tuple[int, int], images: i
         valid=array(dtype="bool"),
         instances=Instances(
             masks={
-                stride: array(most, height // stride, width // stride, dtype="uint8")
+                stride: array(most, height // stride, -(-width // (8 * stride)), dtype="uint8")
                 for stride in set(config.model.head.mask_strides)
             },
             boxes=array(most, 4, dtype="float32"),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from solojax.ops import images
+from solojax.ops import images, masks
 from solojax.parallel import AXIS
 from solojax.types import Array, Batch, Mean, TrainState
 
@@ -52,7 +52,9 @@ def make_update(
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         inputs = images.normalize(batch.images, batch.sizes)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        targets = model.head.targets(batch.instances, jax.random.fold_in(key, lax.axis_index(AXIS)))
+        unpacked = masks.unpack(batch.instances.masks, width=batch.images.shape[2])
+        instances = batch.instances._replace(masks=unpacked)
+        targets = model.head.targets(instances, jax.random.fold_in(key, lax.axis_index(AXIS)))
 
         def local_loss(params: Any) -> tuple[Array, tuple[Metrics, Any]]:
             variables = {"params": params, "batch_stats": state.batch_stats}

@@ -11,6 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
+from etils.epath import backend as epath_backend
+from etils.epath import gpath
+from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
 from solojax.data import annotations, coco
@@ -272,7 +276,7 @@ def test_damaged_image_is_named_and_leaves_no_records(
     data = make_folder(tmp_path)
     path = tmp_path / "images" / name
     path.write_bytes(damage(path.read_bytes()))
-    assert refusal(data) == f"{path} is damaged or no image"
+    assert refusal(data) == f"{tmp_path / 'train.json'}: {path} is damaged or no image"
     assert files_below(Path(data.records)) == {}
 
 
@@ -307,7 +311,7 @@ def test_interrupted_writing_leaves_nothing_that_passes_for_records(
     data = make_folder(tmp_path)
     decode, calls = coco.decode_image, []
 
-    def interrupt(encoded: bytes) -> np.ndarray | None:
+    def interrupt(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
         calls.append(encoded)
         if len(calls) == 4:
             raise KeyboardInterrupt
@@ -322,8 +326,10 @@ def test_interrupted_writing_leaves_nothing_that_passes_for_records(
 
 
 def test_missing_json_is_named(tmp_path: Path) -> None:
-    message = refusal(Data(root=str(tmp_path / "nothing"), records=str(tmp_path / "records")))
-    assert "instances_train2017.json: no such file; set data.root" in message
+    data = Data(root=str(tmp_path / "nothing"), records=str(tmp_path / "records"))
+    assert refusal(data) == f"{tmp_path / 'nothing'}: no such folder; set data.root"
+    other = Data(**{**vars(data), "root": str(tmp_path), "train_json": "x.json"})
+    assert "x.json: no such file; set data.root" in refusal(other)
     assert os.listdir(tmp_path) == []
 
 
@@ -334,4 +340,259 @@ def test_bytes_that_are_no_image_decode_to_none(encoded: bytes) -> None:
 
 def test_damaged_record_names_the_image() -> None:
     with pytest.raises(InputError, match=r"the record of x/1\.jpg is damaged"):
-        coco.image_of(coco.Record(b"", "x/1.jpg", []))
+        coco.image_of(coco.Record(b"", "x/1.jpg", False, []))
+
+
+# EXIF
+
+ORIENTATIONS = range(1, 9)
+
+
+def stored_as(orientation: int, shown: np.ndarray) -> np.ndarray:
+    """The pixels a camera stores for a picture to be shown with that EXIF orientation."""
+    turns = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}
+    stored = np.rot90(shown, turns[orientation])
+    return (
+        stored[:, ::-1]
+        if orientation in (2, 4)
+        else stored[::-1]
+        if orientation in (5, 7)
+        else stored
+    )
+
+
+def with_exif(jpeg: bytes, orientation: int) -> bytes:
+    """The same file with an EXIF segment that holds an orientation and nothing else."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    tiff = b"MM\x00\x2a" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
+    body = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+def corner_folder(root: Path, orientation: int, as_stored: bool) -> tuple[Data, np.ndarray]:
+    """One picture with a white block in a corner, and that block annotated where it is seen."""
+    shown = np.full((48, 64, 3), 40, np.uint8)
+    shown[:16, :24] = 255
+    stored = np.ascontiguousarray(stored_as(orientation, shown))
+    frame = stored if as_stored else shown
+    (root / "images").mkdir(parents=True)
+    jpeg = encode("x.jpg", stored)
+    (root / "images/x.jpg").write_bytes(with_exif(jpeg, orientation))
+    white = (frame[..., 0] > 128).astype(np.uint8)
+    x, y, width, height = cv2.boundingRect(white)
+    polygon = [x, y, x + width, y, x + width, y + height, x, y + height]
+    content = {
+        "images": [
+            {"id": 1, "file_name": "x.jpg", "height": frame.shape[0], "width": frame.shape[1]}
+        ],
+        "annotations": [square(1, 1, segmentation=[polygon], bbox=[x, y, width, height])],
+        "categories": [{"id": 50, "name": "block"}],
+    }
+    write_json(root, content)
+    return Data(root=str(root), train_json="train.json", records=str(root / "records")), frame
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_exif_orientation_is_applied_once(orientation: int, tmp_path: Path) -> None:
+    data, frame = corner_folder(tmp_path, orientation, as_stored=False)
+    record = coco.read(coco.prepare(data, "train"), 0)
+    image = coco.image_of(record)
+    assert not record.as_stored
+    assert image.shape == frame.shape
+    (mask,) = annotations.decode([record.instances[0].rle], *image.shape[:2])
+    np.testing.assert_array_equal(image[..., 0] > 128, mask > 0)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_annotations_of_the_pixels_as_stored_stay_on_them(orientation: int, tmp_path: Path) -> None:
+    data, frame = corner_folder(tmp_path, orientation, as_stored=True)
+    records = coco.prepare(data, "train")
+    record = coco.read(records, 0)
+    image = coco.image_of(record)
+    assert record.as_stored
+    assert image.shape == frame.shape
+    assert records.sizes.tolist() == [list(frame.shape[:2])]
+    (mask,) = annotations.decode([record.instances[0].rle], *image.shape[:2])
+    np.testing.assert_array_equal(image[..., 0] > 128, mask > 0)
+
+
+# Files of records
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
+    """Fifty images of 16 x 16 in files of eight."""
+    monkeypatch.setattr(coco, "SHARD", 8)
+    (tmp_path / "images").mkdir()
+    for i in range(50):
+        path = tmp_path / f"images/{i}.png"
+        path.write_bytes(encode("x.png", np.full((16, 16, 3), i, np.uint8)))
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "height": 16, "width": 16} for i in range(50)
+        ],
+        "annotations": [square(1000 + i, i) for i in range(50)],
+        "categories": [{"id": 50, "name": "thing"}],
+    }
+    write_json(tmp_path, content)
+    return Data(root=str(tmp_path), train_json="train.json", records=str(tmp_path / "records"))
+
+
+def shards(data: Data) -> dict[str, int]:
+    return {k: v for k, v in files_below(Path(data.records)).items() if "array_record" in k}
+
+
+def test_records_of_many_files_are_in_the_order_of_the_json(many: Data) -> None:
+    records = coco.prepare(many, "train")
+    assert len(shards(many)) == 7
+    assert [coco.image_of(coco.read(records, i))[0, 0, 0] for i in range(50)] == list(range(50))
+    assert [coco.read(records, i).instances[0].id for i in range(50)] == list(range(1000, 1050))
+
+
+def test_what_was_written_before_an_interruption_is_kept(
+    many: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial = [1]
+    monkeypatch.setattr(coco, "workers", lambda: serial[0])
+    decode, calls = coco.decode_image, []
+
+    def interrupt(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
+        calls.append(encoded)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return decode(encoded, as_stored)
+
+    monkeypatch.setattr(coco, "decode_image", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        coco.prepare(many, "train")
+    before = shards(many)
+    assert len(before) == 2
+    records = coco.prepare(many, "train")
+    assert len(calls) == 20 + 50 - 16
+    assert before.items() <= shards(many).items()
+    assert [coco.read(records, i).instances[0].id for i in range(50)] == list(range(1000, 1050))
+
+
+def test_all_images_with_a_problem_are_named_at_once_and_the_rest_is_kept(
+    many: Data, tmp_path: Path
+) -> None:
+    whole = (tmp_path / "images/0.png").read_bytes()
+    for i in (3, 30):
+        (tmp_path / f"images/{i}.png").write_bytes(b"nothing")
+    message = refusal(many)
+    assert message.count("is damaged or no image") == 2
+    assert message.index("3.png") < message.index("30.png")
+    assert len(shards(many)) == 5
+    for i in (3, 30):
+        (tmp_path / f"images/{i}.png").write_bytes(whole)
+    assert len(coco.prepare(many, "train").source) == 50
+    assert len(shards(many)) == 7
+
+
+def test_records_are_the_same_bytes_however_many_cores_write_them(
+    many: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    for cores in (1, 3):
+        monkeypatch.setattr(coco, "workers", lambda cores=cores: cores)
+        data = Data(**{**vars(many), "records": str(tmp_path / f"records{cores}")})
+        coco.prepare(data, "train")
+        paths = sorted(p for p in Path(data.records).rglob("*") if "array_record" in p.name)
+        written.append([path.read_bytes() for path in paths])
+    assert written[0] == written[1]
+
+
+def test_center_of_mass_is_that_of_the_mask(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for height, width in ((1, 1), (1, 40), (40, 1), (13, 17), (30, 30)):
+        mask = (rng.random((height, width)) < 0.4).astype(np.uint8)
+        mask[rng.integers(height), rng.integers(width)] = 1
+        counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
+        y, x = np.nonzero(mask)
+        found = annotations.center_of(counts, height)
+        np.testing.assert_allclose(found, (x.mean(), y.mean()), rtol=1e-12)
+
+
+# Places
+
+
+@pytest.mark.parametrize(
+    ("json_name", "image"),
+    [
+        ("instances_train2017.json", "train2017/x.png"),
+        ("instances_train.json", "images/x.png"),
+        ("instances_train.json", "images/train/x.png"),
+        ("instances_train_v2.json", "train/x.png"),
+        ("instances_train.json", "x.png"),
+    ],
+)
+def test_the_usual_places_are_found(json_name: str, image: str, tmp_path: Path) -> None:
+    for path in (tmp_path / "annotations", (tmp_path / image).parent):
+        path.mkdir(exist_ok=True, parents=True)
+    (tmp_path / image).write_bytes(b"")
+    content = {"images": [{"file_name": "x.png"}], "annotations": [], "categories": []}
+    (tmp_path / "annotations" / json_name).write_text(json.dumps(content))
+    found = coco.locate(Data(root=str(tmp_path)), "train")
+    assert [str(path) for path in found] == [
+        str(tmp_path / "annotations" / json_name),
+        str((tmp_path / image).parent),
+    ]
+    assert coco.has_split(Data(root=str(tmp_path)), "train")
+    assert not coco.has_split(Data(root=str(tmp_path)), "val")
+
+
+def test_two_files_for_a_split_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    for name in ("instances_train.json", "instances_train2017.json"):
+        (tmp_path / "annotations" / name).write_text("{}")
+    with pytest.raises(InputError, match=r"has 2 files annotations/instances_train\*\.json"):
+        coco.locate(Data(root=str(tmp_path)), "train")
+
+
+class Bucket:
+    """The files of ``gs://bucket`` in a folder: all that a path asks of a file system."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def __getattr__(self, name: str) -> Callable:
+        method = getattr(epath_backend.os_backend, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            found = method(*(self._local(one) for one in arguments), **options)
+            return (
+                [one.replace(str(self._folder), "gs://bucket") for one in found]
+                if name == "glob"
+                else found
+            )
+
+        return call
+
+    def _local(self, argument: Any) -> Any:
+        return (
+            argument.replace("gs://bucket", str(self._folder))
+            if isinstance(argument, str)
+            else argument
+        )
+
+
+def test_a_bucket_is_read_and_written_like_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path / "coco")
+    bucket = Bucket(tmp_path)
+    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "gs", bucket)
+    monkeypatch.setattr(gpath, "_GCS_BACKENDS", {bucket})
+    monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
+    data = Data(
+        root="gs://bucket/coco",
+        train_json="train.json",
+        train_images="images",
+        records="gs://bucket/records",
+    )
+    assert coco.prepare(data, "train").image_ids == [90, 89, 88, 87, 86, 85]
+    (folder,) = (tmp_path / "records").iterdir()
+    assert folder.name.startswith("coco-train-")
+    source = tfds.builder_from_directory(str(folder)).as_data_source("train")
+    assert len(source) == len(NAMES)
+    assert source[1]["path"].decode() == "gs://bucket/coco/images/a.png"

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from solojax.config import Data
-from solojax.data import annotations, coco, pipeline, plan, synthetic, transforms
-from solojax.types import Batch, Instances
+from solojax.config import Augmentation, Data
+from solojax.data import annotations, coco, examples, pipeline, plan, synthetic, transforms
+from solojax.types import Batch, InputError, Instances
 
 TRAIN, VAL, BATCH, LIMIT = 12, 5, 4, 5
 CANVAS = (96, 96)
@@ -32,10 +32,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     path.write_text(json.dumps({**content, "annotations": [crowd, *entries]}))
     return Data(
         root=str(root),
-        train_json="annotations/instances_train.json",
-        val_json="annotations/instances_val.json",
-        train_images="images",
-        val_images="images",
         records=str(root / "records"),
         canvases=(CANVAS,),
         train_short_sides=(64, 96),
@@ -85,7 +81,7 @@ def describe(batch: Batch) -> Batch:
 
 
 def expected_shapes(instances: int, masks: dict[int, tuple[int, int]]) -> Batch:
-    """What ``describe`` is to return where the masks of each stride are of that size."""
+    """What ``describe`` is to return where the packed masks of each stride are of that size."""
     return Batch(
         images=((BATCH, *CANVAS, 3), "uint8"),
         sizes=((BATCH, 2), "int32"),
@@ -103,6 +99,13 @@ def expected_shapes(instances: int, masks: dict[int, tuple[int, int]]) -> Batch:
     )
 
 
+def drawn(image: np.ndarray, placement: transforms.Placement) -> np.ndarray:
+    """An image on a black canvas."""
+    placed = np.zeros((*CANVAS, 3), np.uint8)
+    transforms.place_image(image, placement, placed)
+    return placed
+
+
 def example_of(batches: list[Batch], index: int) -> tuple[Batch, int]:
     """The first batch with a record, and its place there."""
     for batch in batches:
@@ -113,7 +116,7 @@ def example_of(batches: list[Batch], index: int) -> tuple[Batch, int]:
 
 def test_training_batches_have_the_shapes_and_types_of_the_contract(epochs: list[Batch]) -> None:
     for batch in epochs:
-        assert describe(batch) == expected_shapes(LIMIT, {4: (24, 24), 8: (12, 12), 16: (6, 6)})
+        assert describe(batch) == expected_shapes(LIMIT, {4: (24, 3), 8: (12, 2), 16: (6, 1)})
         assert batch.valid.all()
 
 
@@ -130,7 +133,7 @@ def test_masks_come_once_for_every_stride_and_strides_change_nothing_else(
 def test_training_batches_follow_the_plan(
     epochs: list[Batch], records: coco.Records, data: Data
 ) -> None:
-    canvas_of = pipeline.canvases_of(records, data, max(data.train_short_sides))
+    canvas_of = examples.canvases_of(records, data, max(data.train_short_sides))
     planned = [plan.plan(canvas_of, BATCH, 7, epoch).indices for epoch in (0, 1)]
     found = np.stack([batch.indices for batch in epochs])
     np.testing.assert_array_equal(found, np.concatenate(planned))
@@ -185,17 +188,15 @@ def test_example_is_the_image_with_its_instances(
         size = (int(batch.sizes[place][0]), int(batch.sizes[place][1]))
         placements = [transforms.Placement((128, 128), size, flip) for flip in (False, True)]
         image = cv2.imdecode(np.frombuffer(record.encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-        placed = [transforms.place_image(image, p, CANVAS) for p in placements]
+        placed = [drawn(image, placement) for placement in placements]
         (flip,) = (k for k in (0, 1) if np.array_equal(placed[k], batch.images[place]))
-        expected, dropped = transforms.place_instances(
+        shapes = transforms.place_shapes(
             annotations.decode([one.rle for one in record.instances], 128, 128),
             np.array([one.box for one in record.instances]),
             np.array([one.label for one in record.instances]),
             placements[flip],
-            CANVAS,
-            LIMIT,
-            STRIDES,
         )
+        expected, dropped = transforms.make_instances(shapes, CANVAS, LIMIT, STRIDES)
         assert batch.dropped[place] == dropped
         assert batch.original_sizes[place].tolist() == [128, 128]
         found = jax.tree.map(lambda array, place=place: array[place], batch.instances)
@@ -211,7 +212,7 @@ def test_crowds_are_left_out(epochs: list[Batch], records: coco.Records) -> None
     assert batch.instances.labels[place][batch.instances.valid[place]].tolist() == others
     assert batch.dropped[place] == 0
     for masks in batch.instances.masks.values():
-        assert not masks[place].all((1, 2)).any()
+        assert not (masks[place] == 255).all((1, 2)).any()
 
 
 def test_an_image_without_instances_is_a_negative(epochs: list[Batch]) -> None:
@@ -266,8 +267,7 @@ def test_evaluation_images_are_neither_drawn_nor_mirrored(
         for place in np.flatnonzero(batch.valid):
             image = coco.image_of(coco.read(val_records, int(batch.indices[place])))
             placement = transforms.Placement((128, 128), (80, 80))
-            expected = transforms.place_image(image, placement, CANVAS)
-            np.testing.assert_array_equal(batch.images[place], expected)
+            np.testing.assert_array_equal(batch.images[place], drawn(image, placement))
             assert batch.sizes[place].tolist() == [80, 80]
             assert batch.original_sizes[place].tolist() == [128, 128]
 
@@ -275,6 +275,152 @@ def test_evaluation_images_are_neither_drawn_nor_mirrored(
 def test_damaged_record_stops_the_stream_with_the_name_of_its_image(
     records: coco.Records, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco, "decode_image", lambda encoded: None)
+    monkeypatch.setattr(coco, "decode_image", lambda *_: None)
     with pytest.raises(Exception, match=r"the record of .*\.jpg is damaged"):
         train(records, data, 0, 1)
+
+
+# Several processes, and beginning in the middle
+
+EVERYTHING = Augmentation(
+    scale_range=(0.1, 2.0),
+    color_probability=0.5,
+    crop_probability=0.5,
+    mosaic_probability=0.5,
+    copy_paste_probability=0.5,
+    grid_mask_probability=0.5,
+    grid_mask_ramp_steps=4,
+    erase_probability=0.5,
+)
+RECIPES = pytest.mark.parametrize(
+    "recipe", [Augmentation(), EVERYTHING], ids=["published", "everything"]
+)
+
+
+def random_mixture(
+    records: coco.Records, data: Data, case: int
+) -> tuple[coco.Records, Data, dict[str, int]]:
+    """Records that are told to be of other sizes, for one to four canvases; settings."""
+    rng = np.random.default_rng(case)
+    sides = (64, 96, 128)
+    every = [(height, width) for height in sides for width in sides]
+    chosen = rng.choice(len(every), int(rng.integers(1, 5)), replace=False)
+    sizes = rng.integers(20, 200, records.sizes.shape, np.int32)
+    return (
+        records._replace(sizes=sizes),
+        dataclasses.replace(data, canvases=tuple(every[i] for i in chosen)),
+        {"batch_size": int(rng.choice([4, 8])), "seed": int(rng.integers(100))},
+    )
+
+
+def parts(
+    records: coco.Records, data: Data, processes: int, last: int, **settings: Any
+) -> list[Batch]:
+    """The batches of all processes, put together."""
+    each = [
+        train(records, data, 0, last, process=process, processes=processes, **settings)
+        for process in range(processes)
+    ]
+    for step in zip(*each, strict=True):
+        assert len({batch.images.shape for batch in step}) == 1
+    return [
+        jax.tree.map(lambda *arrays: np.concatenate(arrays), *step)
+        for step in zip(*each, strict=True)
+    ]
+
+
+@RECIPES
+@pytest.mark.parametrize("processes", [2, 4])
+def test_parts_of_the_processes_make_up_the_batches(
+    processes: int, recipe: Augmentation, records: coco.Records, data: Data
+) -> None:
+    shapes: set[tuple[int, int]] = set()
+    for case in range(2):
+        told, mixture, settings = random_mixture(records, data, case)
+        mixture = dataclasses.replace(mixture, augmentation=recipe)
+        whole = train(told, mixture, 0, 6, **settings)
+        assert_equal(parts(told, mixture, processes, 6, **settings), whole)
+        assert {len(batch.indices) for batch in whole} == {settings["batch_size"]}
+        shapes |= {batch.images.shape[1:3] for batch in whole}
+    assert len(shapes) > 2
+
+
+def test_in_any_mixture_batches_follow_the_plan_on_its_canvases(
+    records: coco.Records, data: Data
+) -> None:
+    several = 0
+    for case in range(12):
+        told, mixture, settings = random_mixture(records, data, case)
+        canvas_of = examples.canvases_of(told, mixture, max(mixture.train_short_sides))
+        steps = plan.steps_per_epoch(canvas_of, settings["batch_size"])
+        planned = plan.plan(canvas_of, settings["batch_size"], settings["seed"], epoch=0)
+        batches = train(told, mixture, 0, steps, **settings)
+        np.testing.assert_array_equal([batch.indices for batch in batches], planned.indices)
+        shapes = [batch.images.shape[1:3] for batch in batches]
+        assert shapes == [mixture.canvases[canvas] for canvas in planned.canvases]
+        several += len(set(shapes)) > 1
+    assert several > 4
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of all records that are read."""
+    made, read = [], coco.read
+
+    def recorded(records: coco.Records, index: int) -> coco.Record:
+        made.append(index)
+        return read(records, index)
+
+    monkeypatch.setattr(coco, "read", recorded)
+    return made
+
+
+@RECIPES
+def test_in_any_mixture_beginning_anywhere_gives_the_tail(
+    recipe: Augmentation, records: coco.Records, data: Data
+) -> None:
+    for case in range(2):
+        told, mixture, settings = random_mixture(records, data, case)
+        mixture = dataclasses.replace(mixture, augmentation=recipe)
+        whole = train(told, mixture, 0, 9, **settings)
+        for first in (1, 4, 8):
+            assert_equal(train(told, mixture, first, 9, **settings), whole[first:])
+
+
+@pytest.mark.parametrize("first", [0, 1, 5, 9])
+def test_what_lies_before_the_beginning_is_never_read(
+    first: int, records: coco.Records, data: Data, reads: list[int]
+) -> None:
+    for case in range(3):
+        told, mixture, settings = random_mixture(records, data, case)
+        batches = train(told, mixture, first, 10, **settings)
+        used = np.concatenate([batch.indices for batch in batches])
+        assert sorted(reads) == sorted(used.tolist())
+        reads.clear()
+
+
+def test_a_process_reads_its_part_alone(
+    records: coco.Records, data: Data, reads: list[int]
+) -> None:
+    batches = train(records, data, 2, 5, process=1, processes=2)
+    assert [len(batch.indices) for batch in batches] == [BATCH // 2] * 3
+    assert sorted(reads) == sorted(np.concatenate([batch.indices for batch in batches]).tolist())
+
+
+def test_nothing_is_read_before_a_batch_is_asked_for(
+    records: coco.Records, data: Data, reads: list[int]
+) -> None:
+    pipeline.train_batches(
+        records, data, mask_strides=STRIDES, batch_size=BATCH, seed=0, first=0, last=9
+    )
+    assert reads == []
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(4, 3), (1, 2), (6, 4), (2, 4)])
+def test_a_batch_that_does_not_divide_over_the_processes_is_refused(
+    batch_size: int, processes: int, records: coco.Records, data: Data
+) -> None:
+    with pytest.raises(InputError) as refused:
+        train(records, data, 0, 1, batch_size=batch_size, processes=processes)
+    expected = f"training.batch_size={batch_size} has no part 0 of {processes} equal ones"
+    assert str(refused.value) == expected

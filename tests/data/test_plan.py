@@ -1,5 +1,7 @@
 """Claims about the order of examples."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -158,3 +160,60 @@ def test_of_canvases_that_take_an_image_at_full_size_the_smallest_is_chosen() ->
 def test_the_only_canvas_takes_all_images() -> None:
     sizes = np.array([(480, 640), (640, 480), (1, 5000)])
     assert plan.choose_canvases(sizes, ((64, 64),), *SIDES).tolist() == [0, 0, 0]
+
+
+# Mixtures of any kind
+
+
+def random_mixtures(count: int) -> Iterator[tuple[np.ndarray, int, int, int]]:
+    """Canvases of the records, some of which none has; batch size, seed and epoch."""
+    for case in range(count):
+        rng = np.random.default_rng(case)
+        counts = rng.integers(0, 40, rng.integers(1, 6)) * rng.integers(0, 2)
+        counts[rng.integers(len(counts))] += rng.integers(1, 30)
+        canvas_of = mixed(counts.tolist(), case)
+        yield canvas_of, int(rng.integers(1, 20)), int(rng.integers(1000)), int(rng.integers(5))
+
+
+def test_in_any_mixture_every_record_comes_and_only_the_last_batch_of_a_canvas_repeats() -> None:
+    for canvas_of, batch_size, seed, epoch in random_mixtures(300):
+        planned = plan.plan(canvas_of, batch_size, seed, epoch)
+        assert len(planned.indices) == plan.steps_per_epoch(canvas_of, batch_size)
+        assert set(planned.canvases.tolist()) == set(canvas_of.tolist())
+        for canvas in set(canvas_of.tolist()):
+            mine = np.flatnonzero(canvas_of == canvas)
+            batches = planned.indices[planned.canvases == canvas]
+            assert len(batches) == -(-len(mine) // batch_size)
+            assert set(batches.ravel().tolist()) == set(mine.tolist())
+            # As many are distinct as there can be, and all but one batch have each record once.
+            full, rest = divmod(len(mine), batch_size)
+            new = sorted(len(set(batch)) for batch in batches.tolist())
+            assert new[len(batches) - full :] == [batch_size] * full
+            times = np.bincount(batches.ravel(), minlength=len(canvas_of))[mine]
+            assert (times - 1).sum() == (batch_size - rest) * (rest > 0)
+            assert np.ptp(times) <= 1
+
+
+def test_in_any_mixture_a_step_has_one_canvas() -> None:
+    for canvas_of, batch_size, seed, epoch in random_mixtures(300):
+        planned = plan.plan(canvas_of, batch_size, seed, epoch)
+        assert (canvas_of[planned.indices] == planned.canvases[:, None]).all()
+
+
+def test_in_any_mixture_an_evaluation_has_each_record_once_and_one_canvas_a_step() -> None:
+    for canvas_of, batch_size, *_ in random_mixtures(300):
+        planned = plan.sequence(canvas_of, batch_size)
+        used = planned.indices >= 0
+        assert sorted(planned.indices[used].tolist()) == list(range(len(canvas_of)))
+        canvases = np.broadcast_to(planned.canvases[:, None], planned.indices.shape)
+        assert (canvas_of[planned.indices[used]] == canvases[used]).all()
+        assert used[:, 0].all()  # no step of nothing
+
+
+def test_the_order_of_an_epoch_is_that_of_its_seed_in_whatever_order_it_is_asked() -> None:
+    for canvas_of, batch_size, seed, _ in random_mixtures(30):
+        there = [plan.plan(canvas_of, batch_size, seed, epoch) for epoch in range(4)]
+        back = [plan.plan(canvas_of, batch_size, seed, epoch) for epoch in reversed(range(4))]
+        for one, other in zip(there, reversed(back), strict=True):
+            np.testing.assert_array_equal(one.indices, other.indices)
+            np.testing.assert_array_equal(one.canvases, other.canvases)

@@ -10,6 +10,7 @@ import pytest
 from solojax.data import transforms
 from solojax.data.transforms import Placement
 from solojax.types import Instances
+from tests import examples
 
 CANVAS = (96, 128)
 STRIDES = (2, 4, 8, 16)
@@ -32,9 +33,16 @@ def place(
     """Places masks with their tight boxes and the labels 0, 1, 2, ..."""
     boxes = np.array([tight_box(mask) for mask in masks])
     labels = np.arange(len(masks))
-    return transforms.place_instances(
+    return examples.place_instances(
         masks, boxes, labels, placement, canvas, limit or max(len(masks), 1), strides
     )
+
+
+def drawn(image: np.ndarray, placement: Placement, canvas: tuple[int, int]) -> np.ndarray:
+    """An image on a black canvas."""
+    placed = np.zeros((*canvas, 3), np.uint8)
+    transforms.place_image(image, placement, placed)
+    return placed
 
 
 def targets_of(mask: np.ndarray, canvas: tuple[int, int], flip: bool = False) -> dict[int, list]:
@@ -57,13 +65,46 @@ def unpacked(bits: np.ndarray, width: int) -> np.ndarray:
 
 
 def whole_masks(masks: np.ndarray, placement: Placement, canvas: tuple[int, int]) -> np.ndarray:
-    """Every mask at network size, resized by OpenCV, mirrored and padded to the canvas."""
-    height, width = placement.size
+    """Every mask at network size: cut, resized by OpenCV, mirrored, laid on an empty canvas."""
+    top, left, bottom, right = placement.window or (0, 0, *placement.original)
+    (y, x), (height, width) = placement.corner, placement.size
     placed = np.zeros((len(masks), *canvas), np.uint8)
     for mask, target in zip(masks, placed, strict=True):
-        resized = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
-        target[:height, :width] = resized[:, ::-1] if placement.flip else resized
+        cut = np.ascontiguousarray(mask[top:bottom, left:right])
+        resized = cv2.resize(cut, (width, height), interpolation=cv2.INTER_NEAREST)
+        target[y : y + height, x : x + width] = resized[:, ::-1] if placement.flip else resized
     return placed
+
+
+def whole_boxes(boxes: np.ndarray, placement: Placement) -> np.ndarray:
+    """Boxes at network size, edge by edge in float64."""
+    top, left, bottom, right = placement.window or (0, 0, *placement.original)
+    (y, x), (height, width) = placement.corner, placement.size
+    placed = []
+    for x0, y0, x1, y1 in boxes.tolist():
+        across = [min(max((e - left) / (right - left), 0), 1) * width for e in (x0, x1)]
+        down = [min(max((e - top) / (bottom - top), 0), 1) * height for e in (y0, y1)]
+        if placement.flip:
+            across = [width - across[1], width - across[0]]
+        placed.append([x + across[0], y + down[0], x + across[1], y + down[1]])
+    return np.array(placed).reshape(-1, 4)
+
+
+def spread(shapes: transforms.Shapes, canvas: tuple[int, int]) -> np.ndarray:
+    """The masks of shapes, each on an empty canvas."""
+    placed = np.zeros((len(shapes.masks), *canvas), np.uint8)
+    for mask, (y, x), target in zip(shapes.masks, shapes.corners, placed, strict=True):
+        assert mask.size
+        target[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+    return placed
+
+
+def shapes_of(masks: np.ndarray, labels: np.ndarray | None = None) -> transforms.Shapes:
+    """Masks of a whole canvas as shapes."""
+    boxes = np.array([tight_box(mask) for mask in masks])
+    labels = np.arange(len(masks)) if labels is None else labels
+    size = (masks.shape[1], masks.shape[2])
+    return transforms.place_shapes(masks, boxes, labels, Placement(size, size))
 
 
 def shrunk(masks: np.ndarray, stride: int) -> np.ndarray:
@@ -90,6 +131,29 @@ def random_case(seed: int) -> tuple[np.ndarray, Placement]:
     center = (int(rng.integers(width)), int(rng.integers(height)))
     masks[3] = cv2.circle(np.zeros((height, width), np.uint8), center, int(rng.integers(2, 30)), 1)
     return masks, Placement((height, width), size, bool(rng.integers(2)))
+
+
+def random_window_case(seed: int) -> tuple[np.ndarray, np.ndarray, Placement]:
+    """Masks, boxes that are not all tight, and a part of the image somewhere on the canvas."""
+    masks, placement = random_case(seed)
+    rng = np.random.default_rng((seed, 1))
+    edges = [np.sort(rng.choice(side + 1, 2, replace=False)) for side in placement.original]
+    (top, bottom), (left, right) = edges
+    size = placement.size
+    boxes = np.array([tight_box(mask) for mask in masks]) + rng.choice(
+        [0, 1.5], (4, 4), p=[0.8, 0.2]
+    )
+    return (
+        masks,
+        boxes,
+        placement._replace(
+            window=(int(top), int(left), int(bottom), int(right)),
+            corner=(
+                int(rng.integers(CANVAS[0] - size[0] + 1)),
+                int(rng.integers(CANVAS[1] - size[1] + 1)),
+            ),
+        ),
+    )
 
 
 # Sizes
@@ -130,37 +194,6 @@ def test_no_image_is_larger_than_its_canvas_or_without_a_pixel() -> None:
         assert 1 <= size[1] <= CANVAS[1]
 
 
-def draw(rng: np.random.Generator, flip_probability: float) -> Placement:
-    return transforms.draw_placement(
-        rng,
-        (50, 50),
-        CANVAS,
-        short_sides=(32, 48, 64),
-        long_side=1000,
-        flip_probability=flip_probability,
-    )
-
-
-def test_every_short_side_is_drawn_about_as_often() -> None:
-    rng = np.random.default_rng(0)
-    sides = np.array([draw(rng, 0.5).size[0] for _ in range(600)])
-    assert all(160 < (sides == side).sum() < 240 for side in (32, 48, 64))
-
-
-@pytest.mark.parametrize(
-    ("probability", "low", "high"), [(0, 0, 0), (0.25, 60, 140), (1, 400, 400)]
-)
-def test_images_are_mirrored_as_often_as_asked(probability: float, low: int, high: int) -> None:
-    rng = np.random.default_rng(0)
-    assert low <= sum(draw(rng, probability).flip for _ in range(400)) <= high
-
-
-def test_the_same_generator_draws_the_same_placement() -> None:
-    drawn = [[draw(np.random.default_rng(seed), 0.5) for seed in range(40)] for _ in range(2)]
-    assert drawn[0] == drawn[1]
-    assert len(set(drawn[0])) == 6
-
-
 # Images
 
 
@@ -168,21 +201,21 @@ def test_the_same_generator_draws_the_same_placement() -> None:
 def test_placed_image_equals_the_recorded_one(name: str, recorded: dict[str, np.ndarray]) -> None:
     image, expected = recorded["img_resize/in"], recorded[f"img_resize/{name}"]
     height, width, _ = expected.shape
-    placed = transforms.place_image(image, Placement((53, 37), (height, width)), (128, 96))
+    placed = drawn(image, Placement((53, 37), (height, width)), (128, 96))
     np.testing.assert_array_equal(placed[:height, :width], expected)
 
 
 def test_mirrored_image_is_the_mirror_of_the_image(recorded: dict[str, np.ndarray]) -> None:
     image = recorded["img_resize/in"]
-    plain = transforms.place_image(image, Placement((53, 37), (80, 60)), (96, 64))
-    mirrored = transforms.place_image(image, Placement((53, 37), (80, 60), flip=True), (96, 64))
+    plain = drawn(image, Placement((53, 37), (80, 60)), (96, 64))
+    mirrored = drawn(image, Placement((53, 37), (80, 60), flip=True), (96, 64))
     np.testing.assert_array_equal(mirrored[:80, :60], plain[:80, 59::-1])
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_canvas_is_zero_where_no_image_is(flip: bool) -> None:
     image = np.full((20, 30, 3), 255, np.uint8)
-    placed = transforms.place_image(image, Placement((20, 30), (40, 60), flip), CANVAS)
+    placed = drawn(image, Placement((20, 30), (40, 60), flip), CANVAS)
     assert placed.shape == (*CANVAS, 3)
     assert placed.dtype == np.uint8
     assert (placed[:40, :60] == 255).all()
@@ -373,7 +406,7 @@ def test_image_mask_box_and_center_stay_together(size: tuple[int, int], flip: bo
     image = np.repeat(mask[..., None] * np.uint8(255), 3, axis=2)
     placement = Placement((40, 60), size, flip)
     placed, _ = place(mask[None], placement)
-    seen = transforms.place_image(image, placement, CANVAS)[..., 0] > 127
+    seen = drawn(image, placement, CANVAS)[..., 0] > 127
 
     # The image is resized by another rule than the mask, so a border may be off by a pixel.
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
@@ -397,7 +430,7 @@ def test_box_is_scaled_and_mirrored(flip: bool, expected: list[int]) -> None:
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_box_is_clipped_to_the_image(flip: bool) -> None:
-    placed, _ = transforms.place_instances(
+    placed, _ = examples.place_instances(
         np.ones((1, 40, 60), np.uint8),
         np.array([[-5, -5, 70, 50]]),
         np.array([0]),
@@ -438,7 +471,7 @@ def test_padding_is_zero() -> None:
 
 def test_an_image_without_instances_gives_padding_only() -> None:
     empty = np.zeros((0, 40, 60), np.uint8)
-    placed, dropped = transforms.place_instances(
+    placed, dropped = examples.place_instances(
         empty, np.array([]), np.array([]), Placement((40, 60), (80, 120), True), CANVAS, 3, (4, 16)
     )
     assert dropped == 0
@@ -482,7 +515,7 @@ def test_instance_that_vanishes_when_shrunk_takes_no_part() -> None:
 
 def test_instance_without_a_pixel_takes_no_part_although_its_box_is_large() -> None:
     masks = np.zeros((1, 40, 60), np.uint8)
-    placed, _ = transforms.place_instances(
+    placed, _ = examples.place_instances(
         masks,
         np.array([[0, 0, 40, 40]]),
         np.array([0]),
@@ -508,7 +541,7 @@ def test_instance_without_a_pixel_takes_no_part_although_its_box_is_large() -> N
 def test_instance_takes_part_from_a_box_of_one_network_pixel_on(
     box: list[float], used: bool
 ) -> None:
-    placed, dropped = transforms.place_instances(
+    placed, dropped = examples.place_instances(
         np.ones((1, 40, 60), np.uint8),
         np.array([box]),
         np.array([0]),
@@ -527,3 +560,184 @@ def test_vanished_instances_leave_room_and_are_not_counted() -> None:
     placed, dropped = place(masks, Placement((40, 60), (80, 120)), limit=2)
     assert placed.labels.tolist() == [1, 2]
     assert dropped == 0
+
+
+# Windows and corners, the long way round
+
+CASES = range(300)
+
+
+def test_part_of_an_image_is_cut_resized_mirrored_and_laid_in_its_corner() -> None:
+    for seed in CASES:
+        *_, placement = random_window_case(seed)
+        rng = np.random.default_rng(seed)
+        image = rng.integers(0, 256, (*placement.original, 3), np.uint8)
+        canvas = rng.integers(0, 256, (*CANVAS, 3), np.uint8)
+        top, left, bottom, right = placement.window
+        (y, x), (height, width) = placement.corner, placement.size
+        expected = canvas.copy()
+        cut = np.ascontiguousarray(image[top:bottom, left:right])
+        resized = cv2.resize(cut, (width, height), interpolation=cv2.INTER_LINEAR)
+        part = resized[:, ::-1] if placement.flip else resized
+        expected[y : y + height, x : x + width] = part
+        view = transforms.place_image(image, placement, canvas)
+        np.testing.assert_array_equal(canvas, expected, err_msg=f"{placement}")
+        np.testing.assert_array_equal(view, part, err_msg=f"{placement}")
+        assert np.shares_memory(view, canvas)
+
+
+def test_shapes_of_a_part_are_those_of_whole_masks_and_boxes() -> None:
+    shown = hidden = 0
+    for seed in CASES:
+        masks, boxes, placement = random_window_case(seed)
+        shapes = transforms.place_shapes(masks, boxes, np.arange(10, 14), placement)
+        whole, placed = whole_masks(masks, placement, CANVAS), whole_boxes(boxes, placement)
+        large = (placed[:, 2:] - placed[:, :2] >= 1 - 1e-5).all(1)
+        kept = np.flatnonzero(large & whole.any((1, 2)))
+        assert shapes.labels.tolist() == (kept + 10).tolist(), f"{placement}"
+        np.testing.assert_array_equal(spread(shapes, CANVAS), whole[kept], err_msg=f"{placement}")
+        np.testing.assert_allclose(shapes.boxes, placed[kept], atol=2e-4, err_msg=f"{placement}")
+        shown, hidden = shown + len(kept), hidden + 4 - len(kept)
+    assert shown > 800
+    assert hidden > 50
+
+
+def test_targets_and_centers_of_a_part_are_those_of_whole_masks() -> None:
+    for seed in CASES:
+        masks, boxes, placement = random_window_case(seed)
+        placed, _ = examples.place_instances(
+            masks, boxes, np.arange(4), placement, CANVAS, 4, STRIDES
+        )
+        used = placed.labels[placed.valid]
+        whole = whole_masks(masks, placement, CANVAS)[used]
+        for stride, found in placed.masks.items():
+            np.testing.assert_array_equal(found[: len(used)], shrunk(whole, stride))
+        np.testing.assert_array_equal(placed.centers[: len(used)], centers_of(whole))
+
+
+def test_a_part_that_is_the_whole_changes_nothing() -> None:
+    for seed in range(40):
+        masks, placement = random_case(seed)
+        plain, _ = place(masks, placement)
+        part, _ = place(masks, placement._replace(window=(0, 0, *placement.original)))
+        jax.tree.map(np.testing.assert_array_equal, plain, part)
+
+
+def test_masks_that_run_down_the_columns_give_the_same_shapes() -> None:
+    for seed in range(40):
+        masks, boxes, placement = random_window_case(seed)
+        columns = np.ascontiguousarray(masks.transpose(0, 2, 1)).transpose(0, 2, 1)
+        assert not columns[0].flags.c_contiguous
+        one, other = (
+            transforms.place_shapes(each, boxes, np.arange(4), placement)
+            for each in (masks, columns)
+        )
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_rectangles_of_a_part_at_its_own_size_have_tight_boxes(flip: bool) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        masks = np.zeros((5, 60, 80), np.uint8)
+        for mask in masks:
+            (y0, y1), (x0, x1) = (np.sort(rng.choice(s + 1, 2, replace=False)) for s in mask.shape)
+            mask[y0:y1, x0:x1] = 1
+        window = (10, 20, 50, 70)
+        boxes = np.array([tight_box(mask) for mask in masks])
+        placement = Placement((60, 80), (40, 50), flip, window, corner=(30, 11))
+        shapes = transforms.place_shapes(masks, boxes, np.arange(5), placement)
+        whole = whole_masks(masks, placement, CANVAS)
+        assert shapes.labels.tolist() == np.flatnonzero(whole.any((1, 2))).tolist()
+        assert shapes.boxes.tolist() == [tight_box(whole[label]) for label in shapes.labels]
+
+
+# Selecting, merging and pasting
+
+
+def random_shapes(seed: int) -> tuple[np.ndarray, transforms.Shapes]:
+    """Some overlapping rectangles, discs and rings, as whole masks and as shapes."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((int(rng.integers(6)), *CANVAS), np.uint8)
+    for mask in masks:
+        center = (int(rng.integers(CANVAS[1])), int(rng.integers(CANVAS[0])))
+        radius, width = int(rng.integers(1, 40)), int(rng.choice([-1, 2]))
+        if rng.integers(2):
+            cv2.circle(mask, center, radius, 1, width)
+        else:
+            corner = (center[0] + radius, center[1] + int(rng.integers(1, 40)))
+            cv2.rectangle(mask, center, corner, 1, width)
+    return masks, shapes_of(masks, rng.integers(0, 90, len(masks)))
+
+
+def test_selected_shapes_are_those_asked_for_in_that_order() -> None:
+    masks, shapes = random_shapes(3)
+    assert len(masks) > 3
+    chosen = np.array([2, 0])
+    found = transforms.select(shapes, chosen)
+    np.testing.assert_array_equal(spread(found, CANVAS), masks[chosen])
+    np.testing.assert_array_equal(found.boxes, shapes.boxes[chosen])
+    np.testing.assert_array_equal(found.labels, shapes.labels[chosen])
+
+
+def test_merged_shapes_come_one_part_after_the_other() -> None:
+    cases = [random_shapes(seed) for seed in range(8)]
+    merged = transforms.merge([transforms.NO_SHAPES, *(shapes for _, shapes in cases)])
+    np.testing.assert_array_equal(
+        spread(merged, CANVAS), np.concatenate([masks for masks, _ in cases])
+    )
+    labels = [label for _, shapes in cases for label in shapes.labels]
+    assert merged.labels.tolist() == labels
+    assert len(merged.boxes) == len(labels)
+
+
+def test_pasting_is_what_whole_masks_say() -> None:
+    lost = vanished = 0
+    for seed in CASES:
+        rng = np.random.default_rng(seed)
+        image, source = rng.integers(0, 256, (2, *CANVAS, 3), np.uint8)
+        (below, base), (above, pasted) = random_shapes(seed), random_shapes(seed + len(CASES))
+        covered = above.any(0)
+        expected = np.where(covered[:, :, None], source, image)
+        given = [mask.copy() for mask in base.masks + pasted.masks]
+
+        found = transforms.paste(image, base, source, pasted)
+
+        np.testing.assert_array_equal(image, expected)
+        left = below * ~covered
+        seen = np.flatnonzero(left.any((1, 2)))
+        np.testing.assert_array_equal(
+            spread(found, CANVAS), np.concatenate([left[seen], above]), err_msg=f"{seed}"
+        )
+        labels = np.concatenate([base.labels[seen], pasted.labels])
+        np.testing.assert_array_equal(found.labels, labels)
+        # Here every box is tight before, so that it is after as well.
+        assert found.boxes.tolist() == [tight_box(mask) for mask in (*left[seen], *above)]
+        assert found.boxes.dtype == np.float32
+        for mask, before in zip(base.masks + pasted.masks, given, strict=True):
+            np.testing.assert_array_equal(mask, before)  # what was given stays as it was
+        lost, vanished = lost + (left != below).any((1, 2)).sum(), vanished + len(below) - len(seen)
+    assert lost > 200
+    assert vanished > 15
+
+
+def test_only_what_loses_pixels_gets_another_box() -> None:
+    masks = np.zeros((2, *CANVAS), np.uint8)
+    masks[0, 10:20, 10:30] = masks[1, 40:60, 40:60] = 1
+    shapes = shapes_of(masks)._replace(
+        boxes=np.array([[9.5, 9.5, 31, 21], [39.5, 39.5, 61, 61]], np.float32)
+    )
+    above = np.zeros((1, *CANVAS), np.uint8)
+    above[0, 40:60, 50:70] = 1
+    image, source = np.zeros((2, *CANVAS, 3), np.uint8)
+    found = transforms.paste(image, shapes, source, shapes_of(above))
+    assert found.boxes.tolist() == [[9.5, 9.5, 31, 21], [40, 40, 50, 60], [50, 40, 70, 60]]
+
+
+def test_pasting_nothing_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    image, source = rng.integers(0, 256, (2, *CANVAS, 3), np.uint8)
+    before, (_, shapes) = image.copy(), random_shapes(3)
+    found = transforms.paste(image, shapes, source, transforms.NO_SHAPES)
+    np.testing.assert_array_equal(image, before)
+    jax.tree.map(np.testing.assert_array_equal, found, shapes)

@@ -21,7 +21,7 @@ def rle(top: int, left: int, side: int) -> bytes:
 
 
 def instance(number: int, label: int, counts: bytes, is_crowd: bool = False) -> Instance:
-    return Instance(number, label, counts, (0.0, 0.0, 20.0, 20.0), 400.0, is_crowd)
+    return Instance(number, label, counts, (0.0, 0.0, 20.0, 20.0), 400.0, (9.5, 9.5), is_crowd)
 
 
 def result(category: int, counts: bytes, score: float) -> dict:

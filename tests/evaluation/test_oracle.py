@@ -26,7 +26,7 @@ FAR = rle(40, 40, 20, 20)
 
 
 def instance(number: int, label: int, counts: bytes, is_crowd: bool = False) -> Instance:
-    return Instance(number, label, counts, (0.0, 0.0, 20.0, 20.0), 400.0, is_crowd)
+    return Instance(number, label, counts, (0.0, 0.0, 20.0, 20.0), 400.0, (9.5, 9.5), is_crowd)
 
 
 def truth_of(*here: Instance, other: tuple[Instance, ...] = ()) -> dict:

@@ -18,6 +18,7 @@ from solojax.models.resnet import ResNet
 from solojax.ops import masks
 from solojax.training import optimizer
 from solojax.types import Instances, Mean
+from tests import examples
 
 Numbers = dict[str, np.ndarray]
 
@@ -56,7 +57,7 @@ def instances(numbers: Numbers, mask_strides: tuple[int, ...]) -> Instances:
     each = []
     for b in range(2):
         size = tuple(int(side) for side in numbers["meta/img_shape"][b])
-        placed, dropped = transforms.place_instances(
+        placed, dropped = examples.place_instances(
             numbers[f"gt{b}/masks"],
             numbers[f"gt{b}/bboxes"],
             numbers[f"gt{b}/labels"],

@@ -42,7 +42,7 @@ def run(head: Any) -> tuple[Any, Any, Any, Any]:
         return outputs, targets, head.loss(outputs, targets), head.detect(outputs)
 
     variables = jax.eval_shape(head.init, jax.random.key(0), PYRAMID)
-    return jax.eval_shape(everything, variables, PYRAMID, examples.make_batch(8).instances)
+    return jax.eval_shape(everything, variables, PYRAMID, examples.make_instances(8))
 
 
 @pytest.mark.parametrize("head", HEADS, ids=["solo", "decoupled", "decoupled-light", "solov2"])
@@ -67,9 +67,9 @@ def test_a_head_gives_what_the_rest_expects(head):
 
 @pytest.mark.parametrize("head", HEADS[:2], ids=["solo", "decoupled"])
 def test_an_overflow_of_positives_is_counted(head):
-    batch = examples.make_batch(8)
+    instances = examples.make_instances(8)
     everything, few = (
-        jax.jit(each.targets)(batch.instances, jax.random.key(0)).metrics
+        jax.jit(each.targets)(instances, jax.random.key(0)).metrics
         for each in (head, head.clone(max_positives=1))
     )
     assert everything["dropped_positives"].total == 0

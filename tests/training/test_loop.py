@@ -162,3 +162,13 @@ def test_pretrained_weights_that_are_no_npz_leave_nothing_behind(config, tmp_pat
     with pytest.raises(InputError, match="is not an .npz of arrays"):
         train(dataclasses.replace(config, training=training), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_share_of_waiting_is_told_since_the_last_time(monkeypatch):
+    clock = iter([0.0, 1.0, 4.0, 10.0, 10.0, 10.0, 20.0])
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
+    waiting = loop._Waiting(iter([1, 2]))  # made at 0
+    assert next(waiting) == 1  # waited for from 1 to 4
+    assert waiting.share() == 0.3  # at 10
+    assert next(waiting) == 2  # there at once
+    assert waiting.share() == 0.0  # at 20
