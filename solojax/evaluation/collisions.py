@@ -1,23 +1,55 @@
-"""How a data set falls onto a grid: who is on which level, and who loses its cell to another."""
+"""How a data set falls onto a grid: who is on which level, and who loses its cell to another.
 
-import functools
+All of it is arithmetic on the boxes and centres of mass that the records hold; no mask is decoded.
+The training measures the masks as resized to nearest neighbours, which moves most centres by up to
+half a pixel and those of thin shapes by more: what becomes of single instances whose centre is that
+close to the border of a cell, or whose area is about one pixel, may differ.
+"""
+
+import dataclasses
+import itertools
+import math
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import annotations, coco, pipeline, plan, transforms
+from solojax.data import annotations, coco, examples, transforms
 from solojax.heads import assign
 from solojax.heads.grid import Grid
-from solojax.types import Instances
 
-BATCH = 64  # images, for the device not to be asked one by one
+CHUNK = 2**20  # cells that are looked at together, of as many images as that makes
+
+FACTORS = (1.0, 1.25, 1.5, 2.0)  # by which the side of a level is tried, each level by its own
+LARGEST_SIDE = 100  # that is suggested
+MOST_CELLS = 1.5  # of a suggested grid, times those of today's
+SHIFTS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)  # by which today's scale ranges are tried, all together
+POWERS = (0.0, 0.5, 1.0, 1.5, 2.0)  # levels that share the instances as side ** power are tried
+
+
+class Survey(NamedTuple):
+    """All ``n`` annotations of a split at the size of testing, in the order of its records."""
+
+    images: np.ndarray  # n int64, record number
+    labels: np.ndarray  # n int64
+    areas: np.ndarray  # n float64, original pixels, as the JSON says
+    boxes: np.ndarray  # n 4 float32 x0 y0 x1 y1, network pixels
+    centers: np.ndarray  # n 2 float32, (x, y) centre of mass, network pixel indices
+    canvases: np.ndarray  # n 2 int64, (height, width) of the image's, network pixels
+    crowds: np.ndarray  # n bool
+    dropped: np.ndarray  # n bool, beyond data.max_instances
+    valid: np.ndarray  # n bool, who takes part: no crowds, none below a pixel, none dropped
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """What scale ranges are about: ``n`` float32, sqrt(box area), network pixels."""
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        return np.sqrt(sides[:, 0] * sides[:, 1])
 
 
 class Counts(NamedTuple):
-    """Instances of a data set, crowds and those too small for a network pixel aside."""
+    """Instances of a data set that take part."""
 
     instances: int
     unassigned: int  # whose size is in no level's range
@@ -26,29 +58,108 @@ class Counts(NamedTuple):
     level_lost: tuple[int, ...]  # those of them whose centre lies in another one's cell
     dropped: int  # beyond data.max_instances
 
+    @property
+    def without_cell(self) -> int:
+        """Instances that own their centre's cell on no level, for either reason."""
+        return self.unassigned + self.lost
 
-def count(records: coco.Records, data: config_lib.Data, grid: Grid) -> Counts:
-    """Assigns all instances of ``records`` at the size of testing, with a progress bar."""
-    planned = plan.sequence(pipeline.canvases_of(records, data, data.test_short_side), BATCH)
-    levels = len(grid.levels)
-    instances = unassigned = lost = dropped = 0
-    level_instances, level_lost = np.zeros(levels, int), np.zeros(levels, int)
-    with tqdm(total=len(records.image_ids), desc="counting", unit="image") as bar:
-        for indices, place in zip(planned.indices, planned.canvases, strict=True):
-            canvas = data.canvases[place]
-            placed = [_place(records, data, canvas, int(index)) for index in indices if index >= 0]
-            dropped += sum(beyond for _, beyond in placed)
-            filled = [one for one, _ in placed] + [_nothing(data)] * (BATCH - len(placed))
-            batch = jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
-            assigned, loses = jax.device_get(_assign(batch, canvas, grid))
-            instances += int(batch.valid.sum())
-            unassigned += int((batch.valid & ~assigned.any(1)).sum())
-            lost += int((assigned.any(1) & ~(assigned & ~loses).any(1)).sum())
-            level_instances += assigned.sum((0, 2))
-            level_lost += loses.sum((0, 2))
-            bar.update(len(placed))
-    by_level = tuple(level_instances.tolist()), tuple(level_lost.tolist())
-    return Counts(instances, unassigned, lost, *by_level, dropped)
+
+def survey(records: coco.Records, data: config_lib.Data) -> Survey:
+    """Reads all records, once, with a progress bar, and places what is in them."""
+    canvas_of = examples.canvases_of(records, data, data.test_short_side)
+    parts = [np.zeros((0, 16))]
+    for index in tqdm(range(len(records.image_ids)), "reading", unit="image"):
+        height, width = map(int, records.sizes[index])
+        canvas = data.canvases[canvas_of[index]]
+        size = transforms.fit_size((height, width), canvas, data.test_short_side, data.long_side)
+        place = (size[1] / width, size[0] / height, size[1], size[0], *canvas)
+        here = [
+            (index, one.label, one.is_crowd, one.area, *one.box, *one.center, *place)
+            for one in coco.read(records, index).instances
+        ]
+        if here:
+            parts.append(np.array(here, np.float64))
+    rows = np.concatenate(parts)
+    images, labels, crowds, areas = rows[:, :4].T
+    boxes, centers, scales, sizes, canvases = np.split(rows[:, 4:], (4, 6, 8, 10), axis=1)
+    images, crowds = images.astype(np.int64), crowds.astype(bool)
+    # In float32, as the training does it.
+    placed = boxes.astype(np.float32) * np.tile(scales.astype(np.float32), 2)
+    placed = np.clip(placed, 0, np.tile(sizes.astype(np.float32), 2))
+    sides = placed[:, 2:] - placed[:, :2]
+    # Some exporters write 0 for the area of everything.
+    placed_areas = np.where(areas > 0, areas * scales.prod(1), sides.prod(1))
+    large = ~crowds & (sides >= 1).all(1) & (placed_areas >= 1)
+    dropped = _beyond(images, placed_areas, large, data.max_instances)
+    return Survey(
+        images=images,
+        labels=labels.astype(np.int64),
+        areas=areas,
+        boxes=placed,
+        centers=((centers + 0.5) * scales - 0.5).astype(np.float32),
+        canvases=canvases.astype(np.int64),
+        crowds=crowds,
+        dropped=dropped,
+        valid=large & ~dropped,
+    )
+
+
+def count(surveyed: Survey, grid: Grid) -> Counts:
+    """Assigns all instances to the levels and cells of a grid."""
+    levels = [
+        on_level(surveyed, side, scales, grid.sigma)
+        for side, scales in zip(grid.sizes, grid.scale_ranges, strict=True)
+    ]
+    anywhere = np.any([assigned for assigned, _ in levels], axis=0)
+    taught = np.any([owning for _, owning in levels], axis=0)
+    instances = int(surveyed.valid.sum())
+    return Counts(
+        instances=instances,
+        unassigned=instances - int(anywhere.sum()),
+        lost=int((anywhere & ~taught).sum()),
+        level_instances=tuple(int(assigned.sum()) for assigned, _ in levels),
+        level_lost=tuple(int((assigned & ~owning).sum()) for assigned, owning in levels),
+        dropped=int(surveyed.dropped.sum()),
+    )
+
+
+def on_level(
+    surveyed: Survey, side: int, scales: tuple[float, float], sigma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Who is on a level of ``side x side`` cells, and who of them owns its centre's cell.
+
+    The same as ``assign.assign_cells`` finds, without a device, a batch or a compilation.
+
+    Returns:
+      Two arrays of ``n`` bool.
+    """
+    sizes = surveyed.sizes
+    assigned = surveyed.valid & (sizes >= scales[0]) & (sizes <= scales[1])
+    owning = np.zeros(len(assigned), bool)
+    numbers = np.flatnonzero(assigned)
+    images = surveyed.images[numbers]
+    half = np.float32(0.5) * (surveyed.boxes[:, 2:] - surveyed.boxes[:, :2]) * np.float32(sigma)
+    step = max(CHUNK // side**2, 1)  # images
+    for start in range(0, int(images.max(initial=-1)) + 1, step):
+        here = numbers[slice(*np.searchsorted(images, (start, start + step)))]
+        (row, top, bottom), (column, left, right) = (
+            _window(
+                surveyed.centers[here, axis],
+                half[here, axis],
+                surveyed.canvases[here, 1 - axis].astype(np.float32),
+                side,
+            )
+            for axis in (1, 0)
+        )
+        first = (surveyed.images[here] - start) * side**2
+        owners = np.full(step * side**2, -1)  # the last instance of each cell
+        around = range(-assign.REACH, assign.REACH + 1)
+        for down, across in itertools.product(around, around):
+            y, x = row + down, column + across
+            owned = (y >= top) & (y <= bottom) & (x >= left) & (x <= right)
+            np.maximum.at(owners, (first + y * side + x)[owned], here[owned])
+        owning[here] = owners[first + row * side + column] == here
+    return assigned, owning
 
 
 def table(grid: Grid, counts: Counts) -> str:
@@ -58,7 +169,7 @@ def table(grid: Grid, counts: Counts) -> str:
         return f"{part:8} {100 * part / max(whole, 1):6.2f} %"
 
     lines = ["  level  grid   sizes in pixels  instances    of which lose their cell"]
-    for level, side, scales, on_level, lost in zip(
+    for level, side, scales, on_it, lost in zip(
         grid.levels,
         grid.sizes,
         grid.scale_ranges,
@@ -68,7 +179,7 @@ def table(grid: Grid, counts: Counts) -> str:
     ):
         scale = f"{scales[0]:g}..{scales[1]:g}"
         lines.append(
-            f"  {level:6} {side:3}x{side:<3} {scale:>14} {on_level:10}    {share(lost, on_level)}"
+            f"  {level:6} {side:3}x{side:<3} {scale:>14} {on_it:10}    {share(lost, on_it)}"
         )
     everywhere = share(counts.lost, counts.instances)
     nowhere = share(counts.unassigned, counts.instances)
@@ -83,50 +194,138 @@ def table(grid: Grid, counts: Counts) -> str:
     )
 
 
-def _place(
-    records: coco.Records, data: config_lib.Data, canvas: tuple[int, int], index: int
-) -> tuple[Instances, int]:
-    """The instances of a record on their canvas, without masks; the image is not decoded."""
-    height, width = map(int, records.sizes[index])
-    size = transforms.fit_size((height, width), canvas, data.test_short_side, data.long_side)
-    here = [one for one in coco.read(records, index).instances if not one.is_crowd]
-    return transforms.place_instances(
-        annotations.decode([one.rle for one in here], height, width),
-        np.array([one.box for one in here]),
-        np.array([one.label for one in here]),
-        transforms.Placement((height, width), size),
-        canvas,
-        data.max_instances,
-        mask_strides=(),
-    )
+def suggest(surveyed: Survey, data: config_lib.Data, grid: Grid) -> list[Grid]:
+    """Searches for grids that leave fewer instances ``without_cell`` than ``grid``, with a bar.
+
+    Scale ranges are moved all together or fitted to the sizes of the instances, and overlap by a
+    factor of two as the published ones do. Were every level for all sizes, still fewer instances
+    would lose all of their cells; but no level would be for a size any more.
+
+    Returns:
+      The best with the cells that ``grid`` has, then the best with up to ``MOST_CELLS`` times as
+      many; each only where it leaves fewer than what comes before it.
+    """
+    least = count(surveyed, grid).without_cell
+    if not least:
+        return []
+    present = Survey(*(column[surveyed.valid] for column in surveyed))
+    sizes_tried = _sizes_tried(data, grid)
+    ranges_tried = _scale_ranges_tried(present, data, grid)
+    found = []
+    for scale_ranges in tqdm(ranges_tried, "searching", delay=annotations.BAR_DELAY):
+        owning = {
+            (level, side): on_level(present, side, scale_ranges[level], grid.sigma)[1]
+            for level, side in {pair for sizes in sizes_tried for pair in enumerate(sizes)}
+        }
+        for sizes in sizes_tried:
+            own = np.logical_or.reduce([owning[pair] for pair in enumerate(sizes)])
+            found.append((int((~own).sum()), _cells(sizes), sizes, scale_ranges))
+    suggested = []
+    for most_cells in (_cells(grid.sizes), MOST_CELLS * _cells(grid.sizes)):
+        allowed = [one for one in found if one[1] <= most_cells]
+        # Of equals the one with the fewest cells, and of those the one that was tried first.
+        without_cell, _, sizes, scale_ranges = min(allowed, key=lambda one: one[:2])
+        if without_cell < least:
+            least = without_cell
+            suggested.append(dataclasses.replace(grid, sizes=sizes, scale_ranges=scale_ranges))
+    return suggested
 
 
-def _nothing(data: config_lib.Data) -> Instances:
-    """An image without instances, to fill up a batch."""
-    most = data.max_instances
-    return Instances(
-        masks={},
-        boxes=np.zeros((most, 4), np.float32),
-        centers=np.zeros((most, 2), np.float32),
-        labels=np.zeros(most, np.int32),
-        valid=np.zeros(most, bool),
-    )
+def suggestion(surveyed: Survey, data: config_lib.Data, grid: Grid) -> str:
+    """What ``suggest`` finds, as lines for people: what to paste, and what comes of it."""
+
+    def line(name: str, one: Grid) -> str:
+        counts = count(surveyed, one)
+        share = 100 * counts.without_cell / max(counts.instances, 1)
+        cells = _cells(one.sizes)
+        times = f"{cells / _cells(grid.sizes):.2f} x"
+        return f"  {name:10} {cells:7} {times:>9} {counts.without_cell:12} {share:6.2f} %"
+
+    suggested = suggest(surveyed, data, grid)
+    lines = ["  grid         cells             own their centre's cell on no level"]
+    lines.append(line("this", grid))
+    for one in suggested:
+        lines += [line("suggested", one), f"    --set {_settings(one, grid)}"]
+    if not suggested:
+        lines.append("  of the grids that were tried, none leaves fewer")
+    return "\n".join(lines)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _assign(
-    instances: Instances, canvas: tuple[int, int], grid: Grid
-) -> tuple[jax.Array, jax.Array]:
-    """``B L N``: who is on which level, and who of them loses its cell there."""
-    # Neither classes nor the drawing of positives matter to who owns what.
-    cells = assign.assign_cells(
-        instances,
-        canvas,
-        jax.random.key(0),
-        grid,
-        num_classes=0,
-        max_positives=1,
-        per_level=False,
-        collisions="both",
-    )
-    return cells.assigned, cells.lost
+def _beyond(
+    images: np.ndarray, areas: np.ndarray, large: np.ndarray, max_instances: int
+) -> np.ndarray:
+    """``n`` bool: those of ``large`` that are not among the largest ``max_instances`` of theirs."""
+    order = np.flatnonzero(large)
+    order = order[np.lexsort((-areas[order], images[order]))]  # stable, as the training's
+    sorted_images = images[order]
+    rank = np.arange(len(order)) - np.searchsorted(sorted_images, sorted_images)
+    beyond = np.zeros(len(images), bool)
+    beyond[order[rank >= max_instances]] = True
+    return beyond
+
+
+def _window(
+    center: np.ndarray, half: np.ndarray, length: np.ndarray, side: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Along one axis: the cell of each centre, the first and the last that its instance owns."""
+    middle = np.maximum(assign.cell_of(center, length, side), 0)
+    first = np.maximum(assign.cell_of(center - half, length, side), middle - assign.REACH)
+    last = np.minimum(assign.cell_of(center + half, length, side), middle + assign.REACH)
+    return middle, np.maximum(first, 0), np.minimum(last, side - 1)
+
+
+def _cells(sizes: tuple[int, ...]) -> int:
+    """``T``, to which what a head computes is proportional."""
+    return sum(side * side for side in sizes)
+
+
+def _sizes_tried(data: config_lib.Data, grid: Grid) -> list[tuple[int, ...]]:
+    """Today's, and larger ones that are no finer than the maps they are sampled from."""
+    shorter = min(map(min, data.canvases))
+    sides = []
+    for side, stride in zip(grid.sizes, grid.strides, strict=True):
+        most = max(min(shorter // stride, LARGEST_SIDE), side)
+        sides.append([round(side * factor) for factor in FACTORS if round(side * factor) <= most])
+    most_cells = MOST_CELLS * _cells(grid.sizes)
+    return [
+        sizes
+        for sizes in itertools.product(*sides)
+        # A coarser level has no more cells than a finer one, unless it has so today.
+        if sizes == grid.sizes
+        or (_cells(sizes) <= most_cells and list(sizes) == sorted(sizes, reverse=True))
+    ]
+
+
+def _scale_ranges_tried(
+    present: Survey, data: config_lib.Data, grid: Grid
+) -> list[tuple[tuple[float, float], ...]]:
+    """Today's first, then those moved, then those fitted, without repetitions."""
+    largest = math.sqrt(max(height * width for height, width in data.canvases))
+    top = max(grid.scale_ranges[-1][1], 2.0 ** math.ceil(math.log2(largest)))  # open, as it were
+    lows = [[least * shift for least, _ in grid.scale_ranges[1:]] for shift in SHIFTS]
+    for power in POWERS:
+        shares = np.array(grid.sizes, np.float64) ** power
+        middles = np.quantile(present.sizes, np.cumsum(shares)[:-1] / shares.sum())
+        lows.append((middles / math.sqrt(2)).tolist())  # they overlap from there to twice of it
+    return list(dict.fromkeys([grid.scale_ranges, *(_scale_ranges(one, top) for one in lows)]))
+
+
+def _scale_ranges(lows: list[float], top: float) -> tuple[tuple[float, float], ...]:
+    """From the lower ends of all levels but the first; numbers as a person would write them."""
+    rounded = [1.0]
+    for low in lows:
+        rounded.append(max(float(round(float(f"{low:.2g}"))), rounded[-1] + 1))
+    highs = [2 * low for low in rounded[1:]]
+    return tuple(zip(rounded, [*highs, max(top, 2 * rounded[-1])], strict=True))
+
+
+def _settings(one: Grid, today: Grid) -> str:
+    """What has to be set for ``one`` in place of ``today``, for a shell."""
+    ranges = [f"({least:g}, {greatest:g})" for least, greatest in one.scale_ranges]
+    changes = []
+    if one.sizes != today.sizes:
+        changes.append(f'"model.head.grid.sizes={one.sizes}"')
+    if one.scale_ranges != today.scale_ranges:
+        comma = "," if len(ranges) == 1 else ""
+        changes.append(f'"model.head.grid.scale_ranges=({", ".join(ranges)}{comma})"')
+    return " ".join(changes)

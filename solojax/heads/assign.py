@@ -232,18 +232,26 @@ def _cell(position: jax.Array, length: int, side: int) -> jax.Array:
     return jnp.sum(position[:, None] >= borders[None, :], axis=1)
 
 
+def cell_of(position: np.ndarray, length: np.ndarray | float, side: int) -> np.ndarray:
+    """The published rule, in NumPy: trunc(float32(v / length) / float32(1 / side)).
+
+    Positions are float32 in 0..length; a little below 0 is cell 0 as well.
+    """
+    quotient = (position / np.float32(length)) / np.float32(1 / side)
+    return np.trunc(quotient).astype(np.int64)
+
+
 @functools.cache
 def _borders(length: int, side: int) -> np.ndarray:
     """The least float32 position of each cell but the first, ``side`` of them.
 
-    The published rule is trunc(float32(v / length) / float32(1 / side)), which XLA does not
-    reproduce: it turns the divisions into multiplications. The rule is monotonic, so comparing
-    with these borders, found here by NumPy's exact float32, is the same function.
+    XLA does not reproduce the rule of ``cell_of``: it turns the divisions into multiplications. The
+    rule is monotonic, so comparing with these borders, found here by NumPy's exact float32, is the
+    same function.
     """
 
     def rule(position: np.ndarray) -> np.ndarray:
-        quotient = (position / np.float32(length)) / np.float32(1 / side)
-        return np.trunc(quotient).astype(np.int64)
+        return cell_of(position, length, side)
 
     index = np.arange(1, side + 1)
     border = (index * (length / side)).astype(np.float32)

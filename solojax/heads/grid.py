@@ -5,6 +5,7 @@ The ``T`` cells of all levels are numbered through: finest level first, rows bef
 
 import dataclasses
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +79,18 @@ class Grid:
             level: resize.bilinear(pyramid[level], (height // stride, width // stride))
             for level, stride in zip(self.levels, self.strides, strict=True)
         }
+
+
+def grid_of(head: Any) -> Grid:
+    """The grid of a head.
+
+    Raises:
+      InputError: it is one that assigns no cells.
+    """
+    grid = getattr(head, "grid", None)
+    if not isinstance(grid, Grid):
+        raise InputError(f"{type(head).__name__} assigns no grid cells")
+    return grid
 
 
 def check_levels(field: str, levels: tuple[str, ...], pyramid: dict[str, jax.Array]) -> None:
