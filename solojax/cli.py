@@ -4,6 +4,7 @@ What a user got wrong ends with one line and exit code 2.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -30,12 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True)
     _add_train(commands.add_parser("train", help="train a config"))
     _add_eval(commands.add_parser("eval", help="score a run on its validation images"))
-    data = commands.add_parser("data", help="make data sets").add_subparsers(required=True)
-    _add_shapes(data.add_parser("shapes", help="draw the shapes set as a COCO folder"))
-    _add_prepare(data.add_parser("prepare", help="check a COCO folder and write its records"))
-    _add_stats(data.add_parser("stats", help="tell which instances a config's grid takes in"))
+    data = commands.add_parser("data", help="make and look at data sets")
+    _add_data(data.add_subparsers(required=True))
     bench = commands.add_parser("bench", help="measure").add_subparsers(required=True)
     _add_memory(bench.add_parser("memory", help="what a training step needs on a device"))
+    _add_bench_data(bench.add_parser("data", help="how fast images come, and what takes the time"))
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -84,28 +84,58 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_eval)
 
 
-def _add_shapes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", type=Path, help="the folder to make")
-    parser.add_argument("--train", type=int, default=6000, help="training images")
-    parser.add_argument("--val", type=int, default=200, help="validation images")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.set_defaults(run=_shapes)
+def _add_data(commands: Any) -> None:
+    shapes = commands.add_parser("shapes", help="draw the shapes set as a COCO folder")
+    shapes.add_argument("root", type=Path, help="the folder to make")
+    shapes.add_argument("--train", type=int, default=6000, help="training images")
+    shapes.add_argument("--val", type=int, default=200, help="validation images")
+    shapes.add_argument("--seed", type=int, default=0)
+    shapes.set_defaults(run=_shapes)
+
+    prepare = commands.add_parser("prepare", help="check a COCO folder and write its records")
+    _add_root(prepare)
+    prepare.add_argument("--config", help="whose data fields to go by")
+    _add_set(prepare)
+    prepare.set_defaults(run=_prepare)
+
+    stats = commands.add_parser("stats", help="count what is there and who gets a grid cell")
+    _add_root(stats)
+    _add_config(stats)
+    stats.add_argument("--split", choices=("train", "val"), default="train")
+    stats.set_defaults(run=_stats)
+
+    show = commands.add_parser("show", help="draw what a training sees")
+    _add_root(show)
+    _add_config(show)
+    show.add_argument("--split", choices=("train", "val"), default="train")
+    show.add_argument("--step", type=int, default=0, help="of the training, to begin with")
+    show.add_argument("--count", type=int, default=8, help="examples")
+    show.add_argument("--out", type=Path, default=Path("examples.png"))
+    show.set_defaults(run=_show)
+
+    foreign = commands.add_parser("import", help="turn a set of another form into a COCO folder")
+    foreign.add_argument("form", help="labelme, yolo, cityscapes, lvis or pairs")
+    foreign.add_argument("source", type=Path, help="its folder")
+    foreign.add_argument("out", type=Path, help="the COCO folder to make")
+    foreign.add_argument("--name", default="object", help="of the class of pairs")
+    foreign.add_argument("--divisor", type=int, help="id // divisor is the class of pairs")
+    foreign.set_defaults(run=_import)
 
 
-def _add_prepare(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser)
-    parser.set_defaults(run=_prepare)
-
-
-def _add_stats(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser)
-    parser.add_argument("--split", choices=("train", "val"), default="train")
-    parser.set_defaults(run=_stats)
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", nargs="?", help="the COCO folder, in place of the config's")
 
 
 def _add_memory(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
     parser.set_defaults(run=_memory)
+
+
+def _add_bench_data(parser: argparse.ArgumentParser) -> None:
+    _add_root(parser)
+    _add_config(parser)
+    parser.add_argument("--images", type=int, default=5000)
+    parser.set_defaults(run=_bench_data)
 
 
 # Each command imports what it needs: TensorFlow and JAX take seconds, `--help` should not.
@@ -122,7 +152,7 @@ def _train(arguments: argparse.Namespace) -> None:
     records = coco.prepare(config.data, "train")
     config = config_lib.with_categories(config, records.categories)
     evaluate = None
-    if config.training.evaluate_every or (Path(config.data.root) / config.data.val_json).exists():
+    if config.training.evaluate_every or coco.has_split(config.data, "val"):
         # A fault in the validation set should not be found out after days of training.
         val_records = coco.prepare(config.data, "val")
         score = predict.make_evaluate(
@@ -232,30 +262,106 @@ def _shapes(arguments: argparse.Namespace) -> None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _DataOnly:
+    """What takes the place of a config where no model is needed."""
+
+    data: config_lib.Data = config_lib.Data()
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    """The config of a command on data, its folder taken from the command line."""
+    root = [f"data.root={arguments.root}"] if arguments.root else []
+    if arguments.config:
+        return config_lib.load(arguments.config, [*root, *arguments.set])
+    return config_lib.override(_DataOnly(), *root, *arguments.set)
+
+
 def _prepare(arguments: argparse.Namespace) -> None:
     from solojax.data import coco
 
-    config = config_lib.load(arguments.config, arguments.set)
-    for split in ("train", "val"):
-        records = coco.prepare(config.data, split)
+    data = _load(arguments).data
+    splits: tuple[coco.Split, ...] = ("train", "val")
+    # A folder of one split only is legal; that none is there is told of the first.
+    for split in [split for split in splits if coco.has_split(data, split)] or splits[:1]:
+        records = coco.prepare(data, split)
         print(f"{split}: {len(records.image_ids)} images, {len(records.categories)} classes")
 
 
 def _stats(arguments: argparse.Namespace) -> None:
-    from solojax.data import coco
-    from solojax.evaluation import collisions
+    from solojax.evaluation import statistics
 
-    config = config_lib.load(arguments.config, arguments.set)
-    grid = getattr(config.model.head, "grid", None)
-    if grid is None:
-        raise InputError(f"{type(config.model.head).__name__} assigns no grid cells to count")
+    print(statistics.report(_load(arguments), arguments.split))
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from solojax.data import foreign
+
+    if arguments.form not in foreign.FORMS:
+        raise InputError(f"form {arguments.form!r} is none of {', '.join(foreign.FORMS)}")
+    if arguments.form == "pairs":
+        found = foreign.read_pairs(arguments.source, name=arguments.name, divisor=arguments.divisor)
+    else:
+        found = foreign.FORMS[arguments.form](arguments.source)
+    foreign.write(found, arguments.out)
+    for split, content in found.splits.items():
+        instances = sum(len(picture.instances) for picture in content.pictures)
+        print(
+            f"{split}: {len(content.pictures)} images, {instances} instances, "
+            f"{len(content.categories)} classes"
+        )
+    print(f"next: solojax data prepare {arguments.out}")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from solojax.data import coco, examples
+    from solojax.heads.grid import grid_of
+    from solojax.inference import contact_sheet, draw
+    from solojax.types import MASK_STRIDE
+
+    if arguments.count < 1 or arguments.step < 0:
+        raise InputError("--count must be at least 1 and --step at least 0")
+    config = _load(arguments)
+    grid = grid_of(config.model.head)
     records = coco.prepare(config.data, arguments.split)
-    counts = collisions.count(records, config.data, grid)
-    print(
-        f"{len(records.image_ids)} images of {config.data.root} ({arguments.split}), their short "
-        f"side {config.data.test_short_side} pixels"
+    batch_size = config.training.batch_size
+    load = examples.train_examples(
+        records,
+        config.data,
+        mask_strides=(MASK_STRIDE,),
+        batch_size=batch_size,
+        seed=config.training.seed,
     )
-    print(collisions.table(grid, counts))
+    first = arguments.step * batch_size
+    numbers = tqdm(range(first, first + arguments.count), "drawing", unit="image")
+    shown = [load(*divmod(number, batch_size)) for number in numbers]
+    sheet = contact_sheet.contact_sheet(
+        shown,
+        [records.image_ids[one.indices] for one in shown],
+        grid,
+        [category.name for category in records.categories],
+    )
+    draw.save_png(str(arguments.out), sheet)
+    print(f"{len(shown)} examples from step {arguments.step} on in {arguments.out}")
+
+
+def _bench_data(arguments: argparse.Namespace) -> None:
+    from solojax.data import coco, throughput
+
+    config = _load(arguments)
+    if arguments.images < 1:
+        raise InputError("--images must be at least 1")
+    records = coco.prepare(config.data, "train")
+    measured = throughput.measure(
+        records,
+        config.data,
+        mask_strides=config.model.head.mask_strides,
+        batch_size=config.training.batch_size,
+        images=arguments.images,
+    )
+    print(throughput.table(measured))
 
 
 def _memory(arguments: argparse.Namespace) -> None:

@@ -130,7 +130,7 @@ def indivisible_batch(folder: Path) -> list[str]:
         (misspelt_field, "did you mean 'batch_size'?"),
         (wrong_type, "'many' is not of type int"),
         (odd_canvas, "the nearest is 96x128"),
-        (missing_root, "instances_train.json: no such file; set data.root"),
+        (missing_root, "data: no such folder; set data.root"),
         (not_coco, "instances_train.json is not a COCO instances file: it has no list"),
         (missing_image, "1 of 1 image files are missing"),
         (indivisible_batch, "training.batch_size=6 does not divide over 8 devices; use 8"),
@@ -295,3 +295,77 @@ def test_interruption_ends_with_one_line_and_130(
     capfd.readouterr()
     assert cli.main(prepare_command(tmp_path)) == 130
     assert capfd.readouterr().err == "solojax: stopped\n"
+
+
+def draw_square(folder: Path) -> list[str]:
+    """A data set of one image with one square; returns the overrides that lead there."""
+    make_data(folder / "data")
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    (folder / "data/images/1.jpg").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    return [str(folder / "data"), "--set", f"data.records={folder / 'records'}"]
+
+
+def test_a_folder_is_prepared_without_a_config(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prepare = ["data", "prepare", *draw_square(tmp_path)]
+    assert cli.main(prepare) == 0
+    printed = capfd.readouterr().out
+    assert printed == "train: 1 images, 1 classes\nval: 1 images, 1 classes\n"
+    (tmp_path / "data/annotations/instances_val.json").unlink()
+    assert cli.main(prepare) == 0
+    assert capfd.readouterr().out == "train: 1 images, 1 classes\n"
+
+
+@pytest.mark.parametrize("field", ["data.rot=x", "model.head.width=3"])
+def test_a_misspelt_field_of_a_folder_alone_is_named(
+    field: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = error_line(["data", "prepare", str(tmp_path), "--set", field], capfd)
+    assert f"override {field!r}: no field" in line
+
+
+def test_examples_are_drawn_into_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sheet.png"
+    show = ["data", "show", *draw_square(tmp_path), "--config", str(SHAPES)]
+    assert cli.main([*show, "--count", "3", "--out", str(out)]) == 0
+    assert f"3 examples from step 0 on in {out}" in capfd.readouterr().out
+    sheet = cv2.imread(str(out))
+    assert sheet.shape[1] > 2 * 512
+    assert "--count must be at least 1" in error_line([*show, "--count", "0"], capfd)
+
+
+def test_statistics_of_a_folder_are_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stats = ["data", "stats", *draw_square(tmp_path), "--config", str(SHAPES)]
+    assert cli.main(stats) == 0
+    printed = capfd.readouterr().out
+    assert "thing 1" in printed and "p2      16x16" in printed
+
+
+def test_the_pipeline_is_measured(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bench = ["bench", "data", *draw_square(tmp_path), "--config", str(SHAPES), "--images", "16"]
+    assert cli.main(bench) == 0
+    printed = capfd.readouterr().out
+    assert "images a second" in printed and "resident memory" in printed
+
+
+def test_a_foreign_set_becomes_one_that_can_be_prepared(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    for folder in ("images", "masks"):
+        (source / folder).mkdir(parents=True)
+    ids = np.zeros((16, 16), np.uint8)
+    ids[2:6, 2:9], ids[8:12, 3:5] = 1, 2
+    for folder, pixels in (("images", ids * 100), ("masks", ids)):
+        (source / folder / "a.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    out = tmp_path / "coco"
+    assert cli.main(["data", "import", "pairs", str(source), str(out), "--name", "cell"]) == 0
+    printed = capfd.readouterr().out
+    assert printed == f"train: 1 images, 2 instances, 1 classes\nnext: solojax data prepare {out}\n"
+    records = f"data.records={tmp_path / 'records'}"
+    assert cli.main(["data", "prepare", str(out), "--set", records]) == 0
+    line = error_line(["data", "import", "voc", str(source), str(out)], capfd)
+    assert "form 'voc' is none of labelme, yolo, cityscapes, lvis, pairs" in line

@@ -1,0 +1,114 @@
+"""Training examples on one picture: is the data what the network should see?"""
+
+from collections.abc import Sequence
+
+import cv2
+import jax
+import numpy as np
+
+from solojax.heads import assign
+from solojax.heads.grid import Grid
+from solojax.inference import draw
+from solojax.types import MASK_STRIDE, Batch
+
+COLUMNS = 2
+SHORT_SIDE = 512  # of an example on the picture: smaller ones are enlarged by drawing anyway
+STRIP = 8  # pixels between the maps of the levels
+OUTSIDE = (96, 96, 96)  # RGB of the canvas beside the image
+LOST = (255, 40, 40)  # RGB of the cross on an instance that owns no cell of its own
+
+
+def contact_sheet(
+    batches: Sequence[Batch], ids: Sequence[int], grid: Grid, names: Sequence[str]
+) -> np.ndarray:
+    """Draws examples with masks, names and the cells that each instance owns.
+
+    Below each example stands a map for every level: its S x S cells, those that instances own in
+    their colours. A red cross marks an instance that owns its centre's cell on no level: nothing
+    teaches its class.
+
+    Args:
+      batches: one example each, without the leading axis, with packed masks at stride 4.
+      ids: of their images.
+      grid: whose cells to draw.
+      names: of the classes.
+
+    Returns:
+      ``H W 3`` uint8 RGB.
+    """
+    tiles = [_tile(one, image_id, grid, names) for one, image_id in zip(batches, ids, strict=True)]
+    height, width = np.max([tile.shape[:2] for tile in tiles], axis=0) + draw.MARGIN
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = np.full((rows * height, min(COLUMNS, len(tiles)) * width, 3), 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, COLUMNS)
+        top, left = row * height, column * width
+        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return sheet
+
+
+def _tile(example: Batch, image_id: int, grid: Grid, names: Sequence[str]) -> np.ndarray:
+    canvas = example.images.shape[:2]
+    scale = SHORT_SIDE / min(canvas)
+    size = round(canvas[1] * scale), round(canvas[0] * scale)
+    image = example.images.copy()
+    image[example.sizes[0] :] = OUTSIDE
+    image[:, example.sizes[1] :] = OUTSIDE
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    used = np.flatnonzero(example.instances.valid)
+    bits = example.instances.masks[MASK_STRIDE][used]
+    targets = np.unpackbits(bits, axis=-1, count=canvas[1] // MASK_STRIDE)
+    masks = [cv2.resize(target, size, interpolation=cv2.INTER_NEAREST) for target in targets]
+    owners, lost = _owners(example, grid)
+    # The later instance wins a cell, and so it lies on top here.
+    order = used[::-1].tolist()
+    labels = [names[example.instances.labels[i]] for i in order]
+    picture = draw.draw_masks(image, masks[::-1], labels, order)
+    for i in used[lost[used]]:
+        x, y = np.rint((example.instances.centers[i] + 0.5) * scale).astype(int).tolist()
+        cv2.drawMarker(picture, (x, y), LOST, cv2.MARKER_TILTED_CROSS, 18, 3)
+    maps = _maps(image, owners, grid, picture.shape[1])
+    crosses = f", {lost.sum()} without a cell" if lost.any() else ""
+    caption = f"image {image_id}: {len(used)} instances{crosses}"
+    if example.dropped:
+        caption += f", {example.dropped} beyond the limit"
+    return np.concatenate([draw.side_by_side([(caption, picture)]), maps])
+
+
+def _owners(example: Batch, grid: Grid) -> tuple[list[np.ndarray], np.ndarray]:
+    """By level ``S S``, the instance that owns each cell or -1; ``N``, who owns none of its own."""
+    instances = jax.tree.map(lambda array: array[None], example.instances._replace(masks={}))
+    cells = assign.assign_cells(
+        instances,
+        example.images.shape[:2],
+        jax.random.key(0),
+        grid,
+        num_classes=0,
+        max_positives=1,
+        per_level=False,
+        collisions="both",
+    )
+    owners, assigned, lost = (np.asarray(x[0]) for x in (cells.owners, cells.assigned, cells.lost))
+    parts = np.split(owners, grid.starts[1:-1])
+    squares = [part.reshape(side, side) for part, side in zip(parts, grid.sizes, strict=True)]
+    return squares, np.asarray(example.instances.valid) & ~(assigned & ~lost).any(0)
+
+
+def _maps(image: np.ndarray, owners: Sequence[np.ndarray], grid: Grid, total: int) -> np.ndarray:
+    """The cells of each level over the faded image, side by side, ``total`` pixels wide."""
+    width = (total - STRIP * (len(owners) - 1)) // len(owners)
+    size = width, round(width * image.shape[0] / image.shape[1])
+    faded = cv2.resize(image, size, interpolation=cv2.INTER_AREA) // 3
+    panels = []
+    for level, side, cells in zip(grid.levels, grid.sizes, owners, strict=True):
+        colors = np.array([draw.color_of(i) for i in range(cells.max() + 1)] + [(0, 0, 0)])
+        painted = cv2.resize(
+            colors[cells].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT
+        )
+        panel = np.where(painted.any(-1, keepdims=True), painted, faded)
+        owned = len(np.unique(cells[cells >= 0]))
+        panels.append((f"{level} {side}x{side}: {owned}", panel))
+    strip = draw.side_by_side(panels)
+    return cv2.copyMakeBorder(
+        strip, 0, 0, 0, total - strip.shape[1], cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )
