@@ -213,7 +213,7 @@ def _draw_pictures(
     import numpy as np
     from tqdm import tqdm
 
-    from solojax.data import annotations, coco
+    from solojax.data import coco, rle
     from solojax.inference import draw
 
     folder.mkdir(exist_ok=True)
@@ -223,7 +223,7 @@ def _draw_pictures(
     def panel(
         image: np.ndarray, rles: list[bytes], labels: list[int], notes: list[str]
     ) -> np.ndarray:
-        masks = annotations.decode(rles, *image.shape[:2])
+        masks = rle.decode(rles, *image.shape[:2])
         if len(names) == 1:
             return draw.draw_masks(image, masks, notes, range(len(labels)))
         texts = [

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solojax.data import transforms
+from solojax.data import rle, transforms
 from solojax.heads.grid import Grid
 from solojax.heads.selection import Selection
 from solojax.heads.solov2 import SOLOv2
@@ -49,6 +50,19 @@ def make_variables(spread: float) -> dict[str, Any]:
     return jax.tree.map_with_path(fill, shapes)
 
 
+def place_shapes(
+    masks: np.ndarray, boxes: np.ndarray, labels: np.ndarray, placement: transforms.Placement
+) -> transforms.Shapes:
+    """``transforms.place_shapes`` of whole masks, ``n H W`` uint8."""
+    patches, corners = [], []
+    for mask in masks:
+        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
+        patches.append(mask[y : y + height, x : x + width])
+        corners.append((y, x))
+    cut = rle.Masks(patches, np.array(corners, np.int64).reshape(-1, 2))
+    return transforms.place_shapes(cut, boxes, labels, placement)
+
+
 def place_instances(
     masks: np.ndarray,
     boxes: np.ndarray,
@@ -59,7 +73,7 @@ def place_instances(
     mask_strides: tuple[int, ...],
 ) -> tuple[Instances, int]:
     """Ground truth as the pipeline makes it of one image, its targets unpacked."""
-    shapes = transforms.place_shapes(masks, boxes, labels, placement)
+    shapes = place_shapes(masks, boxes, labels, placement)
     placed, dropped = transforms.make_instances(shapes, canvas, max_instances, mask_strides)
     return placed._replace(masks=unpack(placed.masks, canvas[1])), dropped
 

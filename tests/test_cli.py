@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from solojax import cli
 from solojax import config as config_lib
-from solojax.data import annotations, coco
+from solojax.data import coco, rle
 from solojax.evaluation import coco as coco_evaluation
 from solojax.evaluation import predict
 from solojax.training import checkpoint
@@ -224,7 +224,7 @@ def partly_right_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def make_evaluate(model: Any, records: coco.Records, *_: Any) -> Callable[[Any], Any]:
         (true,) = coco.read(records, 0).instances
         truth = coco_evaluation.truth_of([1], [[16, 16]], [[true]], records.categories)
-        part = annotations.decode([true.rle], 16, 16)[0].astype(np.uint8)
+        part = rle.decode([true.rle], 16, 16)[0].astype(np.uint8)
         part[:, 6:] = 0
         segmentation = coco_mask.encode(np.asfortranarray(part))
         one = dict(image_id=1, category_id=1, score=0.9, segmentation=segmentation)

@@ -12,20 +12,18 @@ import sys
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
 from etils.epath import Path
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from solojax.config import Category
+from solojax.data import rle
 from solojax.types import InputError
 
 LISTED = 20  # of many bad things, the first so many are named
 BAR_DELAY = 2  # seconds; what takes less needs no bar
 # pycocotools walks along polygons in steps of a fifth of a pixel, and counts them in 32 bits.
 FARTHEST = 100_000
-# A run length of the largest image that 32 bits can count takes 7 characters of 5 bits.
-LONGEST_RUN_BITS = 35
 
 
 class Instance(NamedTuple):
@@ -129,31 +127,6 @@ def first_file_name(json_path: Path) -> str:
     return name.replace("\\", "/") if isinstance(name, str) and "\0" not in name else ""
 
 
-def rle_runs(counts: bytes) -> list[int]:
-    """The run lengths, background first, that a compressed COCO RLE string stands for.
-
-    Raises:
-      ValueError: the string is cut or has characters that do not belong.
-    """
-    runs: list[int] = []
-    position = 0
-    while position < len(counts):
-        value, shift, more = 0, 0, True
-        while more:
-            ended = position >= len(counts) or shift >= LONGEST_RUN_BITS
-            if ended or not 48 <= counts[position] < 112:
-                raise ValueError("corrupt run lengths")
-            digit = counts[position] - 48
-            value |= (digit & 0x1F) << shift
-            more = bool(digit & 0x20)
-            shift += 5
-            position += 1
-        if digit & 0x10:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-    return runs
-
-
 class _NoMaskError(ValueError):
     """An instance without a usable mask; the message is the reason."""
 
@@ -208,38 +181,25 @@ def _read_images(entries: list, path: Path, root: Path) -> dict[int, Image]:
 
 
 def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
-    rle = _to_rle(annotation.get("segmentation"), image.height, image.width)
-    area = float(coco_mask.area(rle))
+    encoded = _to_rle(annotation.get("segmentation"), image.height, image.width)
+    counts: bytes = encoded["counts"]
+    area = float(coco_mask.area(encoded))
     if area == 0:
         raise _NoMaskError("mask without a pixel")
     box: Any = annotation.get("bbox")
     if not _is_numbers(box) or len(box) != 4 or min(box[2:]) <= 0:  # some exporters write zeros
-        box = coco_mask.toBbox(rle).tolist()
+        box = coco_mask.toBbox(encoded).tolist()
     x, y, width, height = map(float, box)
     stated: Any = annotation.get("area")
     return Instance(
         id=annotation["id"],
         label=label,
-        rle=rle["counts"],
+        rle=counts,
         box=(x, y, x + width, y + height),
         area=float(stated) if _is_numbers([stated]) else area,
-        center=center_of(rle["counts"], image.height),
+        center=rle.center_of(counts, image.height),
         is_crowd=bool(annotation.get("iscrowd", 0)),
     )
-
-
-def center_of(counts: bytes, height: int) -> tuple[float, float]:
-    """The centre of mass (x, y) of a mask of that height, from its run lengths: exact sums."""
-    ends = np.cumsum(rle_runs(counts))  # pixels are counted down the columns
-    x, y = ends // height, ends % height
-    # Of all pixels before each end: the sums of their columns and of their rows.
-    sums = np.stack(
-        [height * (x * (x - 1) // 2) + x * y, x * (height * (height - 1) // 2) + y * (y - 1) // 2]
-    )
-    before = np.stack([ends, *sums])
-    last = before[:, 1::2]
-    area, columns, rows = (last - before[:, ::2][:, : last.shape[1]]).sum(1)
-    return float(columns / area), float(rows / area)
 
 
 def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
@@ -261,7 +221,7 @@ def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
         runs = counts
     elif isinstance(counts, str) and counts.isascii():
         try:
-            runs = rle_runs(counts.encode())
+            runs = rle.read_runs([counts.encode()]).lengths.tolist()
         except ValueError as error:
             raise _NoMaskError(str(error)) from error
     else:
@@ -303,11 +263,3 @@ def shorten(items: list[str], separator: str = "; ") -> str:
 
 def _describe(skipped: dict[str, int]) -> str:
     return ", ".join(f"{count} skipped: {reason}" for reason, count in skipped.items())
-
-
-def decode(rles: list[bytes], height: int, width: int) -> np.ndarray:
-    """Compressed run lengths -> ``N H W`` uint8, 0 or 1."""
-    if not rles:
-        return np.zeros((0, height, width), np.uint8)
-    objects = [{"size": [height, width], "counts": rle} for rle in rles]
-    return np.moveaxis(coco_mask.decode(objects), -1, 0)

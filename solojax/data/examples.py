@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.data import annotations, augment, coco, plan, transforms
+from solojax.data import annotations, augment, coco, plan, rle, transforms
 from solojax.types import Batch
 
 FILL = (124, 116, 104)  # RGB of what is dropped: ImageNet's mean, which becomes 0 on the device
@@ -253,7 +253,7 @@ def _place(
     """Draws a source onto a canvas; returns its instances there."""
     transforms.place_image(source.image, placement, canvas)
     return transforms.place_shapes(
-        annotations.decode([one.rle for one in source.instances], *placement.original),
+        rle.decode_patches([one.rle for one in source.instances], placement.original[0]),
         np.array([one.box for one in source.instances]),
         np.array([one.label for one in source.instances]),
         placement,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import annotations, augment, coco, examples, pipeline, transforms
+from solojax.data import augment, coco, examples, pipeline, rle, transforms
 from solojax.types import InputError
 
 PROFILED = 200  # images
@@ -26,7 +26,7 @@ STAGES: dict[str, Callable[..., Any]] = {
     "distort its colours": augment.distort_colors,
     "draw a crop": augment.draw_iou_crop,
     "resize and place it": transforms.place_image,
-    "decode the masks": annotations.decode,
+    "decode the masks": rle.decode_patches,
     "resize and place them": transforms.place_shapes,
     "paste": transforms.paste,
     "grid mask": augment.grid_mask,

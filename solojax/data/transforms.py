@@ -10,6 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from solojax.data import rle
 from solojax.types import Instances
 
 
@@ -65,20 +66,26 @@ def place_image(image: np.ndarray, placement: Placement, canvas: np.ndarray) -> 
     y0, x0, y1, x1 = _window(placement)
     view = canvas[top : top + height, left : left + width]
     # Two-tap bilinear without antialiasing: what the published models were trained with.
-    resized = cv2.resize(image[y0:y1, x0:x1], (width, height), interpolation=cv2.INTER_LINEAR)
-    view[...] = cv2.flip(resized, 1) if placement.flip else resized
+    resized = cv2.resize(
+        image[y0:y1, x0:x1],
+        (width, height),
+        dst=None if placement.flip else view,
+        interpolation=cv2.INTER_LINEAR,
+    )
+    if placement.flip:
+        cv2.flip(resized, 1, dst=view)
     return view
 
 
 def place_shapes(
-    masks: np.ndarray, boxes: np.ndarray, labels: np.ndarray, placement: Placement
+    masks: rle.Masks, boxes: np.ndarray, labels: np.ndarray, placement: Placement
 ) -> Shapes:
     """Ground truth at original size -> at network size, masks by nearest neighbours.
 
     Instances without a pixel there, or with a box below one pixel, are left out.
 
     Args:
-      masks: ``n H W`` uint8 0 or 1, original pixels.
+      masks: ``n``, original pixels.
       boxes: ``n 4`` x0 y0 x1 y1, original pixels.
       labels: ``n`` int.
       placement: of the image on the canvas.
@@ -89,20 +96,24 @@ def place_shapes(
     height, width = placement.size
     rows = y0 + _source(y1 - y0, height)
     columns = x0 + _source(x1 - x0, width)
+    sizes = np.array([patch.shape for patch in masks.patches], np.int64).reshape(-1, 2)
+    ends = np.stack([masks.corners, masks.corners + sizes], 1)  # n 2 2, (first, end) of (y, x)
+    row_ends = np.searchsorted(rows, ends[:, :, 0]).tolist()
+    column_ends = np.searchsorted(columns, ends[:, :, 1]).tolist()
     kept, patches, corners = [], [], []
-    for i in np.flatnonzero(large):
-        left, top, across, down = _extent(masks[i])
-        first_row, last_row = np.searchsorted(rows, (top, top + down))
-        first, last = np.searchsorted(columns, (left, left + across))
-        patch = np.ascontiguousarray(masks[i, top : top + down, left : left + across])
-        patch = patch[rows[first_row:last_row] - top][:, columns[first:last] - left]
+    for i in np.flatnonzero(large).tolist():
+        (row, last_row), (column, last_column) = row_ends[i], column_ends[i]
+        top, left = masks.corners[i]
+        # Decoded patches run down their columns, which would make taking rows slow.
+        patch = np.ascontiguousarray(masks.patches[i])
+        patch = patch[rows[row:last_row] - top][:, columns[column:last_column] - left]
         if not patch.any():
             continue
         if placement.flip:
-            patch, first = cv2.flip(patch, 1), width - last
+            patch, column = cv2.flip(patch, 1), width - last_column
         kept.append(i)
         patches.append(patch)
-        corners.append((placement.corner[0] + first_row, placement.corner[1] + first))
+        corners.append((placement.corner[0] + row, placement.corner[1] + column))
     return Shapes(
         patches,
         np.array(corners, np.int64).reshape(-1, 2),
@@ -189,7 +200,7 @@ def make_instances(
 
     return Instances(
         masks={
-            stride: pad(np.packbits(_shrink(shapes, canvas, stride), axis=-1))
+            stride: _shrink(shapes, canvas, stride, max_instances)
             for stride in sorted(set(mask_strides))
         },
         boxes=pad(shapes.boxes),
@@ -222,46 +233,35 @@ def _views(canvas: np.ndarray, shapes: Shapes) -> list[np.ndarray]:
     ]
 
 
-def _shrink(shapes: Shapes, canvas: tuple[int, int], stride: int) -> np.ndarray:
-    """Targets ``n H/stride W/stride`` uint8 on the canvas, by the central 2 x 2 rule."""
-    targets = np.zeros((len(shapes.masks), canvas[0] // stride, canvas[1] // stride), np.uint8)
-    low, high = stride // 2 - 1, stride // 2
-    for mask, (top, left), target in zip(shapes.masks, shapes.corners, targets, strict=True):
+def _shrink(shapes: Shapes, canvas: tuple[int, int], stride: int, most: int) -> np.ndarray:
+    """Targets by the central 2 x 2 rule, packed: ``most H/stride W/stride/8`` on the canvas."""
+    targets = np.zeros((most, canvas[0] // stride, -(-canvas[1] // (8 * stride))), np.uint8)
+    across = 8 * stride  # network pixels to a byte
+    placed = zip(shapes.masks, shapes.corners.tolist(), targets, strict=False)
+    for mask, (top, left), target in placed:
         height, width = mask.shape
-        row, column = top // stride, left // stride
+        row, column = top // stride, left // across
         rows = -(-(top + height) // stride) - row
-        columns = -(-(left + width) // stride) - column
-        blocks = np.zeros((rows * stride, columns * stride), np.uint8)
-        y, x = top - row * stride, left - column * stride
+        columns = -(-(left + width) // across) - column
+        blocks = np.zeros((rows * stride, columns * across), np.uint8)
+        y, x = top - row * stride, left - column * across
         blocks[y : y + height, x : x + width] = mask
-        count = blocks[low::stride, low::stride] + blocks[low::stride, high::stride]
-        count += blocks[high::stride, low::stride]
-        count += blocks[high::stride, high::stride]
-        target[row : row + rows, column : column + columns] = count >= 2
+        # Two-tap bilinear shrinking by an even number is the mean of the central 2 x 2, and OpenCV
+        # rounds a half up: 1 where at least two of them are.
+        shrunk = cv2.resize(blocks, (8 * columns, rows), interpolation=cv2.INTER_LINEAR)
+        target[row : row + rows, column : column + columns] = np.packbits(
+            shrunk.view(np.uint8), axis=-1
+        )
     return targets
 
 
 def _measure(shapes: Shapes) -> tuple[np.ndarray, np.ndarray]:
     """Centres of mass ``n 2`` float32 (x, y), areas ``n``, network pixels; the sums are exact."""
-    sums = np.zeros((len(shapes.masks), 3), np.int64)
-    for mask, (top, left), entry in zip(shapes.masks, shapes.corners, sums, strict=True):
-        across = cv2.reduce(mask, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel().astype(np.int64)
-        down = cv2.reduce(mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel().astype(np.int64)
-        area = across.sum()
-        entry[0] = area
-        entry[1] = across @ np.arange(len(across)) + left * area
-        entry[2] = down @ np.arange(len(down)) + top * area
-    areas = sums[:, 0]
-    return sums[:, 1:].astype(np.float32) / areas.astype(np.float32)[:, None], areas
-
-
-def _extent(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The rectangle (left, top, width, height) around the pixels of a mask ``H W``."""
-    if mask.flags.c_contiguous:
-        left, top, width, height = cv2.boundingRect(mask)
-    else:  # what pycocotools decodes runs down the columns
-        top, left, height, width = cv2.boundingRect(np.ascontiguousarray(mask.T))
-    return left, top, width, height
+    moments = [cv2.moments(mask) for mask in shapes.masks]
+    sums = np.array([(one["m10"], one["m01"], one["m00"]) for one in moments]).reshape(-1, 3)
+    areas = sums[:, 2]
+    sums = sums[:, :2] + shapes.corners[:, ::-1] * areas[:, None]
+    return sums.astype(np.float32) / areas.astype(np.float32)[:, None], areas
 
 
 def _source(original: int, size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from solojax.config import Category
 from solojax.data import annotations
+from solojax.data.rle import decode
 from solojax.types import InputError
 
 HEIGHT, WIDTH = 40, 60
@@ -66,7 +67,7 @@ def refusal(folder: Path, content: Any, *, touch: bool = False) -> str:
 def mask_of(folder: Path, segmentation: Any) -> np.ndarray:
     found = read(folder, coco(annotations=[annotation(segmentation=segmentation)]))
     (instance,) = found.images[0].instances
-    return annotations.decode([instance.rle], HEIGHT, WIDTH)[0]
+    return decode([instance.rle], HEIGHT, WIDTH)[0]
 
 
 def true_mask(polygons: list[list[float]]) -> np.ndarray:
@@ -484,40 +485,3 @@ def test_long_corrupt_run_lengths_are_skipped_fast(tmp_path: Path) -> None:
     entries = [annotation(1, segmentation=rle("o" * 400_000)), annotation(2)]
     assert read(tmp_path, coco(annotations=entries)).skipped == {CORRUPT: 1}
     assert time.perf_counter() - start < 1
-
-
-# Run lengths
-
-
-def test_run_lengths_are_those_that_pycocotools_encodes() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        height, width = rng.integers(1, 60, 2)
-        mask = (rng.random((height, width)) < rng.random() ** 2).astype(np.uint8)
-        mask = np.repeat(mask, rng.integers(1, 30), axis=0)  # long runs need several characters
-        counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
-        assert annotations.rle_runs(counts) == runs_of(mask)
-
-
-@pytest.mark.parametrize("run", [15, 16, 511, 512, 16383, 16384, 2**20, 2**25])
-def test_run_lengths_of_any_number_of_characters_are_read(run: int) -> None:
-    size = [1, run + 3]
-    counts = coco_mask.frPyObjects({"size": size, "counts": [1, run, 1, 1]}, *size)["counts"]
-    assert annotations.rle_runs(counts) == [1, run, 1, 1]
-
-
-@pytest.mark.parametrize("counts", [b"o", b"0P", b"/", b"p", b"\xff", b"1 1", b"1\n"])
-def test_characters_that_do_not_belong_to_run_lengths_are_refused(counts: bytes) -> None:
-    with pytest.raises(ValueError, match="corrupt run lengths"):
-        annotations.rle_runs(counts)
-
-
-def test_decoding_gives_one_mask_per_instance_in_order() -> None:
-    masks = np.stack([blob(seed) for seed in range(3)])
-    found = annotations.decode([compressed(mask).encode() for mask in masks], HEIGHT, WIDTH)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, masks)
-
-
-def test_decoding_nothing_gives_no_masks_of_the_right_size() -> None:
-    assert annotations.decode([], HEIGHT, WIDTH).shape == (0, HEIGHT, WIDTH)

@@ -17,7 +17,7 @@ from etils.epath import gpath
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
-from solojax.data import annotations, coco
+from solojax.data import annotations, coco, rle
 from solojax.types import InputError
 
 NAMES = (
@@ -399,7 +399,7 @@ def test_exif_orientation_is_applied_once(orientation: int, tmp_path: Path) -> N
     image = coco.image_of(record)
     assert not record.as_stored
     assert image.shape == frame.shape
-    (mask,) = annotations.decode([record.instances[0].rle], *image.shape[:2])
+    (mask,) = rle.decode([record.instances[0].rle], *image.shape[:2])
     np.testing.assert_array_equal(image[..., 0] > 128, mask > 0)
 
 
@@ -412,7 +412,7 @@ def test_annotations_of_the_pixels_as_stored_stay_on_them(orientation: int, tmp_
     assert record.as_stored
     assert image.shape == frame.shape
     assert records.sizes.tolist() == [list(frame.shape[:2])]
-    (mask,) = annotations.decode([record.instances[0].rle], *image.shape[:2])
+    (mask,) = rle.decode([record.instances[0].rle], *image.shape[:2])
     np.testing.assert_array_equal(image[..., 0] > 128, mask > 0)
 
 
@@ -509,7 +509,7 @@ def test_center_of_mass_is_that_of_the_mask(tmp_path: Path) -> None:
         mask[rng.integers(height), rng.integers(width)] = 1
         counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
         y, x = np.nonzero(mask)
-        found = annotations.center_of(counts, height)
+        found = rle.center_of(counts, height)
         np.testing.assert_allclose(found, (x.mean(), y.mean()), rtol=1e-12)
 
 

@@ -13,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from solojax.config import Augmentation, Data
-from solojax.data import annotations, augment, coco, examples, plan, transforms
+from solojax.data import annotations, augment, coco, examples, plan, rle, transforms
 from solojax.types import Batch
 from tests.data.test_transforms import centers_of, shrunk, tight_box
 
@@ -129,9 +129,17 @@ def by_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images are resized as masks are, so that what they show can be compared exactly."""
     resize = cv2.resize
 
-    def nearest(image: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+    def nearest(
+        image: np.ndarray,
+        size: tuple[int, int],
+        dst: np.ndarray | None = None,
+        *,
+        interpolation: int,
+    ) -> np.ndarray:
         assert interpolation == cv2.INTER_LINEAR
-        return resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_NEAREST)
+        if image.ndim == 2:  # a mask on its way to a target
+            return resize(image, size, interpolation=interpolation)
+        return resize(np.ascontiguousarray(image), size, dst, interpolation=cv2.INTER_NEAREST)
 
     monkeypatch.setattr(cv2, "resize", nearest)
 
@@ -838,7 +846,7 @@ def test_the_published_recipe_draws_a_short_side_and_a_mirror_and_no_more(
             image = np.zeros((*canvas, 3), np.uint8)
             transforms.place_image(images[index], placement, image)
             shapes = transforms.place_shapes(
-                annotations.decode([one.rle for one in record.instances], *SIZES[index]),
+                rle.decode_patches([one.rle for one in record.instances], SIZES[index][0]),
                 np.array([one.box for one in record.instances]),
                 np.array([one.label for one in record.instances]),
                 placement,

@@ -12,7 +12,7 @@ import yaml
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category
-from solojax.data import annotations, foreign
+from solojax.data import annotations, foreign, rle
 from solojax.types import InputError
 
 HEIGHT, WIDTH = 48, 64
@@ -143,7 +143,7 @@ def raw(out: Path, split: str = "train") -> dict[str, Any]:
 
 
 def masks(image: annotations.Image) -> np.ndarray:
-    return annotations.decode([i.rle for i in image.instances], image.height, image.width)
+    return rle.decode([i.rle for i in image.instances], image.height, image.width)
 
 
 def drawn(points: list[list[float]], size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from solojax.config import Augmentation, Data
-from solojax.data import annotations, coco, examples, pipeline, plan, synthetic, transforms
+from solojax.data import coco, examples, pipeline, plan, rle, synthetic, transforms
 from solojax.types import Batch, InputError, Instances
 
 TRAIN, VAL, BATCH, LIMIT = 12, 5, 4, 5
@@ -191,7 +191,7 @@ def test_example_is_the_image_with_its_instances(
         placed = [drawn(image, placement) for placement in placements]
         (flip,) = (k for k in (0, 1) if np.array_equal(placed[k], batch.images[place]))
         shapes = transforms.place_shapes(
-            annotations.decode([one.rle for one in record.instances], 128, 128),
+            rle.decode_patches([one.rle for one in record.instances], 128),
             np.array([one.box for one in record.instances]),
             np.array([one.label for one in record.instances]),
             placements[flip],

@@ -104,7 +104,7 @@ def shapes_of(masks: np.ndarray, labels: np.ndarray | None = None) -> transforms
     boxes = np.array([tight_box(mask) for mask in masks])
     labels = np.arange(len(masks)) if labels is None else labels
     size = (masks.shape[1], masks.shape[2])
-    return transforms.place_shapes(masks, boxes, labels, Placement(size, size))
+    return examples.place_shapes(masks, boxes, labels, Placement(size, size))
 
 
 def shrunk(masks: np.ndarray, stride: int) -> np.ndarray:
@@ -590,7 +590,7 @@ def test_shapes_of_a_part_are_those_of_whole_masks_and_boxes() -> None:
     shown = hidden = 0
     for seed in CASES:
         masks, boxes, placement = random_window_case(seed)
-        shapes = transforms.place_shapes(masks, boxes, np.arange(10, 14), placement)
+        shapes = examples.place_shapes(masks, boxes, np.arange(10, 14), placement)
         whole, placed = whole_masks(masks, placement, CANVAS), whole_boxes(boxes, placement)
         large = (placed[:, 2:] - placed[:, :2] >= 1 - 1e-5).all(1)
         kept = np.flatnonzero(large & whole.any((1, 2)))
@@ -629,8 +629,7 @@ def test_masks_that_run_down_the_columns_give_the_same_shapes() -> None:
         columns = np.ascontiguousarray(masks.transpose(0, 2, 1)).transpose(0, 2, 1)
         assert not columns[0].flags.c_contiguous
         one, other = (
-            transforms.place_shapes(each, boxes, np.arange(4), placement)
-            for each in (masks, columns)
+            examples.place_shapes(each, boxes, np.arange(4), placement) for each in (masks, columns)
         )
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -646,7 +645,7 @@ def test_rectangles_of_a_part_at_its_own_size_have_tight_boxes(flip: bool) -> No
         window = (10, 20, 50, 70)
         boxes = np.array([tight_box(mask) for mask in masks])
         placement = Placement((60, 80), (40, 50), flip, window, corner=(30, 11))
-        shapes = transforms.place_shapes(masks, boxes, np.arange(5), placement)
+        shapes = examples.place_shapes(masks, boxes, np.arange(5), placement)
         whole = whole_masks(masks, placement, CANVAS)
         assert shapes.labels.tolist() == np.flatnonzero(whole.any((1, 2))).tolist()
         assert shapes.boxes.tolist() == [tight_box(whole[label]) for label in shapes.labels]

@@ -10,7 +10,7 @@ import pytest
 
 from solojax import config as config_lib
 from solojax.config import Config, Data
-from solojax.data import annotations, coco, transforms
+from solojax.data import coco, rle, transforms
 from solojax.evaluation import collisions
 from solojax.heads import assign
 from solojax.heads.grid import Grid
@@ -211,7 +211,7 @@ def test_what_the_training_loses_is_what_is_counted(tmp_path, side, apart):
     for index in range(len(records.image_ids)):
         here = coco.read(records, index).instances
         shapes = transforms.place_shapes(
-            annotations.decode([one.rle for one in here], 64, 64),
+            rle.decode_patches([one.rle for one in here], 64),
             np.array([one.box for one in here]),
             np.array([one.label for one in here]),
             transforms.Placement((64, 64), (side, side)),

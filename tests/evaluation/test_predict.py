@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from solojax.config import Category
-from solojax.data.annotations import decode
+from solojax.data.rle import decode
 from solojax.evaluation import predict
 from solojax.types import Results
 from tests import examples

@@ -7,6 +7,7 @@ from solojax.data import transforms
 from solojax.heads.grid import Grid
 from solojax.inference import contact_sheet, draw
 from solojax.types import Batch
+from tests import examples
 
 GRID = Grid(levels=("p2", "p3"), strides=(8, 8), sizes=(8, 4), scale_ranges=((1, 24), (16, 48)))
 CANVAS = (64, 64)
@@ -20,7 +21,7 @@ def example(boxes: list[tuple[int, int, int, int]], dropped: int = 0) -> Batch:
         mask[y0:y1, x0:x1] = 1
         image[y0:y1, x0:x1] = 255
     placement = transforms.Placement(CANVAS, CANVAS)
-    shapes = transforms.place_shapes(masks, np.array(boxes), np.zeros(len(boxes), int), placement)
+    shapes = examples.place_shapes(masks, np.array(boxes), np.zeros(len(boxes), int), placement)
     instances, _ = transforms.make_instances(shapes, CANVAS, 4, (4,))
     return Batch(
         images=image,
