@@ -42,7 +42,7 @@ def train_examples(
 
     Crowds are left out; an image without instances is a legal negative.
     """
-    canvas_of = canvases_of(records, data, max(data.train_short_sides))
+    canvas_of = train_canvases_of(records, data)
     epoch_steps = plan.steps_per_epoch(canvas_of, batch_size)
     of_epoch = functools.lru_cache(maxsize=2)(
         lambda epoch: plan.plan(canvas_of, batch_size, seed, epoch)
@@ -74,9 +74,19 @@ def eval_example(
     return _batch(_Scene(image, size, transforms.NO_SHAPES), index, original, 1, ())
 
 
-def canvases_of(records: coco.Records, data: config_lib.Data, short_side: int) -> np.ndarray:
-    """The canvas of each record, as a place in ``data.canvases``."""
-    return plan.choose_canvases(records.sizes, data.canvases, short_side, data.long_side)
+def train_canvases_of(records: coco.Records, data: config_lib.Data) -> np.ndarray:
+    """The canvas of each record in a training, as a place in ``data.canvases``."""
+    if data.augmentation.scale_range is None:
+        limits = max(data.train_short_sides), data.long_side
+    else:  # the canvas alone is the limit
+        limits = (max(map(max, data.canvases)),) * 2
+    return plan.choose_canvases(records.sizes, data.canvases, *limits)
+
+
+def eval_canvases_of(records: coco.Records, data: config_lib.Data) -> np.ndarray:
+    """The canvas of each record in an evaluation, as a place in ``data.canvases``."""
+    limits = data.test_short_side, data.long_side
+    return plan.choose_canvases(records.sizes, data.canvases, *limits)
 
 
 def _batch(

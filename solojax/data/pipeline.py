@@ -65,7 +65,7 @@ def eval_batches(
 
     The instances are empty, without masks: an evaluation reads the truth from the records.
     """
-    canvas_of = examples.canvases_of(records, data, data.test_short_side)
+    canvas_of = examples.eval_canvases_of(records, data)
     planned = plan.sequence(canvas_of, batch_size)
 
     def load_one(number: int) -> Batch:

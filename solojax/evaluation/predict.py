@@ -78,7 +78,7 @@ def make_evaluate(
     What is built compiles once per canvas, however often it is called.
     """
     predict = parallel.pmap_predict(make_predict(model, output_size_for(records.sizes)))
-    canvas_of = examples.canvases_of(records, data, data.test_short_side)
+    canvas_of = examples.eval_canvases_of(records, data)
     steps = len(plan.sequence(canvas_of, batch_size).indices)
     truth = coco_evaluation.truth_of(
         records.image_ids,

@@ -49,7 +49,7 @@ def train(
     training = config.training
     parallel.check_divisible(training.batch_size)
     _check_same_run(config, workdir)
-    canvas_of = examples.canvases_of(records, config.data, max(config.data.train_short_sides))
+    canvas_of = examples.train_canvases_of(records, config.data)
     epoch_steps = plan.steps_per_epoch(canvas_of, training.batch_size)
     steps = training.steps or math.ceil(training.epochs * epoch_steps)
     schedule = optimizer.make_schedule(

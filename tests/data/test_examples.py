@@ -823,7 +823,7 @@ def test_the_published_recipe_draws_a_short_side_and_a_mirror_and_no_more(
     recipe = {f"{name}_probability": 0.0 for name in others}
     load = make(records, data, {**recipe, "flip_probability": probability}, seed=3)
     load(0, 0)  # the plan of the first epoch
-    canvas_of = examples.canvases_of(records, data, max(SHORT_SIDES))
+    canvas_of = examples.train_canvases_of(records, data)
     steps = plan.steps_per_epoch(canvas_of, BATCH)
     planned = plan.plan(canvas_of, BATCH, 3, epoch=0)
     images = [draw_scene(index)[0] for index in range(len(SIZES))]
@@ -906,3 +906,15 @@ def test_the_same_image_has_other_company_in_every_epoch(records: coco.Records, 
         seen.setdefault(int(example.indices), set()).add(example.images.tobytes())
     assert set(seen) == set(range(len(SIZES)))
     assert all(len(images) > 1 for images in seen.values())
+
+
+def test_large_scale_jitter_takes_the_canvas_on_which_an_image_is_largest() -> None:
+    sizes = np.array([[480, 640], [640, 480]])
+    records = coco.Records(None, (), [1, 2], sizes)
+    jitter = Augmentation(scale_range=(0.1, 2.0))
+    canvases = ((32, 64), (512, 704), (704, 512))
+    # The short sides would fit the smallest, but do not count.
+    data = Data(canvases=canvases, train_short_sides=(32,), augmentation=jitter)
+    assert examples.train_canvases_of(records, data).tolist() == [1, 2]
+    plain = dataclasses.replace(data, augmentation=Augmentation())
+    assert examples.train_canvases_of(records, plain).tolist() == [0, 1]

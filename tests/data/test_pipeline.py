@@ -133,7 +133,7 @@ def test_masks_come_once_for_every_stride_and_strides_change_nothing_else(
 def test_training_batches_follow_the_plan(
     epochs: list[Batch], records: coco.Records, data: Data
 ) -> None:
-    canvas_of = examples.canvases_of(records, data, max(data.train_short_sides))
+    canvas_of = examples.train_canvases_of(records, data)
     planned = [plan.plan(canvas_of, BATCH, 7, epoch).indices for epoch in (0, 1)]
     found = np.stack([batch.indices for batch in epochs])
     np.testing.assert_array_equal(found, np.concatenate(planned))
@@ -351,7 +351,7 @@ def test_in_any_mixture_batches_follow_the_plan_on_its_canvases(
     several = 0
     for case in range(12):
         told, mixture, settings = random_mixture(records, data, case)
-        canvas_of = examples.canvases_of(told, mixture, max(mixture.train_short_sides))
+        canvas_of = examples.train_canvases_of(told, mixture)
         steps = plan.steps_per_epoch(canvas_of, settings["batch_size"])
         planned = plan.plan(canvas_of, settings["batch_size"], settings["seed"], epoch=0)
         batches = train(told, mixture, 0, steps, **settings)
