@@ -11,8 +11,9 @@ Published: 39.0 mask AP on val2017, 38.6 images a second on a V100 (github.com/P
 PaddleDetection, configs/solov2). Colours, crops, sizes and mirrors are those of its recipe; grid
 masks are told of beside it and are in none of its configs, so here they are off
 (``data.augmentation.grid_mask_probability=0.7 data.augmentation.grid_mask_ramp_steps=360000``).
-What this program has no field for yet: learning rates by stage, DropBlock and its average's
-correction. Not yet trained to the end with this code.
+A crop of another shape than its image is made smaller where its canvas has no room for it. What
+this program has no field for yet: learning rates by stage and of biases, decay of some biases
+alone, DropBlock, and the correction of its average. Not yet trained to the end with this code.
 """
 
 from solojax.config import Augmentation, Config, Data, Optimizer, Training

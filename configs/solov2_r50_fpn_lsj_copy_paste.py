@@ -9,9 +9,9 @@ r"""SOLOv2, ResNet-50, with large-scale jitter and copy-paste: a strong recipe o
 NumPy arrays, convolutions O I H W (README, Pretrained backbones).
 
 Images are scaled to 0.1..2.0 of 1024 and cropped to 1024 x 1024, and instances of another image are
-pasted on every second of them (Ghiasi et al., arXiv 2012.07177). There it took Mask R-CNN with
-ResNet-50 from 37.2 to 42.5 mask AP in 400 epochs (detectron2's model zoo, jitter alone); for SOLOv2
-nobody has published it, and it is not yet trained to the end with this code.
+pasted on every second of them (Ghiasi et al., arXiv 2012.07177). Jitter alone took detectron2's
+Mask R-CNN with ResNet-50 from 37.2 to 42.5 mask AP in 400 epochs (its model zoo); for SOLOv2 nobody
+has published either, and this is not yet trained to the end with this code.
 """
 
 from solojax.config import Augmentation, Config, Data, Optimizer, Training

@@ -18,6 +18,7 @@ from solojax.types import InputError, TrainState
 if TYPE_CHECKING:
     from solojax.data import coco
 
+MOST_SHOWN = 64  # examples on one sheet
 PICTURES = 24  # drawn by an evaluation
 DRAWN_SCORE = 0.4  # detections below are scored but would clutter a picture
 
@@ -37,14 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_memory(bench.add_parser("memory", help="what a training step needs on a device"))
     _add_bench_data(bench.add_parser("data", help="how fast images come, and what takes the time"))
     arguments = parser.parse_args(argv)
+    failure = None
     try:
         arguments.run(arguments)
     except (InputError, OSError) as error:
-        print(f"solojax: error: {error}", file=sys.stderr)
-        return 2
+        failure = str(error)
     except KeyboardInterrupt:
         print("solojax: stopped", file=sys.stderr)
         return 130
+    if failure is not None:  # said here, when the progress bars of what failed are closed
+        print(f"solojax: error: {failure}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -117,7 +121,7 @@ def _add_data(commands: Any) -> None:
     foreign.add_argument("form", help="labelme, yolo, cityscapes, lvis or pairs")
     foreign.add_argument("source", type=Path, help="its folder")
     foreign.add_argument("out", type=Path, help="the COCO folder to make")
-    foreign.add_argument("--name", default="object", help="of the class of pairs")
+    foreign.add_argument("--name", help='of the class of pairs; "object" where not given')
     foreign.add_argument("--divisor", type=int, help="id // divisor is the class of pairs")
     foreign.set_defaults(run=_import)
 
@@ -272,6 +276,8 @@ class _DataOnly:
 def _load(arguments: argparse.Namespace) -> Any:
     """The config of a command on data, its folder taken from the command line."""
     root = [f"data.root={arguments.root}"] if arguments.root else []
+    if not (root or arguments.config or arguments.set):
+        raise InputError("no folder given; give ROOT or --config")
     if arguments.config:
         return config_lib.load(arguments.config, [*root, *arguments.set])
     return config_lib.override(_DataOnly(), *root, *arguments.set)
@@ -299,10 +305,11 @@ def _import(arguments: argparse.Namespace) -> None:
 
     if arguments.form not in foreign.FORMS:
         raise InputError(f"form {arguments.form!r} is none of {', '.join(foreign.FORMS)}")
-    if arguments.form == "pairs":
-        found = foreign.read_pairs(arguments.source, name=arguments.name, divisor=arguments.divisor)
-    else:
-        found = foreign.FORMS[arguments.form](arguments.source)
+    options = {"name": arguments.name, "divisor": arguments.divisor}
+    options = {name: value for name, value in options.items() if value is not None}
+    if options and arguments.form != "pairs":
+        raise InputError(f"--{next(iter(options))} is for pairs, not for {arguments.form}")
+    found = foreign.FORMS[arguments.form](arguments.source, **options)
     foreign.write(found, arguments.out)
     for split, content in found.splits.items():
         instances = sum(len(picture.instances) for picture in content.pictures)
@@ -321,8 +328,10 @@ def _show(arguments: argparse.Namespace) -> None:
     from solojax.inference import contact_sheet, draw
     from solojax.types import MASK_STRIDE
 
-    if arguments.count < 1 or arguments.step < 0:
-        raise InputError("--count must be at least 1 and --step at least 0")
+    if not 1 <= arguments.count <= MOST_SHOWN or arguments.step < 0:
+        raise InputError(f"--count must be in 1..{MOST_SHOWN} and --step at least 0")
+    if not arguments.out.parent.is_dir():
+        raise InputError(f"--out {arguments.out}: there is no folder {arguments.out.parent}")
     config = _load(arguments)
     grid = grid_of(config.model.head)
     records = coco.prepare(config.data, arguments.split)

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import importlib
 import json
+import math
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ class Augmentation:
         names = [name for name in fields.field_names(self) if name.endswith("_probability")]
         fields.check_range(self, "data.augmentation", *names, most=1)
         fields.check_range(self, "data.augmentation", "grid_mask_ramp_steps")
-        if self.scale_range and not 0 < self.scale_range[0] <= self.scale_range[1]:
+        if self.scale_range and not 0 < self.scale_range[0] <= self.scale_range[1] < math.inf:
             raise InputError(
                 f"data.augmentation.scale_range={self.scale_range} must be (least, greatest), "
                 "both above 0"

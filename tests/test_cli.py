@@ -332,7 +332,7 @@ def test_examples_are_drawn_into_a_file(tmp_path: Path, capfd: pytest.CaptureFix
     assert f"3 examples from step 0 on in {out}" in capfd.readouterr().out
     sheet = cv2.imread(str(out))
     assert sheet.shape[1] > 2 * 512
-    assert "--count must be at least 1" in error_line([*show, "--count", "0"], capfd)
+    assert "--count must be in 1..64" in error_line([*show, "--count", "0"], capfd)
 
 
 def test_statistics_of_a_folder_are_printed(

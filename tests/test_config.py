@@ -269,6 +269,9 @@ def test_number_outside_of_its_range_names_the_field(override: str, field: str) 
         "data.test_short_side=0",
         "data.long_side=0",
         "data.augmentation.flip_probability=1.5",
+        "data.augmentation.scale_range=(0.5,1e400)",
+        "data.augmentation.scale_range=(0,1)",
+        "data.augmentation.scale_range=(2,1)",
         "optimizer.base_batch_size=0",
     ],
 )

@@ -20,6 +20,7 @@ from solojax.config import Category
 from solojax.data import rle
 from solojax.types import InputError
 
+MOST_PIXELS = 2**31  # run lengths are counted in 32 bits
 LISTED = 20  # of many bad things, the first so many are named
 BAR_DELAY = 2  # seconds; what takes less needs no bar
 # pycocotools walks along polygons in steps of a fifth of a pixel, and counts them in 32 bits.
@@ -70,8 +71,8 @@ def read(json_path: Path, image_root: Path) -> Annotations:
 
     problems, skipped = [], collections.Counter[str]()
     seen = set()
-    bar = tqdm(content["annotations"], "checking annotations", unit="", delay=BAR_DELAY)
-    for number, annotation in enumerate(bar):
+    entries = tqdm(content["annotations"], "checking annotations", unit="", delay=BAR_DELAY)
+    for number, annotation in enumerate(entries):
         if not isinstance(annotation, dict) or not _is_id(annotation.get("id")):
             problems.append(f"annotations[{number}] has no integer id")
             continue
@@ -120,20 +121,14 @@ def read_bytes(json_path: Path) -> bytes:
         raise InputError(f"{json_path} cannot be read: {error.strerror}") from error
 
 
-def first_file_name(json_path: Path) -> str:
-    """The file name of the first image in a JSON, checked by nobody; empty where there is none."""
-    images = _parse(json_path)["images"]
-    name = images[0].get("file_name") if images and isinstance(images[0], dict) else None
-    return name.replace("\\", "/") if isinstance(name, str) and "\0" not in name else ""
-
-
 class _NoMaskError(ValueError):
     """An instance without a usable mask; the message is the reason."""
 
 
 def _parse(path: Path) -> dict[str, list]:
+    encoded = read_bytes(path)
     try:
-        content = json.loads(read_bytes(path))
+        content = json.loads(encoded)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     for key in ("images", "annotations", "categories"):
@@ -147,7 +142,10 @@ def _read_categories(entries: list, path: Path) -> tuple[Category, ...]:
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not _is_id(entry.get("id")):
             raise InputError(f"{path}: categories[{number}] has no integer id")
-        categories.append(Category(entry["id"], str(entry.get("name", entry["id"]))))
+        name = entry["id"] if entry.get("name") is None else entry["name"]
+        # Text that JSON can hold and no file can.
+        name = str(name).encode(errors="replace").decode()
+        categories.append(Category(entry["id"], name))
     if len({category.id for category in categories}) < len(categories):
         raise InputError(f"{path}: a category id occurs twice")
     if not categories:
@@ -174,6 +172,8 @@ def _read_images(entries: list, path: Path, root: Path) -> dict[int, Image]:
             raise InputError(f"{path}: image {entry['id']} has no file name")
         if entry["height"] < 1 or entry["width"] < 1:
             raise InputError(f"{path}: image {entry['id']} has a side below 1 pixel")
+        if entry["height"] * entry["width"] >= MOST_PIXELS:
+            raise InputError(f"{path}: image {entry['id']} has {MOST_PIXELS} pixels or more")
         if entry["id"] in images:
             raise InputError(f"{path}: image id {entry['id']} occurs twice")
         images[entry["id"]] = Image(entry["id"], root / name, entry["height"], entry["width"], [])
@@ -198,7 +198,7 @@ def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
         box=(x, y, x + width, y + height),
         area=float(stated) if _is_numbers([stated]) else area,
         center=rle.center_of(counts, image.height),
-        is_crowd=bool(annotation.get("iscrowd", 0)),
+        is_crowd=annotation.get("iscrowd") in (1, "1"),  # some exporters write text
     )
 
 

@@ -6,9 +6,12 @@ A record holds the bytes of the image file, untouched, and its instances as run 
 
 import functools
 import hashlib
+import json
 import os
+import re
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
@@ -27,10 +30,10 @@ from solojax.types import InputError
 Split = Literal["train", "val"]
 
 NAME = "coco_instances"  # of the TFDS data set
-FORMAT = "3"  # raise it with any change to _features, so that older records are written anew
+FORMAT = "4"  # raise it with any change to _features, so that older records are written anew
 SHARD = 512  # images a file: 80 MB of COCO, and no more open files than a system allows
-INCOMPLETE = "incomplete"  # begins the names of files that are being copied to their place
-COMPLETE = "dataset_info.json"  # the last file that TFDS writes
+COMPLETE = "complete.json"  # the last file to be written: the bytes of each file of records
+STALE = 24 * 3600  # seconds after which what a killed process was writing is removed
 
 
 class Record(NamedTuple):
@@ -56,16 +59,16 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
 
     Their folder bears a fingerprint of the JSON, so those of a file that changed are never reused.
     Files of 512 images each are written side by side, one on each core, and are complete or absent:
-    preparing again writes those that an interruption left out. ``data.root`` and ``data.records``
-    are folders or buckets.
+    preparing again writes those that an interruption left out, that are gone or were cut.
+    ``data.root`` and ``data.records`` are folders or buckets.
 
     Raises:
       InputError: the folder is not a sound COCO data set (``annotations.read``), images cannot be
         decoded or have another size than the JSON says, or the classes are not ``data.categories``.
     """
     json_path, image_root = locate(data, split)
-    folder = Path(data.records) / _name(data, split, json_path, image_root)
-    if not (folder / COMPLETE).exists():
+    folder = Path(data.records) / _name(data, split, json_path)
+    if not _is_complete(folder):
         _write(folder, split, json_path, image_root)
     builder = tfds.builder_from_directory(os.fspath(folder))
     about = builder.info.metadata
@@ -98,7 +101,7 @@ def locate(data: config_lib.Data, split: Split) -> tuple[Path, Path]:
     if given:
         json_path = root / given
     else:
-        found = sorted((root / "annotations").glob(f"instances_{split}*.json"))
+        found = _usual_jsons(root, split)
         if len(found) != 1:
             what = f"{len(found)} files" if found else "no file"
             raise InputError(
@@ -108,25 +111,28 @@ def locate(data: config_lib.Data, split: Split) -> tuple[Path, Path]:
         (json_path,) = found
     if images:
         return json_path, root / images
-    first = annotations.first_file_name(json_path)
+    # The file name that comes first, without parsing what may be gigabytes.
+    name = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', annotations.read_bytes(json_path))
+    first = json.loads(name[1]).replace("\\", "/") if name else ""
     usual = [f"{split}2017", split, f"images/{split}2017", f"images/{split}", "images", ""]
-    for place in usual:
-        if first and (root / place / first).exists():
-            return json_path, root / place
-    return json_path, root / "images"
+    found = [root / place for place in usual if first and (root / place / first).exists()]
+    return json_path, found[0] if found else root / "images"
 
 
 def has_split(data: config_lib.Data, split: Split) -> bool:
-    """Whether the folder has annotations of a split at all."""
-    try:
-        return locate(data, split)[0].exists()
-    except InputError:
-        return False
+    """Whether ``data`` names the annotations of a split, or the folder has any in their place."""
+    given = data.train_json if split == "train" else data.val_json
+    return bool(given) or bool(_usual_jsons(Path(data.root), split))
 
 
 def read(records: Records, index: int) -> Record:
     """Reads one record; from any thread, in any order."""
-    stored = records.source[index]
+    try:
+        stored = records.source[index]
+    except (RuntimeError, ValueError) as error:  # of ArrayRecord, with lines about its inside
+        raise InputError(
+            f"record {index} cannot be read, its file is damaged; delete the folder data.records"
+        ) from error
     columns = stored["instances"]
     instances = [
         annotations.Instance(
@@ -201,7 +207,13 @@ def _write(folder: Path, split: Split, json_path: Path, image_root: Path) -> Non
         Path(template.sharded_filepath(shard_index=i, num_shards=len(shards)))
         for i in range(len(shards))
     ]
-    folder.mkdir(parents=True, exist_ok=True)
+    # Beside the folder, whose files TFDS takes for its own whatever their names.
+    staging = folder.parent / f".{folder.name}-incomplete"
+    for path in (folder, staging):
+        path.mkdir(parents=True, exist_ok=True)
+    for left in staging.iterdir():
+        if time.time() - left.stat().mtime > STALE:
+            left.rmtree() if left.is_dir() else left.unlink()
     cv2.setNumThreads(1)  # one file on each core is enough
     stop = threading.Event()
     with tqdm(total=len(images), desc=f"writing {split} records", unit="image") as bar:
@@ -210,7 +222,7 @@ def _write(folder: Path, split: Split, json_path: Path, image_root: Path) -> Non
             if paths[place].exists():
                 bar.update(len(shards[place]))
                 return []
-            return _write_shard(paths[place], shards[place], stop, bar)
+            return _write_shard(paths[place], staging, shards[place], stop, bar)
 
         with ThreadPoolExecutor(workers()) as pool:
             try:
@@ -225,17 +237,39 @@ def _write(folder: Path, split: Split, json_path: Path, image_root: Path) -> Non
         images=[[one.id, one.height, one.width] for one in images],
     )
     lengths = [len(shard) for shard in shards]
-    size = sum(path.stat().length for path in paths)
+    sizes = {path.name: path.stat().length for path in paths}
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
         features=_features(),
-        split_infos=[tfds.core.SplitInfo(split, lengths, size, filename_template=template)],
+        split_infos=[
+            tfds.core.SplitInfo(split, lengths, sum(sizes.values()), filename_template=template)
+        ],
         filename_template=template,
         check_data=False,
         description="Images and instance masks of a COCO-format folder.",
         metadata=metadata,
         disable_shuffling=True,  # record i is image i of the JSON
     )
+    (folder / COMPLETE).write_text(json.dumps(sizes))
+    if not list(staging.iterdir()):  # another process may be at the same
+        staging.rmdir()
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether all files of a folder of records are there; one that was cut is removed."""
+    if not (folder / COMPLETE).exists():
+        return False
+    try:
+        sizes = json.loads((folder / COMPLETE).read_text())
+    except ValueError:  # cut itself
+        return False
+    sound = True
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.exists() or path.stat().length != size:
+            path.unlink(missing_ok=True)
+            sound = False
+    return sound
 
 
 def workers() -> int:
@@ -244,11 +278,13 @@ def workers() -> int:
 
 
 def _write_shard(
-    path: Path, images: list[annotations.Image], stop: threading.Event, bar: tqdm
+    path: Path, staging: Path, images: list[annotations.Image], stop: threading.Event, bar: tqdm
 ) -> list[str]:
     """Writes one file of records, unless there are problems with its images: those are returned."""
     problems = []
-    with tempfile.TemporaryDirectory() as here:  # ArrayRecord writes to no bucket
+    # ArrayRecord writes to no bucket: there, what is written here is copied.
+    local = None if "://" in os.fspath(staging) else staging
+    with tempfile.TemporaryDirectory(dir=local) as here:
         written = Path(here) / path.name
         # Never a group of records: each is read by itself.
         writer = array_record_module.ArrayRecordWriter(os.fspath(written), "group_size:1")
@@ -265,9 +301,9 @@ def _write_shard(
         finally:
             writer.close()
         if not problems:
-            incomplete = path.parent / f"{INCOMPLETE}-{os.getpid()}-{path.name}"
-            written.copy(incomplete, overwrite=True)
-            incomplete.replace(path)
+            if local is None:
+                written = written.copy(staging / f"{os.getpid()}-{path.name}", overwrite=True)
+            written.replace(path)
     return problems
 
 
@@ -296,11 +332,17 @@ def _example(image: annotations.Image) -> dict[str, Any]:
     }
 
 
-def _name(data: config_lib.Data, split: Split, json_path: Path, image_root: Path) -> str:
+def _name(data: config_lib.Data, split: Split, json_path: Path) -> str:
     """Of the folder of a split's records: for people, and a fingerprint of what is in them."""
-    digest = hashlib.sha256(f"{FORMAT} {_absolute(image_root)}".encode())
+    root = _absolute(Path(data.root))
+    images = data.train_images if split == "train" else data.val_images
+    digest = hashlib.sha256(f"{FORMAT} {root} {images}".encode())
     digest.update(annotations.read_bytes(json_path))
-    return f"{_absolute(Path(data.root)).name}-{split}-{digest.hexdigest()[:12]}"
+    return f"{root.name}-{split}-{digest.hexdigest()[:12]}"
+
+
+def _usual_jsons(root: Path, split: Split) -> list[Path]:
+    return sorted((root / "annotations").glob(f"instances_{split}*.json"))
 
 
 def _absolute(path: Path) -> Path:

@@ -129,9 +129,9 @@ def _draw_scene(
         scene = _draw_mosaic(rng, records, data, index, canvas)
     else:
         scene = _draw_single(rng, records, data, index, canvas)
+    height, width = scene.filled  # without what is pasted beside it: there is little to drop
     if wanted.copy_paste_probability and rng.random() < wanted.copy_paste_probability:
         scene = _draw_pasted(rng, records, data, scene)
-    height, width = scene.filled
     view = scene.image[:height, :width]
     if wanted.grid_mask_probability:
         steps = wanted.grid_mask_ramp_steps
@@ -152,15 +152,9 @@ def _draw_single(
     """One image at the top left of the canvas."""
     source = _draw_source(rng, records, data, index)
     original, window = _pair(source.image.shape), source.window
-    scale_range = data.augmentation.scale_range
-    if scale_range is None:
-        size = _draw_size(rng, data, window, canvas)
-    else:
-        # Whatever the canvas takes is its limit; no other one is meant.
-        height, width = transforms.fit_size(_extent(window), canvas, max(canvas), max(canvas))
-        scale = rng.uniform(*scale_range)
-        full = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
-        window, size = _cut(window, full, canvas, rng.random(), rng.random())
+    size = _draw_size(rng, data, window, canvas)
+    if data.augmentation.scale_range is not None:
+        window, size = _cut(window, size, canvas, rng.random(), rng.random())
     flip = _draw_flip(rng, data)
     placement = transforms.Placement(original, size, flip, window)
     image = np.zeros((*canvas, 3), np.uint8)
@@ -248,7 +242,13 @@ def _draw_size(
     window: augment.Window,
     canvas: tuple[int, int],
 ) -> tuple[int, int]:
-    """(height, width) for one of the short sides."""
+    """(height, width) for one of the short sides, or of the range of scales, then of any size."""
+    scale_range = data.augmentation.scale_range
+    if scale_range is not None:
+        # Whatever the canvas takes is the limit to start from; no other one is meant.
+        height, width = transforms.fit_size(_extent(window), canvas, max(canvas), max(canvas))
+        scale = rng.uniform(*scale_range)
+        return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
     short_side = data.train_short_sides[rng.integers(len(data.train_short_sides))]
     return transforms.fit_size(_extent(window), canvas, short_side, data.long_side)
 

@@ -461,8 +461,12 @@ def _read_lvis_json(path: Path, source: Path, split: str) -> Split:
             raise InputError(f"{path} is not an LVIS file: it has no list {key!r} of objects")
     known = {_id(entry, "id", path) for entry in content["categories"]}
     by_image: dict[int, list[dict]] = {_id(entry, "id", path): [] for entry in content["images"]}
+    seen: set[int] = set()
     for entry in content["annotations"]:
         number, image, category = (_id(entry, k, path) for k in ("id", "image_id", "category_id"))
+        if number in seen:
+            raise InputError(f"{path}: annotation {number} occurs twice; number them anew")
+        seen.add(number)
         if image not in by_image or category not in known:
             raise InputError(f"{path}: annotation {number} has no image or category; delete it")
         by_image[image].append(entry)
@@ -481,7 +485,9 @@ def _read_lvis_json(path: Path, source: Path, split: str) -> Split:
                 f"{path}: annotation {annotation['id']}",
                 annotation.get("segmentation"),
             )
-            polygons = polygons if isinstance(polygons, list) else []
+            if not isinstance(polygons, list):
+                skipped["a segmentation that is no list of polygons"] += 1
+                continue
             polygons = [_check_numbers(polygon, where) for polygon in polygons]
             found = _from_polygons(polygons, annotation["category_id"], size, skipped)
             instances += [{**instance, **annotation} for instance in found]

@@ -5,7 +5,7 @@ import cProfile
 import os
 import pstats
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,13 +132,17 @@ def _stages(profile: cProfile.Profile) -> dict[str, float]:
 def _only(cores: int) -> Iterator[None]:
     """Lets all threads of this process run on so many of its cores alone (Linux)."""
     before = os.sched_getaffinity(0)
-    for thread in os.listdir("/proc/self/task"):
-        os.sched_setaffinity(int(thread), sorted(before)[:cores])
+    _bind(sorted(before)[:cores])
     try:
         yield
     finally:
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), before)
+        _bind(before)
+
+
+def _bind(cores: Collection[int]) -> None:
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it has ended in the meantime
+            os.sched_setaffinity(int(thread), cores)
 
 
 def _resident() -> int:

@@ -75,8 +75,12 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
 
 def save_png(path: str, picture: np.ndarray) -> None:
     """Writes ``H W 3`` uint8 RGB."""
-    if not cv2.imwrite(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path} could not be written")
+    try:
+        written = cv2.imwrite(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    except cv2.error:  # a name that ends like no image
+        written = False
+    if not written:
+        raise OSError(f"{path} could not be written; give a name such as sheet.png")
 
 
 def _write(drawn: np.ndarray, text: str, outline: np.ndarray) -> None:

@@ -485,3 +485,32 @@ def test_long_corrupt_run_lengths_are_skipped_fast(tmp_path: Path) -> None:
     entries = [annotation(1, segmentation=rle("o" * 400_000)), annotation(2)]
     assert read(tmp_path, coco(annotations=entries)).skipped == {CORRUPT: 1}
     assert time.perf_counter() - start < 1
+
+
+# Oddities of exporters
+
+
+@pytest.mark.parametrize(
+    ("flag", "crowd"),
+    [(0, False), (1, True), (True, True), ("0", False), ("1", True), (None, False)],
+)
+def test_crowds_are_told_by_numbers_and_by_text(flag: Any, crowd: bool, tmp_path: Path) -> None:
+    content = read(tmp_path, coco(annotations=[annotation(1, iscrowd=flag)]))
+    assert content.images[0].instances[0].is_crowd is crowd
+
+
+def test_class_names_that_no_file_can_hold_are_made_so(tmp_path: Path) -> None:
+    names = [{"id": 1, "name": "a\ud800"}, {"id": 2, "name": None}]
+    found = read(tmp_path, coco(categories=names)).categories
+    assert [category.name for category in found] == ["a?", "2"]
+
+
+def test_image_of_more_pixels_than_can_be_counted_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, coco(images=[image_entry(height=2**40, width=2**40)]))
+    assert "image 1 has 2147483648 pixels or more" in message
+
+
+def test_a_file_that_is_not_there_is_not_called_no_json(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        annotations.read(tmp_path / "nothing.json", tmp_path)
+    assert "is not JSON" not in str(caught.value)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -596,3 +598,99 @@ def test_a_bucket_is_read_and_written_like_a_folder(
     source = tfds.builder_from_directory(str(folder)).as_data_source("train")
     assert len(source) == len(NAMES)
     assert source[1]["path"].decode() == "gs://bucket/coco/images/a.png"
+
+
+# What goes wrong with records
+
+
+def test_what_a_killed_process_left_harms_nobody_and_goes_after_a_day(many: Data) -> None:
+    coco.prepare(many, "train")
+    (folder,) = Path(many.records).iterdir()
+    staging = folder.parent / f".{folder.name}-incomplete"
+    left = [staging / name / "x.array_record" for name in ("old", "young")]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half")
+    os.utime(left[0].parent, (0, 0))
+    for path in (*folder.glob("*00003*"), folder / coco.COMPLETE):
+        path.unlink()
+    assert len(coco.prepare(many, "train").source) == 50
+    assert [path.exists() for path in left] == [False, True]
+
+
+def test_nothing_but_records_is_left(many: Data) -> None:
+    coco.prepare(many, "train")
+    assert len(list(Path(many.records).iterdir())) == 1
+
+
+def test_two_that_prepare_at_once_both_have_the_records(many: Data) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: coco.prepare(many, "train"), range(2)))
+    for records in both:
+        assert [coco.read(records, i).instances[0].id for i in (0, 49)] == [1000, 1049]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:100])],
+    ids=["gone", "cut"],
+)
+def test_files_that_are_gone_or_cut_are_written_again_and_no_others(
+    damage: Callable[[Path], object], many: Data
+) -> None:
+    coco.prepare(many, "train")
+    before = shards(many)
+    (path,) = (Path(one) for one in before if "00003" in Path(one).name)
+    whole = path.read_bytes()
+    damage(path)
+    records = coco.prepare(many, "train")
+    assert [coco.read(records, i).instances[0].id for i in range(50)] == list(range(1000, 1050))
+    assert path.read_bytes() == whole
+    after = shards(many)
+    assert {one for one in before if before[one] != after[one]} == {str(path)}
+
+
+def test_records_without_a_list_of_their_files_are_completed(many: Data) -> None:
+    coco.prepare(many, "train")
+    before = shards(many)
+    (folder,) = Path(many.records).iterdir()
+    for content in ("", "{"):
+        (folder / coco.COMPLETE).write_text(content)
+        assert len(coco.prepare(many, "train").source) == 50
+    (folder / "dataset_info.json").write_text("")
+    (folder / coco.COMPLETE).unlink()
+    assert len(coco.prepare(many, "train").source) == 50
+    assert shards(many) == before
+
+
+def test_a_damaged_file_of_records_is_told_in_a_line(many: Data) -> None:
+    coco.prepare(many, "train")
+    path = Path(next(one for one in shards(many) if "00003" in Path(one).name))
+    content = bytearray(path.read_bytes())
+    content[200:-200] = bytes(len(content) - 400)
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"record \d+ cannot be read, its file is damaged"):
+        records = coco.prepare(many, "train")
+        for index in range(50):
+            coco.read(records, index)
+
+
+def test_records_are_found_when_the_images_are_gone(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "train.json").rename(tmp_path / "annotations/instances_train.json")
+    data = Data(root=str(tmp_path), records=str(tmp_path / "records"))
+    first = coco.prepare(data, "train")
+    shutil.rmtree(tmp_path / "images")
+    assert coco.read(coco.prepare(data, "train"), 1) == coco.read(first, 1)
+
+
+def test_a_split_that_is_named_or_there_in_any_form_is_never_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    root = Data(root=str(tmp_path))
+    assert not coco.has_split(root, "val")
+    assert coco.has_split(Data(root=str(tmp_path), val_json="typo.json"), "val")
+    (tmp_path / "annotations/instances_val.json").write_text("{")
+    assert coco.has_split(root, "val")
+    (tmp_path / "annotations/instances_val2017.json").write_text("{}")
+    assert coco.has_split(root, "val")

@@ -918,3 +918,9 @@ def test_large_scale_jitter_takes_the_canvas_on_which_an_image_is_largest() -> N
     assert examples.train_canvases_of(records, data).tolist() == [1, 2]
     plain = dataclasses.replace(data, augmentation=Augmentation())
     assert examples.train_canvases_of(records, plain).tolist() == [0, 1]
+
+
+def test_the_range_of_scales_counts_in_a_mosaic_too(records: coco.Records, data: Data) -> None:
+    recipe = {"mosaic_probability": 1.0, "scale_range": (0.1, 0.1)}
+    for example in each(make(records, data, recipe), 5):
+        assert (example.images == examples.FILL).all(-1).mean() > 0.95

@@ -870,10 +870,10 @@ def test_lvis_boxes_areas_and_crowds_are_added_where_absent(source: Path, out: P
 @pytest.mark.parametrize(
     ("segmentation", "reason"),
     [
-        (None, "no polygon of three points"),
+        (None, "a segmentation that is no list of polygons"),
         ([], "no polygon of three points"),
         ([[1, 1, 9, 9]], "no polygon of three points"),
-        ({"size": [3, 3], "counts": "abc"}, "no polygon of three points"),
+        ({"size": [3, 3], "counts": "abc"}, "a segmentation that is no list of polygons"),
         ([[5, 5, 5, 5, 5, 5]], "mask without a pixel"),
     ],
 )

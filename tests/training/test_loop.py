@@ -164,11 +164,22 @@ def test_pretrained_weights_that_are_no_npz_leave_nothing_behind(config, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+class Step:
+    """An output of a step that runs, or has ended."""
+
+    def __init__(self, ready: bool):
+        self.is_ready = lambda: ready
+
+
 def test_the_share_of_waiting_is_told_since_the_last_time(monkeypatch):
-    clock = iter([0.0, 1.0, 4.0, 10.0, 10.0, 10.0, 20.0])
+    clock = iter([0.0, 1.0, 4.0, 10.0, 10.0, 15.0, 20.0, 20.0, 40.0])
     monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
-    waiting = loop._Waiting(iter([1, 2]))  # made at 0
+    waiting = loop._Waiting(iter([1, 2, 3]))  # made at 0
     assert next(waiting) == 1  # waited for from 1 to 4
     assert waiting.share() == 0.3  # at 10
-    assert next(waiting) == 2  # there at once
-    assert waiting.share() == 0.0  # at 20
+    waiting.last_step = Step(ready=True)
+    assert next(waiting) == 2  # from 10 to 15
+    assert waiting.share() == 0.5  # at 20
+    waiting.last_step = Step(ready=False)
+    assert next(waiting) == 3  # from 20 on, while the device had work
+    assert waiting.share() == 0.0  # at 40
