@@ -1,8 +1,9 @@
 # Two commands set everything up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-# Compiling takes most of the tests' time, on one core each.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2
+# Compiling takes most of the tests' time, on one core each; files stay whole, so that what their
+# tests share is compiled once.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 # The other heads: shapes_solo, shapes_decoupled_solo.
 CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)

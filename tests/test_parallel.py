@@ -73,12 +73,14 @@ def on_one(start):
     return run(1, start)
 
 
+@pytest.mark.slow
 def test_one_and_eight_devices_give_the_same_losses(on_one, on_eight):
     for one, eight in zip(on_one[0], on_eight[0], strict=True):
         for name in one:
             np.testing.assert_allclose(eight[name], one[name], rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_one_and_eight_devices_give_the_same_parameters(on_one, on_eight):
     # The momentum holds raw gradients, of a norm up to 18.
     for name, tolerance in (("params", 1e-5), ("ema_params", 1e-5), ("opt_state", 1e-4)):
@@ -87,6 +89,7 @@ def test_one_and_eight_devices_give_the_same_parameters(on_one, on_eight):
             np.testing.assert_allclose(eight, one, rtol=1e-5, atol=tolerance, err_msg=name)
 
 
+@pytest.mark.slow
 def test_all_replicas_are_equal_after_some_steps(on_eight):
     leaves = jax.tree.leaves(on_eight[1])
     assert leaves
@@ -97,6 +100,7 @@ def test_all_replicas_are_equal_after_some_steps(on_eight):
             np.testing.assert_array_equal(other, first)
 
 
+@pytest.mark.slow
 def test_the_update_compiles_once(on_eight):
     first, *later = on_eight[2]
     assert first >= 1 and later == [0] * (STEPS - 1)
@@ -131,6 +135,7 @@ def test_gather_undoes_shard(size):
     np.testing.assert_array_equal(parallel.gather(parallel.shard(batch))["x"], batch["x"])
 
 
+@pytest.mark.slow
 def test_predictions_of_eight_devices_equal_those_of_one(on_eight):
     images = np.random.default_rng(0).random((8, 64, 64, 3)).astype(np.float32)
     variables = step.eval_variables(jax.device_get(on_eight[1]))

@@ -4,6 +4,7 @@ A record holds the bytes of the image file, untouched, and its instances as run 
 ``coco`` has no instance masks, which is why this one exists. Nothing here needs TensorFlow.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -33,6 +34,7 @@ NAME = "coco_instances"  # of the TFDS data set
 FORMAT = "4"  # raise it with any change to _features, so that older records are written anew
 SHARD = 512  # images a file: 80 MB of COCO, and no more open files than a system allows
 COMPLETE = "complete.json"  # the last file to be written: the bytes of each file of records
+INCOMPLETE = ".incomplete"  # folder in data.records for what is being written
 STALE = 24 * 3600  # seconds after which what a killed process was writing is removed
 
 
@@ -208,12 +210,13 @@ def _write(folder: Path, split: Split, json_path: Path, image_root: Path) -> Non
         for i in range(len(shards))
     ]
     # Beside the folder, whose files TFDS takes for its own whatever their names.
-    staging = folder.parent / f".{folder.name}-incomplete"
+    staging = folder.parent / INCOMPLETE
     for path in (folder, staging):
         path.mkdir(parents=True, exist_ok=True)
     for left in staging.iterdir():
-        if time.time() - left.stat().mtime > STALE:
-            left.rmtree() if left.is_dir() else left.unlink()
+        with contextlib.suppress(FileNotFoundError):  # by another process that tidies up
+            if time.time() - left.stat().mtime > STALE:
+                left.rmtree() if left.is_dir() else left.unlink()
     cv2.setNumThreads(1)  # one file on each core is enough
     stop = threading.Event()
     with tqdm(total=len(images), desc=f"writing {split} records", unit="image") as bar:
@@ -251,8 +254,6 @@ def _write(folder: Path, split: Split, json_path: Path, image_root: Path) -> Non
         disable_shuffling=True,  # record i is image i of the JSON
     )
     (folder / COMPLETE).write_text(json.dumps(sizes))
-    if not list(staging.iterdir()):  # another process may be at the same
-        staging.rmdir()
 
 
 def _is_complete(folder: Path) -> bool:

@@ -440,6 +440,12 @@ def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
     return Data(root=str(tmp_path), train_json="train.json", records=str(tmp_path / "records"))
 
 
+def records_of(data: Data) -> Path:
+    """The folder of the only split's records."""
+    (folder,) = set(Path(data.records).iterdir()) - {Path(data.records) / coco.INCOMPLETE}
+    return folder
+
+
 def shards(data: Data) -> dict[str, int]:
     return {k: v for k, v in files_below(Path(data.records)).items() if "array_record" in k}
 
@@ -593,7 +599,7 @@ def test_a_bucket_is_read_and_written_like_a_folder(
         records="gs://bucket/records",
     )
     assert coco.prepare(data, "train").image_ids == [90, 89, 88, 87, 86, 85]
-    (folder,) = (tmp_path / "records").iterdir()
+    folder = records_of(Data(records=str(tmp_path / "records")))
     assert folder.name.startswith("coco-train-")
     source = tfds.builder_from_directory(str(folder)).as_data_source("train")
     assert len(source) == len(NAMES)
@@ -605,8 +611,8 @@ def test_a_bucket_is_read_and_written_like_a_folder(
 
 def test_what_a_killed_process_left_harms_nobody_and_goes_after_a_day(many: Data) -> None:
     coco.prepare(many, "train")
-    (folder,) = Path(many.records).iterdir()
-    staging = folder.parent / f".{folder.name}-incomplete"
+    folder = records_of(many)
+    staging = folder.parent / coco.INCOMPLETE
     left = [staging / name / "x.array_record" for name in ("old", "young")]
     for path in left:
         path.parent.mkdir(parents=True)
@@ -620,7 +626,8 @@ def test_what_a_killed_process_left_harms_nobody_and_goes_after_a_day(many: Data
 
 def test_nothing_but_records_is_left(many: Data) -> None:
     coco.prepare(many, "train")
-    assert len(list(Path(many.records).iterdir())) == 1
+    assert len(list(Path(many.records).iterdir())) == 2
+    assert not list((Path(many.records) / coco.INCOMPLETE).iterdir())
 
 
 def test_two_that_prepare_at_once_both_have_the_records(many: Data) -> None:
@@ -653,7 +660,7 @@ def test_files_that_are_gone_or_cut_are_written_again_and_no_others(
 def test_records_without_a_list_of_their_files_are_completed(many: Data) -> None:
     coco.prepare(many, "train")
     before = shards(many)
-    (folder,) = Path(many.records).iterdir()
+    folder = records_of(many)
     for content in ("", "{"):
         (folder / coco.COMPLETE).write_text(content)
         assert len(coco.prepare(many, "train").source) == 50

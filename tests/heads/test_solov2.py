@@ -122,6 +122,7 @@ def test_an_image_without_instances_has_a_category_loss_and_finite_gradients(
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_gradients_equal_the_recorded_ones(tiny_solov2, variables, image, targets):
     recorded.check_gradients(tiny_solov2, MODEL, variables, image, targets, DISTINCT_CELLS)
 
