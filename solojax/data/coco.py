@@ -225,13 +225,17 @@ def _write(folder: Path, split: Split, json_path: Path, image_root: Path) -> Non
             if paths[place].exists():
                 bar.update(len(shards[place]))
                 return []
-            return _write_shard(paths[place], staging, shards[place], stop, bar)
+            try:
+                return _write_shard(paths[place], staging, shards[place], stop, bar)
+            except BaseException:  # the other files are not to be finished first
+                stop.set()
+                raise
 
         with ThreadPoolExecutor(workers()) as pool:
             try:
                 problems = [one for here in pool.map(write, range(len(shards))) for one in here]
-            except BaseException:  # the interruption by a user as well
-                stop.set()  # or the other threads would finish their files first
+            except KeyboardInterrupt:  # by a user, who interrupts this thread alone
+                stop.set()
                 raise
     if problems:
         raise InputError(f"{json_path}: {annotations.shorten(problems)}")

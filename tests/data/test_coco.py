@@ -460,8 +460,7 @@ def test_records_of_many_files_are_in_the_order_of_the_json(many: Data) -> None:
 def test_what_was_written_before_an_interruption_is_kept(
     many: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serial = [1]
-    monkeypatch.setattr(coco, "workers", lambda: serial[0])
+    monkeypatch.setattr(coco, "workers", lambda: 1)
     decode, calls = coco.decode_image, []
 
     def interrupt(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
