@@ -98,8 +98,7 @@ def locate(data: config_lib.Data, split: Split) -> tuple[Path, Path]:
     root = Path(data.root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; set data.root")
-    given = data.train_json if split == "train" else data.val_json
-    images = data.train_images if split == "train" else data.val_images
+    given, images = _given(data, split)
     if given:
         json_path = root / given
     else:
@@ -123,8 +122,7 @@ def locate(data: config_lib.Data, split: Split) -> tuple[Path, Path]:
 
 def has_split(data: config_lib.Data, split: Split) -> bool:
     """Whether ``data`` names the annotations of a split, or the folder has any in their place."""
-    given = data.train_json if split == "train" else data.val_json
-    return bool(given) or bool(_usual_jsons(Path(data.root), split))
+    return bool(_given(data, split)[0]) or bool(_usual_jsons(Path(data.root), split))
 
 
 def read(records: Records, index: int) -> Record:
@@ -287,7 +285,7 @@ def _write_shard(
 ) -> list[str]:
     """Writes one file of records, unless there are problems with its images: those are returned."""
     problems = []
-    # ArrayRecord writes to no bucket: there, what is written here is copied.
+    # To a bucket, what ArrayRecord writes here is copied by the path layer.
     local = None if "://" in os.fspath(staging) else staging
     with tempfile.TemporaryDirectory(dir=local) as here:
         written = Path(here) / path.name
@@ -340,10 +338,17 @@ def _example(image: annotations.Image) -> dict[str, Any]:
 def _name(data: config_lib.Data, split: Split, json_path: Path) -> str:
     """Of the folder of a split's records: for people, and a fingerprint of what is in them."""
     root = _absolute(Path(data.root))
-    images = data.train_images if split == "train" else data.val_images
+    _, images = _given(data, split)
     digest = hashlib.sha256(f"{FORMAT} {root} {images}".encode())
     digest.update(annotations.read_bytes(json_path))
     return f"{root.name}-{split}-{digest.hexdigest()[:12]}"
+
+
+def _given(data: config_lib.Data, split: Split) -> tuple[str, str]:
+    """What the config says of a split: its JSON and its folder of images, empty where open."""
+    if split == "train":
+        return data.train_json, data.train_images
+    return data.val_json, data.val_images
 
 
 def _usual_jsons(root: Path, split: Split) -> list[Path]:

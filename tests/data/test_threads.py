@@ -17,23 +17,11 @@ import pytest
 from solojax.config import Augmentation, Data
 from solojax.data import coco, examples, pipeline, synthetic
 from solojax.types import Batch
+from tests.data.test_pipeline import EVERYTHING, RECIPES
 
 ROOT = Path(__file__).parents[2]
 TOOL = runpy.run_path(str(ROOT / "tools/thread_batches.py"))
 BATCH, STRIDES, SEED = 4, (4, 8), 7
-EVERYTHING = Augmentation(
-    scale_range=(0.1, 2.0),
-    color_probability=0.5,
-    crop_probability=0.5,
-    mosaic_probability=0.5,
-    copy_paste_probability=0.5,
-    grid_mask_probability=0.5,
-    grid_mask_ramp_steps=4,
-    erase_probability=0.5,
-)
-RECIPES = pytest.mark.parametrize(
-    "recipe", [Augmentation(), EVERYTHING], ids=["published", "everything"]
-)
 
 WITHOUT_TENSORFLOW = """
 import hashlib, importlib.machinery, runpy, sys
