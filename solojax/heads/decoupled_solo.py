@@ -17,6 +17,7 @@ from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, detection_size, select
 from solojax.models.layers import Deform
 from solojax.ops import losses, resize
+from solojax.ops.precision import widen
 from solojax.types import Detections, Instances, Mean
 
 
@@ -40,6 +41,9 @@ class DecoupledSOLO(nn.Module):
     groups: int = 32  # of every group norm
     deform: Deform = "none"
     deform_convs: trunk.DeformConvs = "last"
+    remat: bool = False  # blocks of convolutions hold their input alone for the backward pass
+    drop_block: float = 0.0  # share of the cells that training drops of each trunk's last features
+    drop_block_size: int = 3  # cells each way that are dropped together
 
     max_positives: int = 256  # per image and level; the surplus is left out at random and counted
     collisions: assign.Collisions = "last"
@@ -56,26 +60,24 @@ class DecoupledSOLO(nn.Module):
         return self.grid.mask_strides
 
     @nn.compact
-    def __call__(self, pyramid: dict[str, jax.Array]) -> Outputs:
-        """Runs the head on ``{"p2": B H/4 W/4 C, ...}``."""
-        deform = (self.deform, self.deform_convs)
-        shape = (self.width, self.depth, self.groups)
+    def __call__(self, pyramid: dict[str, jax.Array], train: bool = False) -> Outputs:
+        """Runs the head on ``{"p2": B H/4 W/4 C, ...}``; ``train`` lets ``drop_block`` act."""
         if self.shared_trunk:
-            both = trunk.Trunk(*shape, "xy", self.coord_convs, *deform, name="mask_trunk")
-            x_trunk = y_trunk = both
+            x_trunk = y_trunk = trunk.make_trunk(self, "mask_trunk", "xy", self.coord_convs)
         else:
-            x_trunk = trunk.Trunk(*shape, "x", self.coord_convs, *deform, name="x_trunk")
-            y_trunk = trunk.Trunk(*shape, "y", self.coord_convs, *deform, name="y_trunk")
-        category_trunk = trunk.Trunk(*shape, "", 0, *deform, name="category_trunk")
+            x_trunk = trunk.make_trunk(self, "x_trunk", "x", self.coord_convs)
+            y_trunk = trunk.make_trunk(self, "y_trunk", "y", self.coord_convs)
+        category_trunk = trunk.make_trunk(self, "category_trunk")
         category_predictor = trunk.prior_predictor(self.num_classes, "category_predictor")
         category_logits, x_logits, y_logits = {}, {}, {}
         levels = self.grid.resized(pyramid)
         for (level, features), side in zip(levels.items(), self.grid.sizes, strict=True):
-            x_features = resize.double(x_trunk(features))
-            y_features = x_features if self.shared_trunk else resize.double(y_trunk(features))
+            x_features = y_features = resize.double(x_trunk(features, train))
+            if not self.shared_trunk:
+                y_features = resize.double(y_trunk(features, train))
             x_logits[level] = trunk.prior_predictor(side, f"x_predictor_{level}")(x_features)
             y_logits[level] = trunk.prior_predictor(side, f"y_predictor_{level}")(y_features)
-            category = category_trunk(resize.to_grid(features, side, self.grid.alignment))
+            category = category_trunk(resize.to_grid(features, side, self.grid.alignment), train)
             category_logits[level] = category_predictor(category)
         return Outputs(category_logits, x_logits, y_logits)
 
@@ -98,7 +100,7 @@ class DecoupledSOLO(nn.Module):
         ):
             row, column = jnp.divmod(jnp.maximum(positives.cells - start, 0), side)
             x, y = take(outputs.x_logits[level], column), take(outputs.y_logits[level], row)
-            mask_logits.append(losses.product_logit(x, y))
+            mask_logits.append(losses.product_logit(widen(x), widen(y)))
         return loss_terms(self.objective, outputs.category_logits, mask_logits, targets)
 
     @nn.nowrap
@@ -125,7 +127,7 @@ class DecoupledSOLO(nn.Module):
         """Probabilities of all levels at stride 4: ``B H/4 W/4`` (sum of all S)."""
         finest = logits[self.grid.levels[0]]
         size = detection_size(self.grid, *finest.shape[1:3])
-        maps = [resize.bilinear(jax.nn.sigmoid(level), size) for level in logits.values()]
+        maps = [resize.bilinear(jax.nn.sigmoid(widen(level)), size) for level in logits.values()]
         return jnp.concatenate(maps, axis=-1)
 
 

@@ -9,6 +9,7 @@ from solojax.fields import check_fields, check_range
 from solojax.heads.assign import Cells, Targets
 from solojax.heads.grid import flatten
 from solojax.ops import losses
+from solojax.ops.precision import widen
 from solojax.types import Mean
 
 
@@ -40,8 +41,8 @@ def loss_terms(
 
     Args:
       objective: which losses.
-      category_logits: by level, ``B S S num_classes``.
-      mask_logits: for each list of positives, ``B P H/stride W/stride``.
+      category_logits: by level, ``B S S num_classes``, of any type.
+      mask_logits: for each list of positives, ``B P H/stride W/stride`` float32.
       targets: what should have been predicted.
     """
     return {
@@ -51,7 +52,7 @@ def loss_terms(
 
 
 def _category(objective: Objective, category_logits: dict[str, jax.Array], cells: Cells) -> Mean:
-    logits = flatten(category_logits)
+    logits = widen(flatten(category_logits))
     positive = jax.nn.one_hot(cells.labels, logits.shape[-1])  # all zero on background
     focal = losses.focal(logits, positive, alpha=objective.focal_alpha, gamma=objective.focal_gamma)
     owned = jnp.sum(cells.owners >= 0, dtype=jnp.float32)

@@ -11,6 +11,7 @@ from solojax.fields import check_fields, check_range
 from solojax.heads.grid import Grid, flatten
 from solojax.ops import masks, nms, resize
 from solojax.ops.nms import Kernel
+from solojax.ops.precision import widen
 from solojax.types import MASK_STRIDE, Detections, InputError
 
 SoftMasks = Callable[[Any, jax.Array], jax.Array]
@@ -58,11 +59,11 @@ def select(
     Args:
       selection: thresholds and caps.
       grid: the cells.
-      category_logits: by level, ``B S S num_classes``.
+      category_logits: by level, ``B S S num_classes``, of any type.
       predictions: whatever ``soft_masks`` makes masks from; every leaf starts with ``B``.
       soft_masks: makes the masks of some cells of one image.
     """
-    scores = {level: jax.nn.sigmoid(logits) for level, logits in category_logits.items()}
+    scores = {level: jax.nn.sigmoid(widen(logits)) for level, logits in category_logits.items()}
     if selection.points_nms:
         scores = {level: nms.points_nms(score) for level, score in scores.items()}
     sides = jnp.array(grid.sizes)

@@ -19,7 +19,7 @@ from solojax.heads.grid import Grid
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
 from solojax.models.layers import HEAD_INIT, Deform
-from solojax.ops import resize
+from solojax.ops import dynamic_conv, resize
 from solojax.types import Detections, Instances, Mean
 
 
@@ -28,8 +28,8 @@ class Outputs(NamedTuple):
 
     category_logits: dict[str, jax.Array]  # B S S num_classes
     mask_features: dict[str, jax.Array]  # B 2h 2w width, of a level of h x w
-    mask_kernels: jax.Array  # T width, the mask layer's row of each cell
-    mask_biases: jax.Array  # T
+    mask_kernels: jax.Array  # T width float32, the mask layer's row of each cell
+    mask_biases: jax.Array  # T float32
 
 
 class SOLO(nn.Module):
@@ -43,6 +43,9 @@ class SOLO(nn.Module):
     groups: int = 32  # of every group norm
     deform: Deform = "none"
     deform_convs: trunk.DeformConvs = "last"
+    remat: bool = False  # blocks of convolutions hold their input alone for the backward pass
+    drop_block: float = 0.0  # share of the cells that training drops of each trunk's last features
+    drop_block_size: int = 3  # cells each way that are dropped together
 
     max_positives: int = 256  # per image and level; the surplus is left out at random and counted
     collisions: assign.Collisions = "last"
@@ -59,21 +62,19 @@ class SOLO(nn.Module):
         return self.grid.mask_strides
 
     @nn.compact
-    def __call__(self, pyramid: dict[str, jax.Array]) -> Outputs:
-        """Runs the head on ``{"p2": B H/4 W/4 C, ...}``."""
-        deform = (self.deform, self.deform_convs)
-        shape = (self.width, self.depth, self.groups)
-        mask_trunk = trunk.Trunk(*shape, "xy", self.coord_convs, *deform, name="mask_trunk")
-        category_trunk = trunk.Trunk(*shape, "", 0, *deform, name="category_trunk")
+    def __call__(self, pyramid: dict[str, jax.Array], train: bool = False) -> Outputs:
+        """Runs the head on ``{"p2": B H/4 W/4 C, ...}``; ``train`` lets ``drop_block`` act."""
+        mask_trunk = trunk.make_trunk(self, "mask_trunk", "xy", self.coord_convs)
+        category_trunk = trunk.make_trunk(self, "category_trunk")
         category_predictor = trunk.prior_predictor(self.num_classes, "category_predictor")
         category_logits, mask_features, kernels, biases = {}, {}, [], []
         levels = self.grid.resized(pyramid)
         for (level, x), side in zip(levels.items(), self.grid.sizes, strict=True):
-            mask_features[level] = resize.double(mask_trunk(x))
+            mask_features[level] = resize.double(mask_trunk(x, train))
             kernel, bias = _MaskLayer(self.width, side * side, name=f"mask_predictor_{level}")()
             kernels.append(kernel)
             biases.append(bias)
-            category = category_trunk(resize.to_grid(x, side, self.grid.alignment))
+            category = category_trunk(resize.to_grid(x, side, self.grid.alignment), train)
             category_logits[level] = category_predictor(category)
         return Outputs(
             category_logits, mask_features, jnp.concatenate(kernels), jnp.concatenate(biases)
@@ -130,6 +131,9 @@ class _MaskLayer(nn.Module):
 
 
 def _cut(features: jax.Array, kernels: jax.Array, biases: jax.Array, cells: jax.Array) -> jax.Array:
-    """Mask logits ``K h w`` of the ``cells`` ``K`` on one image's ``features`` ``h w width``."""
-    logits = jnp.einsum("ke,hwe->khw", kernels[cells], features)
+    """Mask logits ``K h w`` of the ``cells`` ``K`` on one image's ``features`` ``h w width``.
+
+    float32, the products in the type of the features.
+    """
+    logits = dynamic_conv.dynamic_conv(features, kernels[cells].astype(features.dtype))
     return logits + biases[cells][:, None, None]

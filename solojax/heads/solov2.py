@@ -15,7 +15,7 @@ from solojax.heads import assign, trunk
 from solojax.heads.grid import LEVELS, Grid, check_levels, flatten
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
-from solojax.models.layers import HE_INIT, HEAD_INIT, ConvNormReLU, Deform
+from solojax.models.layers import HE_INIT, HEAD_INIT, Conv, ConvNormReLU, Deform, rematerialised
 from solojax.ops import coords, dynamic_conv, resize
 from solojax.types import MASK_STRIDE, Detections, InputError, Instances, Mean
 
@@ -40,6 +40,9 @@ class SOLOv2(nn.Module):
     groups: int = 32  # of every group norm
     deform: Deform = "none"
     deform_convs: trunk.DeformConvs = "last"
+    remat: bool = False  # blocks of convolutions hold their input alone for the backward pass
+    drop_block: float = 0.0  # share of the cells that training drops of each trunk's last features
+    drop_block_size: int = 3  # cells each way that are dropped together
     kernel_width: int = 256  # E: channels of a dynamic kernel
     kernel_size: int = 1  # rows and columns of a dynamic kernel, 1 or 3
     kernel_coordinates: bool = True  # whether the kernel trunk is told where it is
@@ -75,13 +78,12 @@ class SOLOv2(nn.Module):
         return self.grid.mask_strides
 
     @nn.compact
-    def __call__(self, pyramid: dict[str, jax.Array]) -> Outputs:
-        """Runs the head on ``{"p2": B H/4 W/4 C, ...}``."""
-        shape = (self.width, self.depth, self.groups, "", 0, self.deform, self.deform_convs)
-        kernel_trunk = trunk.Trunk(*shape, name="kernel_trunk")
-        category_trunk = trunk.Trunk(*shape, name="category_trunk")
+    def __call__(self, pyramid: dict[str, jax.Array], train: bool = False) -> Outputs:
+        """Runs the head on ``{"p2": B H/4 W/4 C, ...}``; ``train`` lets ``drop_block`` act."""
+        kernel_trunk = trunk.make_trunk(self, "kernel_trunk")
+        category_trunk = trunk.make_trunk(self, "category_trunk")
         category_predictor = trunk.prior_predictor(self.num_classes, "category_predictor")
-        kernel_predictor = nn.Conv(
+        kernel_predictor = Conv(
             self.kernel_width * self.kernel_size**2,
             (3, 3),
             padding=1,
@@ -94,12 +96,13 @@ class SOLOv2(nn.Module):
             # Coordinates are appended before the grid is laid, so they are resized as well.
             located = coords.append_coordinates(x, "xy" if self.kernel_coordinates else "")
             located = resize.to_grid(located, side, self.grid.alignment)
-            category = category_trunk(located[..., : x.shape[-1]])
-            mask_kernels[level] = kernel_predictor(kernel_trunk(located))
+            category = category_trunk(located[..., : x.shape[-1]], train)
+            mask_kernels[level] = kernel_predictor(kernel_trunk(located, train))
             category_logits[level] = category_predictor(category)
         deform = self.deform if self.deform_mask_features else "none"
         coordinates = "xy" if self.feature_coordinates else ""
-        features = (self.mask_feature_width, self.kernel_width, self.groups, coordinates, deform)
+        widths = (self.mask_feature_width, self.kernel_width, self.groups)
+        features = (*widths, coordinates, deform, self.remat)
         if self.features == "unified":
             branch = UnifiedMaskFeatures(*features, self.mask_levels, name="mask_features")
             return Outputs(category_logits, mask_kernels, (branch(pyramid),))
@@ -159,13 +162,17 @@ class UnifiedMaskFeatures(nn.Module):
     groups: int
     coordinates: str
     deform: Deform
+    remat: bool
     levels: tuple[str, ...]
 
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array]) -> jax.Array:
         init = HEAD_INIT if self.deform == "none" else HE_INIT
         block = functools.partial(
-            ConvNormReLU, groups=self.groups, deform=self.deform, kernel_init=init
+            rematerialised(ConvNormReLU, self.remat),
+            groups=self.groups,
+            deform=self.deform,
+            kernel_init=init,
         )
         check_levels("mask_levels", self.levels, pyramid)
         at_stride_4 = []
@@ -191,10 +198,12 @@ class SeparateMaskFeatures(nn.Module):
     groups: int
     coordinates: str
     deform: Deform
+    remat: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.width, SEPARATE_DEPTH, self.groups)
-        x = trunk.Trunk(*shape, self.coordinates, 1, self.deform, "all", name="trunk")(x)
-        fuse = ConvNormReLU(self.out_width, self.groups, 1, deform=self.deform, name="fuse")
+        shape = (self.width, SEPARATE_DEPTH, self.groups, self.coordinates, 1)
+        x = trunk.Trunk(*shape, self.deform, "all", self.remat, name="trunk")(x)
+        block = rematerialised(ConvNormReLU, self.remat)
+        fuse = block(self.out_width, groups=self.groups, kernel=1, deform=self.deform, name="fuse")
         return fuse(resize.double(x))

@@ -1,13 +1,13 @@
 """What the branches of every head are built of: a stack of convolutions and a predictor."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 
 from solojax.fields import check_fields, check_range
-from solojax.models.layers import HEAD_INIT, ConvNormReLU, Deform
-from solojax.ops import coords
+from solojax.models.layers import HEAD_INIT, Conv, ConvNormReLU, Deform, rematerialised
+from solojax.ops import coords, drop_block
 from solojax.types import InputError
 
 DeformConvs = Literal["last", "all"]
@@ -26,16 +26,48 @@ class Trunk(nn.Module):
     coord_convs: int = 1  # how many of them are
     deform: Deform = "none"
     deform_convs: DeformConvs = "last"  # which convolutions are deformable
+    remat: bool = False  # hold each block's input alone for the backward pass
+    drop_block: float = 0.0  # share of the result's cells that training drops, in blocks
+    drop_block_size: int = 3  # cells each way
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """``train`` lets it drop blocks; where it does, it draws from the stream "dropout"."""
+        block = rematerialised(ConvNormReLU, self.remat)
         for i in range(self.depth):
             if i < self.coord_convs:
                 x = coords.append_coordinates(x, self.coordinates)
             deforms = self.deform_convs == "all" or i == self.depth - 1
             deform = self.deform if deforms else "none"
-            x = ConvNormReLU(self.width, self.groups, deform=deform, name=f"conv_{i}")(x)
+            x = block(self.width, groups=self.groups, deform=deform, name=f"conv_{i}")(x)
+        if train and self.drop_block:
+            key = self.make_rng("dropout")
+            x = drop_block.drop_block(x, key, rate=self.drop_block, size=self.drop_block_size)
         return x
+
+
+def make_trunk(head: Any, name: str, coordinates: str = "", coord_convs: int = 0) -> Trunk:
+    """A trunk of ``head``, by whose fields it is shaped; to be called in its compact method.
+
+    Args:
+      head: has all fields of ``Trunk`` but for the coordinates.
+      name: of the trunk's parameters.
+      coordinates: channels that the first convolutions are given.
+      coord_convs: how many of them are.
+    """
+    return Trunk(
+        width=head.width,
+        depth=head.depth,
+        groups=head.groups,
+        coordinates=coordinates,
+        coord_convs=coord_convs,
+        deform=head.deform,
+        deform_convs=head.deform_convs,
+        remat=head.remat,
+        drop_block=head.drop_block,
+        drop_block_size=head.drop_block_size,
+        name=name,
+    )
 
 
 def prior_predictor(width: int, name: str) -> nn.Conv:
@@ -43,7 +75,7 @@ def prior_predictor(width: int, name: str) -> nn.Conv:
 
     For use in a compact method.
     """
-    return nn.Conv(
+    return Conv(
         width,
         (3, 3),
         padding=1,
@@ -60,6 +92,10 @@ def check_head(head: nn.Module, *widths: str) -> None:
     check_range(head, "head", *counts, least=1)
     if hasattr(head, "coord_convs"):
         check_range(head, "head", "coord_convs", most=head.depth)
+    if not 0 <= head.drop_block < 1:
+        raise InputError(f"head.drop_block={head.drop_block} must be at least 0 and below 1")
+    if head.drop_block_size < 1 or head.drop_block_size % 2 == 0:
+        raise InputError(f"head.drop_block_size={head.drop_block_size} must be odd, and at least 1")
     for name in widths:
         width = getattr(head, name)
         if width % head.groups:

@@ -20,13 +20,16 @@ class Detector(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> Any:
         """Runs ``B H W 3`` normalised float images (``ops.images.normalize``), H and W % 32 = 0.
 
-        Returns what the head returns; ``head.loss`` and ``head.detect`` take it from there.
-        ``train`` is for the backbone's norms (``layers.make_norm``); nothing else knows of it.
+        All of it computes in their type, float32 or bfloat16, norms in float32. Returns what the
+        head returns; ``head.loss`` and ``head.detect`` take it from there, in float32.
+
+        ``train`` is for the backbone's norms (``layers.make_norm``) and for what a head leaves out
+        at random (``drop_block``), which takes a key by the name of "dropout".
         """
         _, height, width, _ = images.shape
         if height % 32 or width % 32:
             raise InputError(f"canvas {height}x{width} is not a multiple of 32 each way")
-        return self.head(self.neck(self.backbone(images, train)))
+        return self.head(self.neck(self.backbone(images, train)), train)
 
 
 def init_variables(model: nn.Module, key: jax.Array) -> dict[str, Any]:

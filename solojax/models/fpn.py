@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from solojax.fields import check_fields, check_range
+from solojax.models.layers import Conv
 
 _xavier = nn.initializers.xavier_uniform()
 
@@ -60,7 +61,7 @@ def _merge(
     width: int, level: int, features: dict[str, jax.Array], above: jax.Array | None
 ) -> jax.Array:
     """This level's lateral and, doubled in size, what has been summed above it."""
-    lateral = nn.Conv(width, (1, 1), kernel_init=_xavier, name=f"lateral_c{level}")
+    lateral = Conv(width, (1, 1), kernel_init=_xavier, name=f"lateral_c{level}")
     x = lateral(features[f"c{level}"])
     if above is None:
         return x
@@ -68,4 +69,4 @@ def _merge(
 
 
 def _output(width: int, level: int) -> nn.Conv:
-    return nn.Conv(width, (3, 3), padding=1, kernel_init=_xavier, name=f"output_p{level}")
+    return Conv(width, (3, 3), padding=1, kernel_init=_xavier, name=f"output_p{level}")

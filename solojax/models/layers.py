@@ -1,6 +1,11 @@
-"""The few layers that backbone, neck and heads share."""
+"""The few layers that backbone, neck and heads share.
 
-from typing import Literal
+Each computes in the type of its input, bfloat16 or float32, with parameters that are always
+float32: convolutions cast theirs, norms are float32 inside.
+"""
+
+import functools
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -35,8 +40,34 @@ Deform = Literal["none", "v1", "v2"]
 """An ordinary convolution, a deformable one, or one whose taps are weighted as well."""
 
 
+def _follow_input(
+    *arrays: jax.Array | None, dtype: Any = None, inexact: bool = True
+) -> list[jax.Array | None]:
+    """Casts all to the type of the first; Flax's own lets float32 parameters win over the input."""
+    dtype = jnp.result_type(arrays[0])
+    return [None if array is None else jnp.asarray(array, dtype) for array in arrays]
+
+
+Conv = functools.partial(nn.Conv, promote_dtype=_follow_input)
+"""Flax's convolution, in the type of its input."""
+
+
+class GroupNorm(nn.GroupNorm):
+    """Flax's group norm, float32 inside: ``B ... C -> B ... C`` of the input's type."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
+        return super().__call__(x).astype(x.dtype)
+
+
+class BatchNorm(nn.BatchNorm):
+    """Flax's batch norm, float32 inside: ``... C -> ... C`` of the input's type."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
+        return super().__call__(x).astype(x.dtype)
+
+
 class FrozenBatchNorm(nn.Module):
-    """Batch norm with fixed statistics: ``... C -> ... C``.
+    """Batch norm with fixed statistics, float32 inside: ``... C -> ... C`` of the input's type.
 
     Only sensible over pretrained weights: with the statistics of a fresh network, mean 0 and
     variance 1, it normalises nothing.
@@ -56,7 +87,7 @@ class FrozenBatchNorm(nn.Module):
         factor = scale * jax.lax.rsqrt(var + NORM_EPSILON)
         offset = bias - mean * factor
         first = (None,) * (x.ndim - 1)
-        return x * factor[first] + offset[first]
+        return (x * factor[first] + offset[first]).astype(x.dtype)
 
 
 def make_norm(norm: Norm, groups: int, name: str, train: bool = False) -> nn.Module:
@@ -65,9 +96,9 @@ def make_norm(norm: Norm, groups: int, name: str, train: bool = False) -> nn.Mod
     With "sync" and ``train`` it runs under ``parallel.pmap_update`` only, ``batch_stats`` mutable.
     """
     if norm == "group":
-        return nn.GroupNorm(num_groups=groups, epsilon=NORM_EPSILON, name=name)
+        return GroupNorm(num_groups=groups, epsilon=NORM_EPSILON, name=name)
     if norm == "sync":
-        return nn.BatchNorm(
+        return BatchNorm(
             use_running_average=not train,
             momentum=NORM_MOMENTUM,
             epsilon=NORM_EPSILON,
@@ -91,7 +122,7 @@ def make_conv(
     if deform != "none":
         return DeformConv(width, size, deform, kernel_init, stride, groups, name=name)
     # Padding is explicit: 'SAME' shifts a stride-2 convolution by a pixel on even sizes.
-    return nn.Conv(
+    return Conv(
         width,
         (size, size),
         strides=stride,
@@ -120,7 +151,7 @@ class DeformConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         taps = self.size**2
-        moves = nn.Conv(
+        moves = Conv(
             2 * taps if self.version == "v1" else 3 * taps,
             (self.size, self.size),
             strides=self.stride,
@@ -133,7 +164,7 @@ class DeformConv(nn.Module):
             x,
             moves[..., : 2 * taps],
             None if self.version == "v1" else nn.sigmoid(moves[..., 2 * taps :]),
-            self.param("kernel", self.kernel_init, shape),
+            self.param("kernel", self.kernel_init, shape).astype(x.dtype),
             stride=self.stride,
             padding=self.size // 2,
             groups=self.groups,
@@ -158,5 +189,14 @@ class ConvNormReLU(nn.Module):
             kernel_init=self.kernel_init,
             deform=self.deform,
         )(x)
-        x = nn.GroupNorm(num_groups=self.groups, epsilon=NORM_EPSILON, name="norm")(x)
+        x = GroupNorm(num_groups=self.groups, epsilon=NORM_EPSILON, name="norm")(x)
         return nn.relu(x)
+
+
+@functools.cache
+def rematerialised(kind: type[nn.Module], wanted: bool = True) -> type[nn.Module]:
+    """A kind of module whose insides are computed again in the backward pass, where ``wanted``.
+
+    Between the passes it holds its input alone. Parameters, outputs and gradients are the same.
+    """
+    return nn.remat(kind) if wanted else kind

@@ -9,7 +9,7 @@ import jax
 from jax import lax
 
 from solojax.fields import check_fields, check_range
-from solojax.models.layers import HE_INIT, Deform, Norm, make_conv, make_norm
+from solojax.models.layers import HE_INIT, Deform, Norm, make_conv, make_norm, rematerialised
 from solojax.types import InputError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -41,13 +41,16 @@ class ResNet(nn.Module):
     frozen_stages: int = 1  # 0: all train; n: the stem and the first n stages do not
     deform: Deform = "none"  # the 3x3 convolution of the bottlenecks of deform_stages
     deform_stages: tuple[int, ...] = (2, 3, 4)
+    remat_stages: tuple[
+        int, ...
+    ] = ()  # of 1..4: hold each block's input alone for the backward pass
 
     def __post_init__(self) -> None:
         check_fields(self, "backbone")
         if self.depth not in BLOCKS:
             raise InputError(f"ResNet depth {self.depth} is unknown; choose from {list(BLOCKS)}")
         check_range(self, "backbone", "frozen_stages", most=4)
-        check_range(self, "backbone", "deform_stages", least=1, most=4)
+        check_range(self, "backbone", "deform_stages", "remat_stages", least=1, most=4)
         bottlenecks = {"groups": 1, "group_width": 64, "deform": "none"}
         for name, default in bottlenecks.items():
             if self.depth < 50 and getattr(self, name) != default:
@@ -102,11 +105,12 @@ class ResNet(nn.Module):
         block: Callable[..., nn.Module]
         for stage, blocks in enumerate(BLOCKS[self.depth], start=1):
             width = self.width * 2 ** (stage - 1)
+            remat = stage in self.remat_stages
             if self.depth < 50:
-                block = functools.partial(_Basic, width)
+                block = functools.partial(rematerialised(_Basic, remat), width)
             else:
                 block = functools.partial(
-                    _Bottleneck,
+                    rematerialised(_Bottleneck, remat),
                     width,
                     inner_width=self._inner_width(width),
                     groups=self.groups,

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from solojax.ops.precision import sum_type
+
 
 def deform_conv(
     features: jax.Array,
@@ -35,7 +37,8 @@ def deform_conv(
       groups: of channels, as in an ordinary convolution; the offsets are common to all of them.
 
     Returns:
-      ``B H' W' O``, with the ``H' W'`` of an ordinary convolution.
+      ``B H' W' O``, with the ``H' W'`` of an ordinary convolution, of the type of ``features`` and
+      ``kernel``. In bfloat16 each tap is; positions, and the sums over corners and taps, are not.
     """
     batch, height, width, channels = features.shape
     size, _, in_width, out_channels = kernel.shape
@@ -72,21 +75,22 @@ def deform_conv(
         None if mask is None else jnp.moveaxis(mask, 3, 0),
         kernels,
     )
+    dtype = jnp.result_type(features, kernel)
     total = jnp.zeros((batch, out_height, out_width, groups, out_channels // groups))
-    total, _ = lax.scan(add_tap, total.astype(jnp.result_type(features, kernel)), taps)
-    return total.reshape(batch, out_height, out_width, out_channels)
+    total, _ = lax.scan(add_tap, total.astype(sum_type(dtype)), taps)
+    return total.reshape(batch, out_height, out_width, out_channels).astype(dtype)
 
 
 def _sample(features: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
     """Bilinear samples of ``H W C`` at positions ``...``: ``... C``."""
     height, width, channels = features.shape
     pixels = features.reshape(height * width, channels)
-    samples = jnp.zeros((*y.shape, channels), features.dtype)
+    samples = jnp.zeros((*y.shape, channels), sum_type(features.dtype))
     for row, row_weight in _neighbours(y, height):
         for column, column_weight in _neighbours(x, width):
             corner = pixels.at[row * width + column].get(mode="promise_in_bounds")
-            samples += (row_weight * column_weight).astype(features.dtype)[..., None] * corner
-    return samples
+            samples += (row_weight * column_weight)[..., None] * corner
+    return samples.astype(features.dtype)
 
 
 def _neighbours(position: jax.Array, length: int) -> Iterator[tuple[jax.Array, jax.Array]]:

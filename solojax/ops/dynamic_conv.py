@@ -5,6 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from solojax.ops.precision import sum_type
+
 
 def dynamic_conv(features: jax.Array, kernels: jax.Array, size: int = 1) -> jax.Array:
     """Convolves one image's features with each kernel, zero-padded (SOLOv2, section 3.2).
@@ -15,14 +17,19 @@ def dynamic_conv(features: jax.Array, kernels: jax.Array, size: int = 1) -> jax.
       size: rows and columns of a kernel, odd.
 
     Returns:
-      ``K H W``.
+      ``K H W`` float32, of bfloat16 factors as well.
     """
     height, width, channels = features.shape
     reach = size // 2
     padded = jnp.pad(features, ((reach, reach), (reach, reach), (0, 0)))
     taps = kernels.reshape(len(kernels), channels, size, size)
     by_tap = [
-        jnp.einsum("ke,hwe->khw", taps[:, :, y, x], padded[y : y + height, x : x + width])
+        jnp.einsum(
+            "ke,hwe->khw",
+            taps[:, :, y, x],
+            padded[y : y + height, x : x + width],
+            preferred_element_type=sum_type(features.dtype),
+        )
         for y in range(size)
         for x in range(size)
     ]

@@ -37,7 +37,7 @@ def run(head: Any) -> tuple[Any, Any, Any, Any]:
     """Outputs, targets, loss and detections, as shapes."""
 
     def everything(variables, pyramid, instances):
-        outputs = head.apply(variables, pyramid)
+        outputs = head.apply(variables, pyramid, train=True)
         targets = head.targets(instances, jax.random.key(0))
         return outputs, targets, head.loss(outputs, targets), head.detect(outputs)
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solojax.models.layers import ConvNormReLU, DeformConv, make_norm
+from solojax.models.layers import Conv, ConvNormReLU, DeformConv, make_norm, rematerialised
 from solojax.ops.deform_conv import deform_conv
 from solojax.parallel import AXIS
 
@@ -113,6 +113,68 @@ def test_a_synchronised_norm_gives_the_same_on_one_and_eight_devices(x, variable
 
 def test_group_norm_has_no_statistics(x):
     assert list(jax.eval_shape(norm_of("group").init, jax.random.key(0), x)) == ["params"]
+
+
+@pytest.mark.parametrize("kind", [*BATCH_NORMS, "group"])
+def test_every_norm_is_float32_inside_and_gives_back_the_type_of_its_input(kind, x, variables):
+    rounded = jnp.asarray(x, jnp.bfloat16)
+    given = {"params": variables["params"]} if kind == "group" else variables
+    found = norm_of(kind).apply(given, rounded)
+    assert found.dtype == jnp.bfloat16
+    exact = norm_of(kind).apply(given, rounded.astype(jnp.float32))
+    assert exact.dtype == jnp.float32
+    np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
+
+
+def test_statistics_of_bfloat16_batches_are_float32(x, variables):
+    rounded = np.asarray(jnp.asarray(x, jnp.bfloat16))
+    found, exact = (synchronised(8, each, variables) for each in (rounded, np.float32(rounded)))
+    for name, running in found[1].items():
+        assert running.dtype == jnp.float32
+        np.testing.assert_allclose(running, exact[1][name], rtol=1e-6)
+    for ours, theirs in zip(*map(jax.tree.leaves, (found[2], exact[2])), strict=True):
+        assert ours.dtype == jnp.float32
+        # Of weights times rounded outputs here, of products with them there.
+        np.testing.assert_allclose(ours, theirs, rtol=0.01, atol=0.1)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_convolution_computes_in_the_type_of_its_input_with_float32_parameters(bias):
+    x = jax.random.normal(jax.random.key(0), (1, 6, 6, 4), jnp.bfloat16)
+    module = Conv(3, (3, 3), padding=1, use_bias=bias)
+    found, variables = jax.jit(module.init_with_output)(jax.random.key(1), x)
+    assert found.dtype == jnp.bfloat16
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(variables)} == {"float32"}
+    program = str(jax.make_jaxpr(module.apply)(variables, x))
+    assert program.count("conv_general_dilated") == 1 and "f32[1,6,6,3]" not in program
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_so_does_a_deformable_one(version):
+    x = jax.random.normal(jax.random.key(0), (1, 6, 6, 4), jnp.bfloat16)
+    module = DeformConv(3, 3, version, kernel_init=jax.nn.initializers.normal(1.0))
+    found, variables = jax.jit(module.init_with_output)(jax.random.key(1), x)
+    assert found.dtype == jnp.bfloat16
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(variables)} == {"float32"}
+    exact = jax.jit(module.apply)(variables, x.astype(jnp.float32))
+    assert exact.dtype == jnp.float32
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, atol=0.05)
+
+
+@pytest.mark.parametrize("deform", ["none", "v2"])
+def test_a_rematerialised_block_holds_its_input_alone(deform):
+    x = jnp.ones((2, 16, 16, 8))
+
+    def kept(wanted: bool) -> dict:
+        block = rematerialised(ConvNormReLU, wanted)(8, groups=2, deform=deform)
+        params = jax.eval_shape(block.init, jax.random.key(0), x)
+        backward = jax.eval_shape(lambda *given: jax.vjp(block.apply, *given)[1], params, x)
+        sizes = [leaf.size for leaf in jax.tree.leaves(backward)]
+        return {"params": params, "maps": sum(size for size in sizes if size >= x.size)}
+
+    plain, remat = kept(False), kept(True)
+    assert remat["params"] == plain["params"]
+    assert remat["maps"] == x.size < plain["maps"]
 
 
 def shapes_of(module, channels: int = 4) -> dict:

@@ -164,6 +164,70 @@ def test_outside_of_training_all_batch_norms_give_the_same(norm, variables, imag
         np.testing.assert_allclose(found[name], level, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"depth": 18, "width": 8, "norm": "sync", "frozen_stages": 0},
+        {"depth": 50, "width": 8, "variant": "d", "deform": "v2"},
+    ],
+)
+def test_rematerialised_stages_have_the_same_variables(settings):
+    assert shapes_of(**settings, remat_stages=[1, 2, 3, 4]) == shapes_of(**settings)
+
+
+def bytes_kept(**settings) -> int:
+    """For the backward pass, parameters included."""
+    model = ResNet(**settings)
+    backward = jax.eval_shape(
+        lambda variables: jax.vjp(
+            lambda given: model.apply(given, jnp.ones(IMAGE.shape)), variables
+        ),
+        shapes_of(**settings),
+    )[1]
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
+
+
+def test_each_rematerialised_stage_holds_less_for_the_backward_pass():
+    settings = {"depth": 18, "width": 8, "norm": "group", "norm_groups": 4, "frozen_stages": 0}
+    kept = [bytes_kept(**settings, remat_stages=[1, 2, 3, 4][:count]) for count in range(5)]
+    assert kept == sorted(kept, reverse=True) and len(set(kept)) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["frozen_statistics", "sync"])
+def test_rematerialised_stages_give_the_same_levels_statistics_and_gradients(
+    norm, variables, images
+):
+    def run(remat_stages: tuple[int, ...]):
+        model = ResNet(18, width=8, norm=norm, frozen_stages=0, remat_stages=remat_stages)
+
+        def step(variables, images):
+            def total(params):
+                given = {**variables, "params": params}
+                levels, changed = model.apply(given, images, train=True, mutable="batch_stats")
+                return sum(jnp.sum(jnp.square(level)) for level in levels.values()), (
+                    levels,
+                    changed,
+                )
+
+            gradients, kept = jax.grad(total, has_aux=True)(variables["params"])
+            return jax.lax.psum(gradients, AXIS), kept
+
+        mapped = jax.pmap(step, AXIS, in_axes=(None, 0), devices=jax.local_devices()[:2])
+        return mapped(variables, images.reshape(2, 4, *images.shape[1:]))
+
+    plain, remat = run(()), run((1, 2, 3, 4))
+    assert jax.tree.structure(plain) == jax.tree.structure(remat)
+    moved = jax.tree.map(
+        lambda after, before: bool(np.any(after != before[None])),
+        remat[1][1]["batch_stats"],
+        variables["batch_stats"],
+    )
+    assert set(jax.tree.leaves(moved)) == {norm == "sync"}
+    for ours, theirs in zip(*map(jax.tree.leaves, (remat, plain)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+
+
 def run_synchronised(devices: int, variables, images):
     """Levels and changed statistics of a training step's forward pass on some devices."""
     model = ResNet(18, width=8, norm="sync", frozen_stages=1)
@@ -248,6 +312,9 @@ def test_what_is_frozen(norm, frozen_stages, path, frozen):
         ({"deform": "v3"}, "backbone.deform: 'v3' is none of 'none', 'v1', 'v2'"),
         ({"frozen_stages": 5}, r"backbone.frozen_stages=5 must be in 0\.\.4"),
         ({"deform_stages": (2, 5)}, r"backbone.deform_stages=\(2, 5\) must be in 1\.\.4"),
+        ({"remat_stages": (0, 1)}, r"backbone.remat_stages=\(0, 1\) must be in 1\.\.4"),
+        ({"remat_stages": (5,)}, r"backbone.remat_stages=\(5,\) must be in 1\.\.4"),
+        ({"remat_stages": True}, "backbone.remat_stages: True is not of type tuple"),
         ({"depth": 18, "deform": "v1"}, "backbone.deform=v1 needs the bottlenecks of depth 50"),
         ({"depth": 34, "groups": 2}, "backbone.groups=2 needs the bottlenecks of depth 50"),
         ({"depth": 34, "group_width": 4}, "backbone.group_width=4 needs the bottlenecks"),

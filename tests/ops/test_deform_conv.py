@@ -208,6 +208,34 @@ def test_the_samples_are_not_kept_for_the_backward_pass():
     assert kept < given + taps * arrays["features"].size
 
 
+def test_positions_in_bfloat16_maps_are_fractions_of_a_pixel_beyond_256():
+    features = jnp.zeros((1, 1, 400, 1), jnp.bfloat16).at[0, 0, 301].set(1)
+    offsets = jnp.zeros((1, 1, 400, 2)).at[..., 1].set(0.25)
+    kernel = jnp.ones((1, 1, 1, 1), jnp.bfloat16)
+    found = deform_conv(features, offsets, None, kernel, stride=1, padding=0)
+    assert found.dtype == jnp.bfloat16
+    assert found[0, 0, 300:302, 0].tolist() == [0.25, 0.75]
+
+
+def test_bfloat16_rounds_samples_and_products_and_not_their_sum():
+    arrays, settings = make_case()
+    rounded = {name: jnp.asarray(x, jnp.bfloat16) for name, x in arrays.items()}
+
+    def total(values):
+        out = deform_conv(**values, **settings)
+        return jnp.sum(jnp.square(out.astype(jnp.float32))), out
+
+    gradient = jax.jit(jax.grad(total, has_aux=True))
+    ours, found = gradient(rounded)
+    theirs, exact = gradient({name: x.astype(jnp.float32) for name, x in rounded.items()})
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-7, atol=0.05)
+    for name, leaf in theirs.items():
+        assert ours[name].dtype == jnp.bfloat16
+        error = np.linalg.norm(ours[name].astype(jnp.float32) - leaf)
+        assert error < 0.01 * np.linalg.norm(leaf), name
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

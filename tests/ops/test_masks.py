@@ -54,3 +54,13 @@ def test_normalized_padding_is_zero_whatever_its_pixels():
     assert (found[0, 20:] == 0).all() and (found[0, :, 10:] == 0).all()
     expected = (200 - images.MEAN) / images.STD
     np.testing.assert_allclose(found[0, 19, 9], expected, rtol=1e-6)
+
+
+def test_images_are_normalized_in_float32_and_rounded_last():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    sizes = jnp.array([[20, 10], [32, 32]])
+    found = images.normalize(jnp.asarray(pixels), sizes, jnp.bfloat16)
+    assert found.dtype == jnp.bfloat16
+    exact = images.normalize(jnp.asarray(pixels), sizes)
+    assert exact.dtype == jnp.float32
+    np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))

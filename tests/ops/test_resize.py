@@ -127,3 +127,11 @@ def test_coordinates_run_from_minus_one_to_one_x_first(size):
     assert found.shape == (1, *size, 9)
     expected = RECORDED[f"coord/{size[0]}x{size[1]}"].transpose(0, 2, 3, 1)
     np.testing.assert_allclose(found[..., 7:], expected, atol=2.5e-7)  # an ulp of linspace
+
+
+@pytest.mark.parametrize("width", [168, 336, 1000])
+def test_coordinates_of_bfloat16_maps_are_the_exact_ones_rounded_once(width):
+    found = coords.append_coordinates(jnp.zeros((1, 2, width, 1), jnp.bfloat16), "x")
+    assert found.dtype == jnp.bfloat16
+    exact = jnp.linspace(-1, 1, width).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(found[0, 0, :, 1], exact)

@@ -1,0 +1,174 @@
+"""Networks of bfloat16 images: what is bfloat16 in them, and what stays float32."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import Jaxpr
+
+from solojax.heads.decoupled_solo import DecoupledSOLO
+from solojax.heads.solo import SOLO
+from solojax.heads.solov2 import SOLOv2
+from solojax.models.detector import Detector
+from solojax.models.resnet import ResNet
+from solojax.ops import images
+from solojax.parallel import AXIS
+from tests import examples
+from tests.heads.programs import equations
+from tests.heads.recorded import value
+
+HEAD = {
+    "num_classes": 3,
+    "grid": examples.MODEL.head.grid,
+    "width": 8,
+    "depth": 2,
+    "groups": 4,
+    "max_positives": 40,
+    "selection": examples.MODEL.head.selection,
+}
+MASKS = {"kernel_width": 8, "mask_feature_width": 8, "mask_levels": ("p2", "p3")}
+BODY = examples.MODEL.backbone
+BODIES = {
+    "group": BODY,
+    "sync": BODY.clone(norm="sync"),
+    "frozen": BODY.clone(norm="frozen", variant="d"),
+    "deform": ResNet(50, width=8, frozen_stages=0, deform="v2", deform_stages=(2,), variant="d"),
+    "remat": BODY.clone(norm="sync", remat_stages=(1, 2, 3, 4)),
+}
+
+
+def model_of(head: Any, backbone: str = "group") -> Detector:
+    return examples.MODEL.clone(head=head, backbone=BODIES[backbone])
+
+
+MODELS = {
+    "solo": model_of(SOLO(**HEAD), "sync"),
+    "solo-v2": model_of(SOLO(**HEAD, deform="v2")),
+    "decoupled": model_of(DecoupledSOLO(**HEAD), "frozen"),
+    "decoupled-v2": model_of(DecoupledSOLO(**HEAD, deform="v2")),
+    "light-remat": model_of(DecoupledSOLO(**HEAD, shared_trunk=True, remat=True), "remat"),
+    "solov2": model_of(SOLOv2(**HEAD, **MASKS)),
+    "solov2-v2": model_of(
+        SOLOv2(**HEAD, **MASKS, deform="v2", deform_mask_features=True, drop_block=0.1), "deform"
+    ),
+    "solov2-separate": model_of(SOLOv2(**HEAD, **MASKS, features="separate", kernel_size=3)),
+}
+each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+def instances(head: Any, size: int) -> Any:
+    """Those of the examples, their masks noise at the head's strides."""
+    rng = np.random.default_rng(1)
+    masks = {
+        stride: rng.integers(0, 2, (size, 3, 64 // stride, 64 // stride)).astype(np.uint8)
+        for stride in head.mask_strides
+    }
+    return examples.make_instances(size)._replace(masks=masks)
+
+
+def train(model: Detector, dtype: Any, variables: Any) -> Any:
+    """Terms of the loss, gradients, outputs, changed statistics and detections of 8 images."""
+    batch = examples.make_batch(8)
+
+    def step(variables, pixels, sizes):
+        x = images.normalize(pixels, sizes, dtype)
+        targets = model.head.targets(instances(model.head, 8), jax.random.key(0))
+
+        def loss(params):
+            given = {**variables, "params": params}
+            rngs = {"dropout": jax.random.key(1)}
+            outputs, changed = model.apply(given, x, train=True, mutable="batch_stats", rngs=rngs)
+            terms = model.head.loss(outputs, targets)
+            return sum(map(value, terms.values())), (terms, outputs, changed)
+
+        gradients, (terms, outputs, changed) = jax.grad(loss, has_aux=True)(variables["params"])
+        return terms, gradients, outputs, changed, model.head.detect(outputs)
+
+    mapped = jax.vmap(step, (None, 0, 0), axis_name=AXIS)  # for norm "sync"
+    return mapped(variables, batch.images[None], batch.sizes[None])
+
+
+@functools.cache
+def shapes(model: Detector) -> Any:
+    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+
+
+@functools.cache
+def trace(model: Detector) -> tuple[Jaxpr, Any]:
+    """The program of a bfloat16 training step with detection, and the shapes it gives."""
+    run = functools.partial(train, model, jnp.bfloat16)
+    program, found = jax.make_jaxpr(run, return_shape=True)(shapes(model))
+    return program.jaxpr, found
+
+
+def types(tree: Any) -> set[str]:
+    return {leaf.dtype.name for leaf in jax.tree.leaves(tree)}
+
+
+@each_model
+def test_every_convolution_is_bfloat16_backwards_as_well(model):
+    program, _ = trace(model)
+    found = list(equations(program, "conv_general_dilated"))
+    assert len(found) > 60
+    for each in found:
+        assert types([v.aval for v in (*each.invars, *each.outvars)]) == {"bfloat16"}, each
+
+
+@each_model
+def test_norms_sum_in_float32(model):
+    x = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.bfloat16)
+    program = jax.make_jaxpr(model.apply)(shapes(model), x).jaxpr
+    sums = list(equations(program, "reduce_sum"))
+    assert len(sums) >= 8
+    for each in sums:
+        assert types([v.aval for v in each.invars]) == {"float32"}
+
+
+@each_model
+def test_what_is_summed_kept_or_looked_at_is_float32(model):
+    _, (terms, gradients, _, changed, detections) = trace(model)
+    assert types(shapes(model)) == types(gradients) == types(terms) == {"float32"}
+    assert types(changed) <= {"float32"}
+    assert types((detections.scores, detections.masks)) == {"float32"}
+    assert jax.tree.map(jnp.shape, gradients) == jax.tree.map(
+        lambda leaf: (1, *leaf.shape), shapes(model)["params"]
+    )
+
+
+@each_model
+def test_what_the_network_predicts_is_bfloat16(model):
+    _, (_, _, outputs, _, _) = trace(model)
+    if isinstance(model.head, SOLO):  # whose mask layer is multiplied later
+        assert types((outputs.mask_kernels, outputs.mask_biases)) == {"float32"}
+        outputs = outputs[:2]
+    assert types(outputs) == {"bfloat16"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["solo-v2", "decoupled", "solov2"])
+def test_losses_and_gradients_are_close_to_those_in_float32(name):
+    model = MODELS[name]
+    rng = np.random.default_rng(0)
+
+    def fill(path: tuple, leaf: Any) -> np.ndarray:
+        if path[-1].key == "kernel":
+            return rng.normal(0, 0.1, leaf.shape).astype(np.float32)
+        return np.full(leaf.shape, path[-1].key in ("scale", "var"), np.float32)
+
+    variables = jax.tree.map_with_path(fill, shapes(model))
+    (losses, gradients), (exact_losses, exact_gradients) = (
+        jax.jit(lambda v, dtype=dtype: train(model, dtype, v)[:2])(variables)
+        for dtype in (jnp.bfloat16, jnp.float32)
+    )
+    for term, exact in exact_losses.items():
+        np.testing.assert_allclose(losses[term].total, exact.total, rtol=0.01)
+        assert losses[term].count == exact.count
+    found, exact = (
+        np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.device_get(tree))])
+        for tree in (gradients, exact_gradients)
+    )
+    # Rounding the weights once, in float32, changes them by half as much: a ReLU has a corner.
+    assert np.linalg.norm(found - exact) < 0.15 * np.linalg.norm(exact)
