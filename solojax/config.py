@@ -107,26 +107,35 @@ class Optimizer:
 
     algorithm: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.01  # at base_batch_size; scaled linearly with training.batch_size
-    base_batch_size: int = 16
+    base_batch_size: int = 16  # 0: the rate is never scaled
+    # (pattern, factor): what the rate of a parameter is multiplied by; 0 freezes it. A pattern is
+    # of the whole path, such as "backbone/layer1_*", where * fits slashes as well; the first that
+    # fits decides.
+    rate_factors: tuple[tuple[str, float], ...] = ()
     momentum: float = 0.9  # of sgd
     weight_decay: float = 1e-4
-    decay_norms_and_biases: bool = True
+    decay_norms: bool = True  # their scales and biases
+    decay_biases: bool = True  # all others
+    undecayed: tuple[str, ...] = ()  # patterns of more that does not decay
     schedule: Literal["step", "cosine"] = "step"
     drop_epochs: tuple[float, ...] = (27, 33)  # of "step": the rate falls to a tenth at each
     warmup_steps: int = 500
     warmup_factor: float = 0.01  # of the rate at step 0
-    clip_norm: float = 35.0  # global L2 norm of the gradients
+    clip_norm: float = 35.0  # global L2 norm of the gradients; 0: they are not clipped
     ema_decay: float = 0.0  # of an average of the parameters that is evaluated; 0 keeps none
 
     def __post_init__(self) -> None:
         fields.check_fields(self, "optimizer")
-        fields.check_range(self, "optimizer", "base_batch_size", least=1)
-        fields.check_range(self, "optimizer", "warmup_steps", "weight_decay", "momentum")
-        if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise InputError(
-                f"optimizer.learning_rate={self.learning_rate} and optimizer.clip_norm="
-                f"{self.clip_norm} must be above 0"
-            )
+        numbers = ("base_batch_size", "warmup_steps", "weight_decay", "momentum", "clip_norm")
+        fields.check_range(self, "optimizer", *numbers)
+        if self.learning_rate <= 0:
+            raise InputError(f"optimizer.learning_rate={self.learning_rate} must be above 0")
+        for pattern, factor in self.rate_factors:
+            if not 0 <= factor < math.inf:
+                raise InputError(
+                    f"optimizer.rate_factors: the factor of {pattern!r} is {factor:g}; it must be "
+                    "a number of at least 0"
+                )
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"optimizer.ema_decay={self.ema_decay} must be in 0 <= decay < 1")
 
@@ -136,18 +145,29 @@ class Training:
     """How long to train and what to leave behind."""
 
     batch_size: int = 16  # images per step, over all devices
+    accumulate: int = 1  # parts that a device takes its images of a step in, one after the other
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on CPUs only
     epochs: float = 36
     steps: int = 0  # 0: as many as epochs take; else it decides
+    early_stop: int = 0  # evaluations in a row without a better AP that end a training; 0: none do
     seed: int = 0
-    pretrained: str = ""  # .npz of a torchvision ResNet state dict for the backbone
+    pretrained: str = ""  # .npz of a torchvision ResNet state dict, or a run folder to start from
+    reset_classes: bool = False  # start the layers anew whose shape follows the classes
     log_every: int = 50  # steps
     checkpoint_every: int = 5000  # steps
     evaluate_every: int = 0  # steps; 0: not while training
+    wandb: str = ""  # project to report to; needs wandb
 
     def __post_init__(self) -> None:
         fields.check_fields(self, "training")
-        fields.check_range(self, "training", "batch_size", "log_every", "checkpoint_every", least=1)
-        fields.check_range(self, "training", "steps", "evaluate_every", "seed")
+        counts = ("batch_size", "accumulate", "log_every", "checkpoint_every")
+        fields.check_range(self, "training", *counts, least=1)
+        fields.check_range(self, "training", "steps", "evaluate_every", "early_stop", "seed")
+        if self.early_stop and not self.evaluate_every:
+            raise InputError(
+                f"training.early_stop={self.early_stop} counts evaluations, and "
+                "training.evaluate_every=0 has none; set it"
+            )
         if self.epochs <= 0:
             raise InputError(f"training.epochs={self.epochs} must be above 0")
 

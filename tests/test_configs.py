@@ -14,6 +14,7 @@ from flax import traverse_util
 from solojax import config as config_lib
 from solojax.data import plan, transforms
 from solojax.models import detector
+from solojax.training import optimizer
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
@@ -103,6 +104,7 @@ PUBLISHED = {
     "solov2_light_448_r50_fpn_3x": Row("SOLOv2", (2, 256), 128, "none", C, SMALL, 36, 33.7, 24),
     "solov2_light_512_dcn_r50_fpn_3x": Row("SOLOv2", (3, 256), 128, "v1", B, MEDIUM, 36, 36.4, 34),
 }
+ENHANCED = "solov2_enhanced_512_dcn_r50vd_fpn_3x"  # published by PaddleDetection
 each_config = pytest.mark.parametrize("name", CONFIGS)
 each_published = pytest.mark.parametrize("name", PUBLISHED)
 
@@ -245,9 +247,77 @@ def test_recipe_is_that_of_its_row(name):
     assert optimizer.warmup_steps == 500
     assert optimizer.warmup_factor == (0.01 if row.head == "SOLOv2" else 1 / 3)
     assert (optimizer.learning_rate, optimizer.momentum, optimizer.clip_norm) == (0.01, 0.9, 35)
-    assert (optimizer.weight_decay, optimizer.decay_norms_and_biases) == (1e-4, True)
+    assert optimizer.weight_decay == 1e-4
+    assert (optimizer.decay_norms, optimizer.decay_biases, optimizer.undecayed) == (True, True, ())
     assert config.training.batch_size == optimizer.base_batch_size == 16
+    assert optimizer.rate_factors == ()
     assert optimizer.ema_decay == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "drops"),
+    [
+        *((name, {12: (9, 11), 36: (27, 33)}[row.epochs]) for name, row in PUBLISHED.items()),
+        (ENHANCED, (24, 33)),
+    ],
+)
+def test_rate_falls_to_a_tenth_at_the_drops_and_nowhere_else(name, drops):
+    config = load(name)
+    rate = optimizer.make_schedule(
+        config.optimizer,
+        batch_size=config.training.batch_size,
+        steps=round(config.training.epochs) * 1000,
+        steps_per_epoch=1000,
+    )
+    epochs = range(1, round(config.training.epochs))
+    before, after = (rate(1000 * np.array(epochs) - early) for early in (1, 0))
+    expected = [0.1 if epoch in drops else 1 for epoch in epochs]
+    # The last step of a warm-up is a little below the rate.
+    np.testing.assert_allclose(np.array(after) / np.array(before), expected, rtol=2e-3)
+
+
+def test_the_enhanced_recipe_is_that_of_paddle_detection():
+    config = load(ENHANCED)
+    settings, head = config.optimizer, config.model.head
+    assert (settings.algorithm, settings.learning_rate, settings.momentum) == ("sgd", 0.01, 0.9)
+    assert config.training.batch_size == settings.base_batch_size == 16
+    assert (config.training.epochs, settings.schedule) == (36, "step")
+    assert (settings.warmup_steps, settings.warmup_factor) == (1000, 0)
+    assert (settings.clip_norm, settings.ema_decay) == (0, 0.9998)
+    assert (head.drop_block, head.drop_block_size) == (0.1, 3)
+    assert (config.model.backbone.norm, config.model.backbone.frozen_stages) == ("sync", 1)
+
+
+def test_rates_and_decay_of_the_enhanced_recipe_are_by_part():
+    """One step from ones without gradients: rate times decay is what a parameter loses."""
+    config = load(ENHANCED)
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape[-1:], "float32"), params_of(ENHANCED))
+    tx = optimizer.make_optimizer(config.optimizer, lambda _: 1e4, config.model)
+    update, gradients = jax.jit(tx.update), jax.tree.map(np.zeros_like, params)
+    decays, _ = update(gradients, tx.init(params), params)
+    moves, _ = update(params, tx.init(params), jax.tree.map(np.zeros_like, params))
+    lost, moved = (traverse_util.flatten_dict(tree, sep="/") for tree in (decays, moves))
+    for path, factor, is_decayed in [
+        ("backbone/conv1_0/kernel", 0, False),
+        ("backbone/layer1_2/conv3/kernel", 0, False),
+        ("backbone/layer2_0/conv2/kernel", 0.05, True),
+        ("backbone/layer2_3/bn3/scale", 0.05, False),
+        ("backbone/layer3_5/conv2/kernel", 0.1, True),
+        ("backbone/layer4_0/downsample_conv/kernel", 0.15, True),
+        ("backbone/layer4_0/downsample_bn/bias", 0.15, False),
+        ("backbone/layer2_1/conv2/offset/kernel", 1, True),
+        ("backbone/layer4_2/conv2/offset/bias", 1, True),
+        ("neck/lateral_c2/kernel", 1, True),
+        ("neck/output_p5/bias", 1, True),
+        ("head/kernel_trunk/conv_2/conv/kernel", 1, True),
+        ("head/kernel_trunk/conv_2/conv/offset/kernel", 1, True),
+        ("head/kernel_trunk/conv_2/conv/offset/bias", 2, False),
+        ("head/mask_features/fuse/conv/offset/bias", 2, False),
+        ("head/mask_features/p2_0/norm/bias", 1, False),
+        ("head/category_predictor/bias", 1, True),
+    ]:
+        np.testing.assert_allclose(moved[path], -1e4 * factor, rtol=1e-6, err_msg=path)
+        np.testing.assert_allclose(lost[path], -factor * is_decayed, rtol=1e-6, err_msg=path)
 
 
 def test_recipes_of_augmentation_are_those_they_are_named_after():

@@ -1,18 +1,26 @@
-"""The optimizer: gradient clip, weight decay, momentum or Adam, warm-up and schedule."""
+"""The optimizer: gradient clip, weight decay, momentum or Adam, warm-up, schedule, parts' rates."""
 
+import difflib
+import fnmatch
+import operator
+from collections.abc import Callable, Collection
 from typing import Any
 
 import flax.linen as nn
 import jax
 import optax
+from flax import traverse_util
 
 from solojax import config as config_lib
+from solojax.types import InputError
 
 DROP_FACTOR = 0.1  # of the learning rate at each drop of the step schedule
 
 
 def scaled_learning_rate(optimizer: config_lib.Optimizer, batch_size: int) -> float:
     """The learning rate for this batch size, by the linear scaling rule (Goyal et al., 2017)."""
+    if not optimizer.base_batch_size:
+        return optimizer.learning_rate
     return optimizer.learning_rate * batch_size / optimizer.base_batch_size
 
 
@@ -34,19 +42,34 @@ def make_schedule(
 def make_optimizer(
     optimizer: config_lib.Optimizer, schedule: optax.Schedule, model: nn.Module
 ) -> optax.GradientTransformation:
-    """The whole update rule; what the backbone calls frozen it leaves alone, decay included."""
+    """The whole update rule.
 
-    def decayed(params: Any) -> Any:
-        # Kernels have two dimensions or more; scales and biases one.
-        return jax.tree.map(lambda x: optimizer.decay_norms_and_biases or x.ndim > 1, params)
+    What the backbone calls frozen it leaves alone, decay included, and so what has a factor of 0.
+
+    Raises:
+      InputError: from its ``init``, where a pattern of the config is of no use for the parameters.
+    """
 
     def labels(params: Any) -> Any:
-        def label(path: tuple, _: Any) -> str:
-            part, *below = (entry.key for entry in path)
+        def label(path: str) -> str:
+            part, *below = path.split("/")
             frozen = part == "backbone" and model.backbone.is_frozen(tuple(below))
-            return "frozen" if frozen else "trained"
+            return "frozen" if frozen or _rate_factor(optimizer, path) == 0 else "trained"
 
-        return jax.tree_util.tree_map_with_path(label, params)
+        return _for_each_path(params, label)
+
+    def decayed(params: Any) -> Any:
+        norms = {path.rpartition("/")[0] for path in _paths(params) if path.endswith("/scale")}
+
+        def decays(path: str) -> bool:
+            owner, _, name = path.rpartition("/")
+            if any(fnmatch.fnmatchcase(path, pattern) for pattern in optimizer.undecayed):
+                return False
+            if owner in norms:
+                return optimizer.decay_norms
+            return optimizer.decay_biases or name != "bias"
+
+        return _for_each_path(params, decays)
 
     if optimizer.algorithm == "sgd":
         # PyTorch's order: the decay enters the momentum.
@@ -57,5 +80,60 @@ def make_optimizer(
         )
     else:
         rule = optax.adamw(schedule, weight_decay=optimizer.weight_decay, mask=decayed)
-    trained = optax.chain(optax.clip_by_global_norm(optimizer.clip_norm), rule)
-    return optax.multi_transform({"trained": trained, "frozen": optax.set_to_zero()}, labels)
+    clip = optimizer.clip_norm
+    trained = optax.chain(optax.clip_by_global_norm(clip) if clip else optax.identity(), rule)
+    tx = optax.multi_transform({"trained": trained, "frozen": optax.set_to_zero()}, labels)
+
+    def init(params: Any) -> optax.OptState:
+        _check_patterns(optimizer, _paths(params))
+        return tx.init(params)
+
+    def update(gradients: Any, state: optax.OptState, params: Any = None) -> tuple[Any, Any]:
+        updates, state = tx.update(gradients, state, params)
+        if optimizer.rate_factors:
+            # Behind momentum, Adam and decay, as a rate of their own does in PyTorch and Paddle.
+            factors = _for_each_path(updates, lambda path: _rate_factor(optimizer, path))
+            updates = jax.tree.map(operator.mul, updates, factors)
+        return updates, state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _paths(params: Any) -> Collection[str]:
+    """The path of each parameter, such as ``backbone/layer1_0/bn1/scale``."""
+    return traverse_util.flatten_dict(params, sep="/").keys()
+
+
+def _for_each_path(params: Any, choose: Callable[[str], Any]) -> Any:
+    """A tree like that of the parameters, of what is chosen for the path of each."""
+    return traverse_util.unflatten_dict({path: choose(path) for path in _paths(params)}, sep="/")
+
+
+def _rate_factor(optimizer: config_lib.Optimizer, path: str) -> float:
+    """What the learning rate of a parameter is multiplied by."""
+    fitting = (
+        factor for pattern, factor in optimizer.rate_factors if fnmatch.fnmatchcase(path, pattern)
+    )
+    return next(fitting, 1.0)
+
+
+def _check_patterns(optimizer: config_lib.Optimizer, paths: Collection[str]) -> None:
+    """Refuses patterns that fit no parameter, and factors that never decide."""
+    rated = tuple(pattern for pattern, _ in optimizer.rate_factors)
+    left = set(paths)  # no factor is given to them yet
+    for name, patterns in (("rate_factors", rated), ("undecayed", optimizer.undecayed)):
+        for pattern in patterns:
+            fitting = {path for path in paths if fnmatch.fnmatchcase(path, pattern)}
+            if not fitting:
+                nearest = difflib.get_close_matches(pattern, paths, n=3, cutoff=0)
+                raise InputError(
+                    f"optimizer.{name}: {pattern!r} fits no parameter; the nearest are called "
+                    f"{', '.join(nearest)}"
+                )
+            if name == "rate_factors":
+                if fitting.isdisjoint(left):
+                    raise InputError(
+                        f"optimizer.rate_factors: {pattern!r} decides nothing, as all that it "
+                        "fits is decided by patterns before it; move it up, or remove it"
+                    )
+                left -= fitting
