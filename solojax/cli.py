@@ -1,6 +1,7 @@
 """The command line: ``solojax train | eval | data | bench``, ``train.py`` and ``eval.py``.
 
-What a user got wrong ends with one line and exit code 2.
+What a user got wrong ends with one line and exit code 2; a training that was cut off and can go on
+with ``types.RESTART``.
 """
 
 import argparse
@@ -8,19 +9,20 @@ import dataclasses
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solojax import config as config_lib
-from solojax.types import InputError, TrainState
+from solojax.types import RESTART, InputError, Terminated, TrainState
 
 if TYPE_CHECKING:
-    from solojax.data import coco
+    pass
 
 MOST_SHOWN = 64  # examples on one sheet
 PICTURES = 24  # drawn by an evaluation
-DRAWN_SCORE = 0.4  # detections below are scored but would clutter a picture
+WATCHED = 4  # validation images that are drawn at each evaluation of a training
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,18 +40,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_memory(bench.add_parser("memory", help="what a training step needs on a device"))
     _add_bench_data(bench.add_parser("data", help="how fast images come, and what takes the time"))
     arguments = parser.parse_args(argv)
-    failure = None
+    code, failure = 0, ""
     try:
         arguments.run(arguments)
     except (InputError, OSError) as error:
-        failure = str(error)
+        code, failure = 2, f"error: {error}"
+    except Terminated:
+        code, failure = RESTART, "ended by SIGTERM; the same command goes on"
     except KeyboardInterrupt:
-        print("solojax: stopped", file=sys.stderr)
-        return 130
-    if failure is not None:  # said here, when the progress bars of what failed are closed
-        print(f"solojax: error: {failure}", file=sys.stderr)
-        return 2
-    return 0
+        code, failure = 130, "stopped"
+    except Exception as error:
+        traceback.print_exc()
+        _leave(1, f"{type(error).__name__}: {error}")
+        return 1
+    if code:  # said here, when the progress bars of what failed are closed
+        print(f"solojax: {failure}", file=sys.stderr, flush=True)
+        _leave(code, failure)
+    return code
+
+
+def _leave(code: int, message: str) -> None:
+    """Ends the process where it is one of several, which would wait for it."""
+    if processes := sys.modules.get("solojax.processes"):
+        processes.leave(code, message)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +84,17 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
     parser.add_argument("--workdir", required=True, type=Path, help="the run folder")
+    _add_processes(parser)
     parser.set_defaults(run=_train)
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    several = parser.add_argument_group(
+        "several processes", "found out by themselves under SLURM's srun and on TPU pods"
+    )
+    several.add_argument("--coordinator", default="", help="host:port of process 0")
+    several.add_argument("--process", type=int, help="number of this one, from 0")
+    several.add_argument("--processes", type=int, help="how many there are")
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +107,11 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
         choices=["masks", "classes"],
         help="score also what was found with the true masks, or the true classes, in their place",
     )
+    parser.add_argument(
+        "--checkpoint", default="latest", help="latest, best (by AP while training) or a step"
+    )
     _add_set(parser)
+    _add_processes(parser)
     parser.set_defaults(run=_eval)
 
 
@@ -132,6 +159,12 @@ def _add_root(parser: argparse.ArgumentParser) -> None:
 
 def _add_memory(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
+    parser.add_argument(
+        "--device-memory",
+        type=float,
+        metavar="GIB",
+        help="of one GPU, all of it: find the largest batch for it instead of for the local device",
+    )
     parser.set_defaults(run=_memory)
 
 
@@ -146,36 +179,52 @@ def _add_bench_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from solojax import parallel
+    from solojax import parallel, processes
     from solojax.data import coco
     from solojax.evaluation import predict
+    from solojax.inference import pictures
     from solojax.training import loop, step
 
+    processes.start(arguments.coordinator, arguments.process, arguments.processes)
     config = config_lib.load(arguments.config, arguments.set)
-    parallel.check_divisible(config.training.batch_size)
-    records = coco.prepare(config.data, "train")
+    parallel.check_divisible(config.training.batch_size, config.training.accumulate)
+    records = processes.in_turn(lambda: coco.prepare(config.data, "train"))
     config = config_lib.with_categories(config, records.categories)
     evaluate = None
     if config.training.evaluate_every or coco.has_split(config.data, "val"):
         # A fault in the validation set should not be found out after days of training.
-        val_records = coco.prepare(config.data, "val")
-        score = predict.make_evaluate(
-            config.model, val_records, config.data, config.training.batch_size
-        )
+        val_records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
+        score = predict.make_evaluate(config, val_records)
+        watched = pictures.spread(len(val_records.image_ids), WATCHED)
 
-        def evaluate(state: TrainState) -> dict[str, float]:
-            return score(step.eval_variables(state)).numbers
+        def evaluate(state: TrainState) -> loop.Scores:
+            found = score(step.eval_variables(state))
+            drawn = {
+                f"val {val_records.image_ids[index]}": pictures.beside_truth(
+                    val_records, index, found.results[index]
+                )
+                for index in watched
+                if processes.is_first()
+            }
+            return loop.Scores(found.numbers, drawn)
 
     loop.train(config, records, arguments.workdir, evaluate)
+    processes.finish()
 
 
 def _eval(arguments: argparse.Namespace) -> None:
-    from solojax import parallel
+    import jax
+    from tqdm import tqdm
+
+    from solojax import parallel, processes
     from solojax.data import coco
     from solojax.evaluation import coco as coco_evaluation
     from solojax.evaluation import oracle, predict
+    from solojax.inference import draw, pictures
+    from solojax.models import detector
     from solojax.training import checkpoint, loop
 
+    processes.start(arguments.coordinator, arguments.process, arguments.processes)
     workdir = arguments.workdir
     path = workdir / loop.CONFIG
     if not path.is_file():
@@ -183,79 +232,37 @@ def _eval(arguments: argparse.Namespace) -> None:
     config = config_lib.from_json(path.read_text(), str(path))
     config = config_lib.override(config, *arguments.set)
     parallel.check_divisible(config.training.batch_size)
-    records = coco.prepare(config.data, "val")
-    with checkpoint.Checkpoints(workdir) as checkpoints:
-        variables = checkpoints.restore_variables(config.model)
-        step = checkpoints.latest_step()
-    evaluate = predict.make_evaluate(config.model, records, config.data, config.training.batch_size)
-    evaluation = evaluate(variables)
-    print(f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images")
-    print(coco_evaluation.table(evaluation.numbers))
-    if evaluation.overflow:
-        print(f"  {evaluation.overflow} candidates were beyond model.head.selection.max_candidates")
-    report: dict[str, Any] = {**evaluation.numbers, "step": step}
-    replace = {"masks": oracle.masks, "classes": oracle.classes}
-    for name in dict.fromkeys(arguments.oracle):  # each once
-        replaced = replace[name](evaluation.truth, evaluation.results)
-        numbers = coco_evaluation.mask_ap(
-            evaluation.truth, [one for here in replaced.values() for one in here]
-        )
-        print(f"with the {name} of the ground truth that each prediction overlaps most")
-        print(oracle.table(evaluation.numbers, numbers))
-        report[f"oracle_{name}"] = numbers
-    (workdir / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
-    _draw_pictures(workdir / "pictures", records, evaluation.results)
-
-
-def _draw_pictures(
-    folder: Path, records: "coco.Records", results: dict[int, list[dict[str, Any]]]
-) -> None:
-    """Draws predictions beside the ground truth, for images spread evenly over the records.
-
-    Colours tell classes apart, or instances where there is one class only.
-    """
-    import numpy as np
-    from tqdm import tqdm
-
-    from solojax.data import coco, rle
-    from solojax.inference import draw
-
-    folder.mkdir(exist_ok=True)
-    names = [category.name for category in records.categories]
-    label_of = {category.id: label for label, category in enumerate(records.categories)}
-
-    def panel(
-        image: np.ndarray, rles: list[bytes], labels: list[int], notes: list[str]
-    ) -> np.ndarray:
-        masks = rle.decode(rles, *image.shape[:2])
-        if len(names) == 1:
-            return draw.draw_masks(image, masks, notes, range(len(labels)))
-        texts = [
-            f"{names[label]} {note}".strip() for label, note in zip(labels, notes, strict=True)
-        ]
-        return draw.draw_masks(image, masks, texts, labels)
-
-    count = len(records.image_ids)
-    chosen = np.unique(np.linspace(0, count - 1, min(PICTURES, count)).astype(int))
-    for index in tqdm(chosen, "drawing", unit="image"):
-        record = coco.read(records, int(index))
-        image = coco.image_of(record)
-        found = [one for one in results[int(index)] if one["score"] >= DRAWN_SCORE]
-        predicted = panel(
-            image,
-            [one["segmentation"]["counts"] for one in found],
-            [label_of[one["category_id"]] for one in found],
-            [f"{one['score']:.2f}" for one in found],
-        )
-        truth = panel(
-            image,
-            [instance.rle for instance in record.instances],
-            [instance.label for instance in record.instances],
-            [""] * len(record.instances),
-        )
-        picture = draw.side_by_side([("prediction", predicted), ("ground truth", truth)])
-        draw.save_png(str(folder / f"{records.image_ids[index]}.png"), picture)
-    print(f"{len(chosen)} pictures in {folder}")
+    records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
+    wanted = jax.eval_shape(lambda: detector.init_variables(config.model, jax.random.key(0)))
+    step, variables = checkpoint.read_variables(workdir, wanted, arguments.checkpoint)
+    evaluation = predict.make_evaluate(config, records)(variables)
+    if processes.is_first():
+        print(f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images")
+        print(coco_evaluation.table(evaluation.numbers))
+        if evaluation.overflow:
+            print(
+                f"  {evaluation.overflow} candidates were beyond "
+                "model.head.selection.max_candidates"
+            )
+        report: dict[str, Any] = {**evaluation.numbers, "step": step}
+        replace = {"masks": oracle.masks, "classes": oracle.classes}
+        for name in dict.fromkeys(arguments.oracle):  # each once
+            replaced = replace[name](evaluation.truth, evaluation.results)
+            numbers = coco_evaluation.mask_ap(
+                evaluation.truth, [one for here in replaced.values() for one in here]
+            )
+            print(f"with the {name} of the ground truth that each prediction overlaps most")
+            print(oracle.table(evaluation.numbers, numbers))
+            report[f"oracle_{name}"] = numbers
+        (workdir / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
+        folder = workdir / "pictures"
+        folder.mkdir(exist_ok=True)
+        chosen = pictures.spread(len(records.image_ids), PICTURES)
+        for index in tqdm(chosen, "drawing", unit="image"):
+            picture = pictures.beside_truth(records, index, evaluation.results[index])
+            draw.save_png(str(folder / f"{records.image_ids[index]}.png"), picture)
+        print(f"{len(chosen)} pictures in {folder}")
+    processes.finish()
 
 
 def _shapes(arguments: argparse.Namespace) -> None:
@@ -376,17 +383,33 @@ def _bench_data(arguments: argparse.Namespace) -> None:
 def _memory(arguments: argparse.Namespace) -> None:
     import jax
 
+    from solojax import parallel
     from solojax.training import memory
 
+    given = arguments.device_memory
+    if given is not None and not 0 < given < float("inf"):
+        raise InputError(f"--device-memory {given:g} must be above 0: GiB of one device")
     config = config_lib.load(arguments.config, arguments.set)
-    batch_size, devices = config.training.batch_size, jax.local_device_count()
+    training, devices = config.training, jax.device_count()
+    parallel.check_divisible(training.batch_size, training.accumulate)
+    limit = memory.room(given)
+    programs, most = memory.survey(config, limit)
     print(
-        f"MiB of a training step of {batch_size} images, on each of {devices} x "
-        f"{jax.local_devices()[0].device_kind}, as XLA plans it\n"
-        "  canvas       state   batch  temporary     peak"
+        f"MiB of a training step on each of {devices} x {jax.local_devices()[0].device_kind}, "
+        f"{parallel.resolve_precision(training.precision)}, training.accumulate="
+        f"{training.accumulate}, as XLA plans it\n{memory.table(programs)}"
     )
-    for canvas in config.data.canvases:
-        need = memory.step_memory(config, canvas)
-        state, batch, temporary, peak = (size / 2**20 for size in (*need, need.peak))
-        name = f"{canvas[0]}x{canvas[1]}"
-        print(f"  {name:9} {state:8,.0f} {batch:7,.0f} {temporary:10,.0f} {peak:8,.0f}", flush=True)
+    if limit is None:
+        print("the device does not say how much memory it has; give it as --device-memory GIB")
+        return
+    within = (
+        f"{limit / 2**30:.1f} GiB, {1 - memory.RESERVE:.0%} of the "
+        f"{limit / (1 - memory.RESERVE) / 2**30:.1f} that XLA has of a device"
+    )
+    if most:
+        print(
+            f"training.batch_size={most:,} is the largest that fits, {most // devices} images on "
+            f"each device: within {within}"
+        )
+    else:
+        print(f"not even one image at a time on each device fits within {within}")

@@ -1,4 +1,4 @@
-"""The one file that knows devices exist.
+"""The one file that knows devices exist; with several processes, those of all of them.
 
 ``pmap`` in a form whose state carries no device axis: it is placed once on every local device and
 comes back the same way, so there is no ``replicate``/``unreplicate`` pair and one compile only. The
@@ -6,7 +6,7 @@ way out to ``jit(shard_map)``, should ``pmap`` go, is an edit of this file (docs
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -15,6 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from solojax.types import InputError
 
 AXIS = "devices"
+
+Precision = Literal["float32", "bfloat16"]
 
 
 def _local(spec: PartitionSpec) -> NamedSharding:
@@ -29,27 +31,38 @@ def replicate(tree: Any) -> Any:
     return jax.device_put(tree, _local(PartitionSpec()))
 
 
-def check_divisible(batch_size: int) -> None:
-    """Raises InputError where ``batch_size`` images do not divide over the local devices.
+def resolve_precision(precision: str) -> Precision:
+    """What a network computes in; "auto" is float32 on CPUs, which have no units for less."""
+    if precision == "auto":
+        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return "bfloat16" if precision == "bfloat16" else "float32"
+
+
+def check_divisible(batch_size: int, accumulate: int = 1) -> None:
+    """Raises InputError where a batch does not divide over all devices, ``accumulate`` parts each.
 
     Without this check ``pmap`` runs a batch of 4 on 4 of 8 devices and says nothing.
     """
-    devices = jax.local_device_count()
-    if batch_size < 1 or batch_size % devices:
-        below = batch_size // devices * devices
-        near = " or ".join(str(size) for size in (below, below + devices) if size > 0)
+    devices = jax.device_count()
+    parts = devices * accumulate
+    if batch_size < 1 or batch_size % parts:
+        below = batch_size // parts * parts
+        near = " or ".join(str(size) for size in (below, below + parts) if size > 0)
+        times = f" in training.accumulate={accumulate} parts each" if accumulate > 1 else ""
         raise InputError(
-            f"training.batch_size={batch_size} does not divide over {devices} devices; use {near}"
+            f"training.batch_size={batch_size} does not divide over {devices} devices{times}; "
+            f"use {near}"
         )
 
 
 def shard(batch: Any) -> Any:
-    """Splits host arrays ``B ...`` into ``D B/D ...`` and places a part on each local device."""
+    """Splits this process's host arrays ``B ...`` into ``D B/D ...`` over its local devices."""
     devices = jax.local_device_count()
 
     def split(x: Any) -> np.ndarray:
         x = np.asarray(x)
-        check_divisible(len(x))
+        if not len(x) or len(x) % devices:
+            raise ValueError(f"{len(x)} images do not divide over {devices} devices")
         return x.reshape(devices, -1, *x.shape[1:])
 
     return jax.device_put(jax.tree.map(split, batch), _local(PartitionSpec(AXIS)))

@@ -15,8 +15,16 @@ MASK_STRIDE = 4
 """Network pixels per pixel of a detected mask, each way."""
 
 
+RESTART = 75
+"""Exit code of a training that was cut off; the same command goes on (EX_TEMPFAIL, sysexits.h)."""
+
+
 class InputError(ValueError):
     """Something a user gave is wrong; the one-line message names what, where and the fix."""
+
+
+class Terminated(Exception):
+    """A scheduler asked the process to end; what it had to save is saved."""
 
 
 class Instances(NamedTuple):
@@ -82,4 +90,6 @@ class TrainState(NamedTuple):
     params: Any  # {"backbone", "neck", "head"}
     batch_stats: Any  # running statistics of batch norms; only synchronised ones change
     opt_state: Any
-    ema_params: Any  # averaged params, or an empty tuple where no average is kept
+    # Averages of {"params", "batch_stats"}, or an empty tuple where none are kept.
+    ema: Any
+    finite: Array  # bool scalar; once false, nothing above changes any more

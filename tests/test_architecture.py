@@ -10,6 +10,7 @@ FLOORS = {
     "types": 0,
     "fields": 1,
     "parallel": 1,
+    "processes": 1,
     "config": 2,
     "ops": 2,
     "models": 3,
@@ -24,7 +25,17 @@ FLOORS = {
 BANNED = {  # third-party module -> rooms that must not know it
     "jax": {"types", "fields", "config", "data"},
     "flax": {"types", "fields", "config", "data", "ops", "parallel"},
-    "tensorflow": {"types", "fields", "config", "parallel", "ops", "models", "heads", "convert"},
+    "tensorflow": {
+        "types",
+        "fields",
+        "config",
+        "parallel",
+        "processes",
+        "ops",
+        "models",
+        "heads",
+        "convert",
+    },
     "tensorflow_datasets": {
         "types",
         "fields",

@@ -45,11 +45,7 @@ def train_batches(
     load = examples.train_examples(
         records, data, mask_strides=mask_strides, batch_size=batch_size, seed=seed
     )
-    if batch_size % processes or not 0 <= process < processes:
-        raise InputError(
-            f"training.batch_size={batch_size} has no part {process} of {processes} equal ones"
-        )
-    part = batch_size // processes
+    part = _part_of(batch_size, process, processes)
 
     def load_one(number: int) -> Batch:
         step, place = divmod(number, part)
@@ -59,21 +55,38 @@ def train_batches(
 
 
 def eval_batches(
-    records: coco.Records, data: config_lib.Data, *, batch_size: int
+    records: coco.Records,
+    data: config_lib.Data,
+    *,
+    batch_size: int,
+    process: int = 0,
+    processes: int = 1,
 ) -> Iterator[Batch]:
     """Every record once, without augmentation; images that fill up a last batch are not valid.
 
-    The instances are empty, without masks: an evaluation reads the truth from the records.
+    The instances are empty, without masks: an evaluation reads the truth from the records. Of
+    several ``processes`` each has its part of every batch, as in ``train_batches``.
     """
     canvas_of = examples.eval_canvases_of(records, data)
     planned = plan.sequence(canvas_of, batch_size)
+    part = _part_of(batch_size, process, processes)
 
     def load_one(number: int) -> Batch:
-        step, place = divmod(number, batch_size)
-        index = int(planned.indices[step, place])
+        step, place = divmod(number, part)
+        index = int(planned.indices[step, process * part + place])
         return examples.eval_example(records, data, index, int(planned.canvases[step]))
 
-    return _stream(load_one, planned.indices.size, batch_size, data.workers, mask_strides=())
+    count = len(planned.indices) * part
+    return _stream(load_one, count, part, data.workers, mask_strides=())
+
+
+def _part_of(batch_size: int, process: int, processes: int) -> int:
+    """Images of a batch that one of several processes has."""
+    if batch_size % processes or not 0 <= process < processes:
+        raise InputError(
+            f"training.batch_size={batch_size} has no part {process} of {processes} equal ones"
+        )
+    return batch_size // processes
 
 
 def _stream(

@@ -1,16 +1,19 @@
 """Runs a network over a data set: whole prediction in one compiled program per canvas."""
 
+import json
+import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax import parallel
+from solojax import parallel, processes
 from solojax.data import coco, examples, pipeline, plan
 from solojax.evaluation import coco as coco_evaluation
 from solojax.ops import images, masks
@@ -29,7 +32,7 @@ class Evaluation(NamedTuple):
 
 
 def make_predict(
-    model: nn.Module, output_size: tuple[int, int]
+    model: nn.Module, output_size: tuple[int, int], precision: parallel.Precision = "float32"
 ) -> Callable[[dict[str, Any], Array, Array, Array], Results]:
     """Builds ``predict(variables, images, sizes, original_sizes) -> Results``.
 
@@ -38,6 +41,7 @@ def make_predict(
     Args:
       model: a Detector.
       output_size: (height, width) that holds every original image; the width a multiple of 8.
+      precision: what the network computes in; scores and masks are float32 either way.
 
     The built function's arguments: ``images`` ``B H W 3`` uint8 RGB on their canvas, ``sizes`` and
     ``original_sizes`` ``B 2`` (height, width), network and original pixels.
@@ -46,7 +50,8 @@ def make_predict(
     def predict(
         variables: dict[str, Any], batch: Array, sizes: Array, original_sizes: Array
     ) -> Results:
-        found = model.head.detect(model.apply(variables, images.normalize(batch, sizes)))
+        inputs = images.normalize(batch, sizes, jnp.dtype(precision))
+        found = model.head.detect(model.apply(variables, inputs))
 
         def restore(one: tuple[Array, Array, Array]) -> Array:
             threshold = model.head.selection.mask_threshold
@@ -71,14 +76,17 @@ def output_size_for(sizes: np.ndarray) -> tuple[int, int]:
 
 
 def make_evaluate(
-    model: nn.Module, records: coco.Records, data: config_lib.Data, batch_size: int
+    config: config_lib.Config, records: coco.Records
 ) -> Callable[[dict[str, Any]], Evaluation]:
     """Builds ``evaluate(variables) -> Evaluation`` over all records, with a progress bar.
 
-    What is built compiles once per canvas, however often it is called.
+    What is built compiles once per canvas, however often it is called. All processes call alike,
+    each predicts its part of every batch, and all get the same: process 0 scores.
     """
-    predict = parallel.pmap_predict(make_predict(model, output_size_for(records.sizes)))
-    canvas_of = examples.eval_canvases_of(records, data)
+    batch_size, first = config.training.batch_size, processes.is_first()
+    # In float32, whatever the training computes in: bfloat16 makes neighbouring scores equal.
+    predict = parallel.pmap_predict(make_predict(config.model, output_size_for(records.sizes)))
+    canvas_of = examples.eval_canvases_of(records, config.data)
     steps = len(plan.sequence(canvas_of, batch_size).indices)
     truth = coco_evaluation.truth_of(
         records.image_ids,
@@ -91,8 +99,15 @@ def make_evaluate(
         placed = parallel.replicate(variables)
         results: dict[int, list[dict[str, Any]]] = {}
         overflow = 0
-        batches = pipeline.eval_batches(records, data, batch_size=batch_size)
-        for batch in tqdm(batches, "evaluating", steps, unit="batch"):
+        batches = pipeline.eval_batches(
+            records,
+            config.data,
+            batch_size=batch_size,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+        bar = {"unit": "batch", "leave": False, "disable": not first}
+        for batch in tqdm(batches, "evaluating", steps, **bar):
             inputs = parallel.shard((batch.images, batch.sizes, batch.original_sizes))
             found = parallel.gather(predict(placed, inputs))
             for place in np.flatnonzero(batch.valid):
@@ -102,10 +117,27 @@ def make_evaluate(
                 results[index] = to_coco(
                     one, records.sizes[index], records.image_ids[index], records.categories
                 )
-        everything = [one for here in results.values() for one in here]
-        return Evaluation(coco_evaluation.mask_ap(truth, everything), results, overflow, truth)
+        results, overflow = _bring_together(results, overflow)
+        numbers = {}
+        if first:
+            everything = [one for here in results.values() for one in here]
+            numbers = coco_evaluation.mask_ap(truth, everything)
+        numbers = json.loads(processes.collect(json.dumps(numbers).encode())[0])
+        return Evaluation(numbers, results, overflow, truth)
 
     return evaluate
+
+
+def _bring_together(
+    results: dict[int, list[dict[str, Any]]], overflow: int
+) -> tuple[dict[int, list[dict[str, Any]]], int]:
+    """The results of all processes, in the order of the records, and the sum of their overflows."""
+    if jax.process_count() > 1:
+        parts = processes.collect(pickle.dumps((results, overflow)))
+        everybody = [pickle.loads(part) for part in parts]
+        results = {index: here for part, _ in everybody for index, here in part.items()}
+        overflow = sum(over for _, over in everybody)
+    return dict(sorted(results.items())), overflow
 
 
 def to_coco(

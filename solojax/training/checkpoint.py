@@ -1,27 +1,62 @@
-"""Checkpoints of the training state, by Orbax."""
+"""Checkpoints of the training state, by Orbax: each is complete and sound, or not one at all.
 
+Process 0 alone reads and writes them. Others get the state from it, so hosts need share no disk.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import flax.linen as nn
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
 
-from solojax.models import detector
+from solojax import processes
 from solojax.types import InputError, TrainState
 
+FOLDER = "checkpoints"  # in the run folder
 KEPT = 2  # newest checkpoints; the one before the last is the way back from a damaged one
+SCORE = "AP"  # whose best checkpoint is kept as well
+FORMAT = 1  # of what a checkpoint holds; raise it with any change to TrainState
+
+_STATE, _DIGEST = "state", "digest"  # what is in a checkpoint, beside the scores
+
+
+class _Damaged(Exception):
+    """A checkpoint that cannot be read, or that is not what was written."""
 
 
 class Checkpoints:
-    """The checkpoints of a run folder; a context manager, so that no write is cut off."""
+    """The checkpoints of a run that is training; a context manager. All processes call alike."""
 
     def __init__(self, workdir: Path):
-        self._folder = (workdir / "checkpoints").resolve()
-        self._manager = ocp.CheckpointManager(
-            self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
-        )
+        self._workdir = workdir
+        self._manager: ocp.CheckpointManager | None = None
+        self._failure = ""  # of the last save
+        if processes.is_first():
+            (workdir / FOLDER).mkdir(parents=True, exist_ok=True)
+            self._manager = _manager(
+                workdir,
+                cleanup_tmp_directories=True,  # what a killed process was writing
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                    [
+                        checkpoint_managers.LatestN(KEPT),
+                        checkpoint_managers.BestN(
+                            get_metric_fn=lambda scores: scores[SCORE],
+                            n=1,
+                            keep_checkpoints_without_metrics=False,
+                        ),
+                    ]
+                ),
+            )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -32,66 +67,239 @@ class Checkpoints:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        if self._manager:
+            self._manager.close()
 
-    def latest_step(self) -> int | None:
-        """The step of the newest checkpoint, or None."""
-        return self._manager.latest_step()
+    def save(self, step: int, state: TrainState, scores: dict[str, float] | None = None) -> None:
+        """Writes a state and what it scored, if anything; returns when it is on the disk.
 
-    def save(self, step: int, state: TrainState) -> None:
-        """Saves in the background; complete or absent."""
+        A save that fails is told of and leaves nothing but the checkpoints before it. The training
+        goes on; ``check`` raises if no later one succeeds.
+        """
+        if not self._manager:
+            return
+        if step in self._manager.all_steps():
+            if scores is None:
+                return
+            self._manager.delete(step)  # it was saved before it was scored
         # Host arrays: across processes Orbax refuses those of pmap.
-        self._manager.save(step, args=ocp.args.StandardSave(jax.device_get(state)))
+        state = jax.device_get(state)
+        items = ocp.args.Composite(
+            **{
+                _STATE: ocp.args.StandardSave(state),
+                _DIGEST: ocp.args.JsonSave({"format": FORMAT, "arrays": _digest(by_name(state))}),
+            }
+        )
+        try:
+            self._manager.save(step, args=items, metrics=scores)
+            self._failure = ""
+        except Exception as error:  # whatever a disk, a bucket or a library has to complain of
+            self._failure = f"checkpoint {step} could not be written: {_first_line(error)}"
+            print(f"solojax: warning: {self._failure}", file=sys.stderr, flush=True)
+            for half in (self._workdir / FOLDER).glob(f"{step}.*"):
+                shutil.rmtree(half, ignore_errors=True)
+
+    def is_scored(self, step: int) -> bool:
+        """Whether the checkpoint of a step bears its score; the same on all processes."""
+        scored = bool(self._manager) and step in _scores(self._manager)
+        return bool(processes.broadcast(np.array(scored)))
+
+    def check(self) -> None:
+        """Raises InputError where the last save failed."""
+        if self._failure:
+            raise InputError(f"{self._failure}; make room, and the same command goes on")
+
+    def best(self) -> tuple[int, float] | None:
+        """Step and score of the best checkpoint; on process 0, and where any was scored."""
+        scored = _scores(self._manager) if self._manager else {}
+        return max(scored.items(), key=lambda item: (item[1], -item[0])) if scored else None
 
     def restore(self, like: TrainState) -> TrainState:
-        """The newest state, on the host; ``like`` gives its structure and shapes.
+        """The newest sound state, on the host of every process; ``like`` where there is none.
+
+        A damaged checkpoint is told of and set aside.
+
+        Args:
+          like: a fresh state, for its structure and shapes.
 
         Raises:
-          InputError: there is none, or it is of another model.
+          InputError: all are damaged, or the newest is of another model or version.
         """
-        step = self._newest()
-        like = jax.device_get(like)
+        if self._manager:
+            for step in sorted(self._manager.all_steps(), reverse=True):
+                try:
+                    arrays = _read(self._manager, step)
+                except _Damaged as error:
+                    aside = self._workdir / f"damaged_checkpoint_{step}"
+                    shutil.rmtree(aside, ignore_errors=True)
+                    shutil.move(self._workdir / FOLDER / str(step), aside)
+                    self._manager.reload()
+                    _tell_of_damage(step, error, f"it lies in {aside} now")
+                else:
+                    like = fill(like, arrays, f"checkpoint {step} of {self._workdir}")
+                    break
+        return processes.broadcast(like)
+
+
+def steps_in(workdir: Path) -> list[int]:
+    """The steps that a run folder holds checkpoints of, without a look into them."""
+    return sorted(int(path.name) for path in (workdir / FOLDER).glob("*") if path.name.isdigit())
+
+
+def read_variables(
+    workdir: Path, like: dict[str, Any], which: str = "latest"
+) -> tuple[int, dict[str, Any]]:
+    """The step of a checkpoint, and what of its state is to be evaluated, on the host.
+
+    Args:
+      workdir: the run folder; every process must see it.
+      like: variables of the model, for their structure and shapes (``detector.init_variables``,
+        under ``jax.eval_shape`` as well).
+      which: ``latest``, ``best`` by AP, or a step.
+
+    Raises:
+      InputError: there is none such, or it is of another model or version.
+    """
+    step, arrays = read_arrays(workdir, which)
+    return step, fill(like, arrays, f"checkpoint {step} of {workdir}")
+
+
+def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np.ndarray]]:
+    """As ``read_variables``, by name: ``params/backbone/conv1/kernel`` and so on."""
+    steps = steps_in(workdir)[::-1]
+    if not steps:
+        raise InputError(f"{workdir} holds no checkpoint; train first")
+    manager = _manager(workdir, read_only=True)
+    if which == "best":
+        scored = _scores(manager)
+        if not scored:
+            raise InputError(f"no checkpoint of {workdir} was scored; set training.evaluate_every")
+        wanted = [max(scored, key=lambda step: scored[step])]
+    elif which == "latest":
+        wanted = steps
+    elif which.isdigit() and int(which) in steps:
+        wanted = [int(which)]
+    else:
+        known = ", ".join(map(str, sorted(steps)))
+        raise InputError(f"{workdir} has no checkpoint {which!r}; it has {known}, latest and best")
+    for step in wanted:
         try:
-            state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
-        except ValueError as error:  # another tree
-            raise self._misfit(str(error).splitlines()[0]) from error
-        self._check(state, like)
-        return state
+            arrays = _read(manager, step)
+        except _Damaged as error:
+            _tell_of_damage(step, error, "trying the one before")
+            continue
+        # The averages where there are any.
+        for prefix in ("ema/", ""):
+            kinds = (f"{prefix}params/", f"{prefix}batch_stats/")
+            found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(kinds)}
+            if found:
+                return step, found
+    raise InputError(f"no sound checkpoint is left in {workdir}")
 
-    def restore_variables(self, model: nn.Module) -> dict[str, Any]:
-        """What of the newest state is to be evaluated, without knowing the optimizer.
 
-        Raises:
-          InputError: there is none, or it is of another model.
-        """
-        raw = self._manager.restore(self._newest(), args=ocp.args.StandardRestore())
-        variables = {"params": raw.get("ema_params") or raw["params"]}
-        if raw.get("batch_stats"):
-            variables["batch_stats"] = raw["batch_stats"]
-        wanted = jax.eval_shape(lambda: detector.init_variables(model, jax.random.key(0)))
-        self._check(variables, wanted)
-        return variables
+def _manager(workdir: Path, **options: Any) -> ocp.CheckpointManager:
+    # What is damaged shows when it is read; Orbax would say so at length, too.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # Its other processes know nothing of it.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="checkpoints"
+    )
+    return ocp.CheckpointManager(
+        (workdir / FOLDER).resolve(),
+        options=ocp.CheckpointManagerOptions(
+            best_fn=lambda scores: scores[SCORE],
+            # A checkpoint is seldom and takes seconds; one at a time is easier to be sure of.
+            enable_async_checkpointing=False,
+            multiprocessing_options=alone,
+            create=False,  # which it refuses to do alone
+            **options,
+        ),
+        item_names=(_STATE, _DIGEST),
+    )
 
-    def _check(self, found: Any, wanted: Any) -> None:
-        """Orbax hands back whatever was saved: compares names and shapes."""
 
-        def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-            return {jax.tree_util.keystr(p): x.shape for p, x in jax.tree.leaves_with_path(tree)}
+def _scores(manager: ocp.CheckpointManager) -> dict[int, float]:
+    """The score of each checkpoint that has one, by step."""
+    scores = {step: manager.metrics(step) for step in manager.all_steps()}
+    return {step: float(here[SCORE]) for step, here in scores.items() if here}
 
-        ours, theirs = shapes(wanted), shapes(found)
-        for name in sorted(ours.keys() | theirs.keys()):
-            if ours.get(name) != theirs.get(name):
-                raise self._misfit(f"{name} is {theirs.get(name)}, not {ours.get(name)}")
 
-    def _misfit(self, detail: str) -> InputError:
-        return InputError(
-            f"checkpoint {self._folder / str(self.latest_step())} is of another model or "
-            f"optimizer than the config; take another workdir ({detail})"
+def _read(manager: ocp.CheckpointManager, step: int) -> dict[str, np.ndarray]:
+    """All arrays of a checkpoint by name, compared with what was written.
+
+    Orbax notices most damage, but not a flipped bit in the middle of an array.
+    """
+    try:
+        items = ocp.args.Composite(
+            **{_STATE: ocp.args.StandardRestore(), _DIGEST: ocp.args.JsonRestore()}
         )
+        with _silent():
+            found = manager.restore(step, args=items)
+        arrays, digest = by_name(found[_STATE]), found[_DIGEST]
+        if (version := digest["format"]) != FORMAT:
+            raise InputError(
+                f"checkpoint {step} was written by another version of solojax (format {version}, "
+                f"here {FORMAT}); go on with that version, or take another workdir"
+            )
+        if digest["arrays"] != (here := _digest(arrays)):
+            wrong = sorted(k for k in here if here[k] != digest["arrays"].get(k))
+            raise _Damaged(f"not what was written: {', '.join(wrong[:3]) or 'arrays are missing'}")
+    except (InputError, _Damaged):
+        raise
+    except Exception as error:  # Orbax and its libraries have no error of their own for it
+        raise _Damaged(_first_line(error)) from error
+    return arrays
 
-    def _newest(self) -> int:
-        step = self.latest_step()
-        if step is None:
-            raise InputError(f"{self._folder} holds no checkpoint; train first")
-        return step
+
+def by_name(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree, whether its tuples have names or, read from a disk, numbers."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> dict[str, int]:
+    return {name: zlib.crc32(np.ascontiguousarray(array).data) for name, array in arrays.items()}
+
+
+def fill(like: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
+    """Puts arrays in the places of ``like``; names and shapes must be the same.
+
+    Raises:
+      InputError: they are not; ``where`` says whose they are.
+    """
+    theirs, ours = ({k: x.shape for k, x in named.items()} for named in (arrays, by_name(like)))
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise InputError(
+                f"{where} is of another model or optimizer than the config; take another workdir "
+                f"({name} is {theirs.get(name)}, not {ours.get(name)})"
+            )
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in by_name(like)])
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Where a file is damaged, TensorStore's threads print a page for each array."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _tell_of_damage(step: int, error: _Damaged, what_next: str) -> None:
+    print(
+        f"solojax: warning: checkpoint {step} is damaged ({error}); {what_next}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

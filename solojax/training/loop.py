@@ -1,29 +1,39 @@
 """The training loop, top to bottom."""
 
-import json
+import collections
+import contextlib
 import math
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import traverse_util
-from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax import parallel
+from solojax import parallel, processes
 from solojax.convert import state_dict
 from solojax.data import coco, examples, pipeline, plan
 from solojax.models import detector
-from solojax.training import checkpoint, optimizer, step
-from solojax.types import Batch, InputError, TrainState
+from solojax.training import checkpoint, goodput, guard, memory, optimizer, step
+from solojax.training.log import Log
+from solojax.types import Batch, InputError, Terminated, TrainState
 
 CONFIG = "config.json"  # in the run folder
+IN_FLIGHT = 2  # steps that the devices may be behind
 
-Evaluate = Callable[[TrainState], dict[str, float]]
+
+class Scores(NamedTuple):
+    """What an evaluation found."""
+
+    numbers: dict[str, float]  # named; "AP" decides which checkpoint is the best
+    pictures: dict[str, np.ndarray]  # H W 3 uint8, by name; on process 0
+
+
+Evaluate = Callable[[TrainState], Scores]
 
 
 def train(
@@ -35,20 +45,23 @@ def train(
     """Trains ``config`` in ``workdir`` and returns the last state, on the host.
 
     Leaves ``config.json``, ``checkpoints/``, ``metrics.jsonl`` and TensorBoard events. A folder
-    that holds a checkpoint already goes on from there; an interrupted run saves what it has.
+    that holds a checkpoint already goes on from there, to the same numbers as if it had not been
+    stopped; a run that is interrupted or asked to end saves what it has. All processes call alike.
 
     Args:
       config: with the classes of the records (``config.with_categories``).
       records: the training images.
-      workdir: the run folder.
-      evaluate: state -> named numbers, called every ``training.evaluate_every`` steps.
+      workdir: the run folder; process 0 alone writes to it.
+      evaluate: called every ``training.evaluate_every`` steps, on all processes.
 
     Raises:
-      InputError: the batch does not divide over the devices, the folder holds another run, the
-        pretrained weights do not fit, or the loss is no longer finite.
+      InputError: the batch does not divide over the devices, the folder holds another run or is in
+        use, the pretrained weights do not fit, the loss is no longer finite, a device has too
+        little memory, or the last checkpoint could not be written.
+      Terminated: on SIGTERM, when the state is saved.
     """
     training = config.training
-    parallel.check_divisible(training.batch_size)
+    parallel.check_divisible(training.batch_size, training.accumulate)
     _check_same_run(config, workdir)
     canvas_of = examples.train_canvases_of(records, config.data)
     epoch_steps = plan.steps_per_epoch(canvas_of, training.batch_size)
@@ -61,73 +74,188 @@ def train(
     )
     model = config.model
     tx = optimizer.make_optimizer(config.optimizer, schedule, model)
-    ema_decay = config.optimizer.ema_decay
-    weights = _read_weights(training.pretrained) if training.pretrained else None
-    key = jax.random.key(training.seed)
-    variables = jax.jit(detector.init_variables, static_argnums=0)(model, key)
-    if weights is not None:
-        variables = state_dict.load_backbone(weights, variables)
-    state = step.start_state(variables, tx, ema=ema_decay > 0)
+    state = step.start_state(_start_variables(config), tx, ema=config.optimizer.ema_decay > 0)
     _introduce(config, state, len(records.image_ids), steps, epoch_steps)
 
-    workdir.mkdir(parents=True, exist_ok=True)
-    with checkpoint.Checkpoints(workdir) as checkpoints, _Log(workdir) as log:
-        first = checkpoints.latest_step() or 0
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(guard.lock(workdir))
+        checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir))
+        state = checkpoints.restore(state)
+        first = int(state.step)
         if first > steps:
             raise InputError(f"{workdir} was trained to step {first} already, not {steps}")
-        if first:
-            state = checkpoints.restore(state)
-            print(f"{workdir} holds a checkpoint: going on from step {first}", flush=True)
-        (workdir / CONFIG).write_text(config_lib.to_json(config))
+        if processes.is_first():
+            if first:
+                print(f"{workdir} holds a checkpoint: going on from step {first}", flush=True)
+            (workdir / CONFIG).write_text(config_lib.to_json(config))
+        log = stack.enter_context(Log(workdir, config, first=first, steps=steps))
+        clock = stack.enter_context(goodput.Clock())
+        termination = stack.enter_context(guard.Termination())
+        watchdog = stack.enter_context(
+            guard.Watchdog("no batch of images came", guard.STALLED_AFTER)
+        )
 
-        update = parallel.pmap_update(
-            step.make_update(model, tx, seed=training.seed, ema_decay=ema_decay)
-        )
+        update = parallel.pmap_update(step.update_of(config, tx))
+        peak = goodput.peak_of(jax.local_devices()[0].device_kind)
+        operations: dict[tuple[int, int], float] = {}  # of a step on one device, by canvas
         state = parallel.replicate(state)
-        batches = pipeline.train_batches(
-            records,
-            config.data,
-            mask_strides=model.head.mask_strides,
-            batch_size=training.batch_size,
-            seed=training.seed,
-            first=first,
-            last=steps,
-        )
-        with tqdm(desc="training", total=steps, initial=first, unit="step", smoothing=0.05) as bar:
-            bar.set_postfix_str("compiling")
-            waiting = _Waiting(batches)
-            try:
-                for done, batch in enumerate(waiting, start=first + 1):
-                    state, metrics = update(state, parallel.shard(batch))
-                    waiting.last_step = metrics["loss"]
-                    bar.update()
-                    saves = done % training.checkpoint_every == 0 or done == steps
-                    if saves or done % training.log_every == 0 or done == first + 1:
-                        values = {name: float(value) for name, value in metrics.items()}
-                        values["learning_rate"] = float(schedule(done - 1))
-                        values["waiting_for_data"] = waiting.share()
-                        log.write(done, values)
-                        bar.set_postfix_str(f"loss {values['loss']:.3f}")
-                        # Before anything is saved: the last checkpoint must be a good one.
-                        _check_finite(values, done, [records.image_ids[i] for i in batch.indices])
-                    if saves:
-                        checkpoints.save(done, state)
-                    if evaluate and training.evaluate_every and done % training.evaluate_every == 0:
-                        log.write(done, evaluate(state))
-            except KeyboardInterrupt:
-                _save_interrupted(checkpoints, state)
+        batches = _batches(config, records, first, steps)
+        in_flight: collections.deque[step.Metrics] = collections.deque()
+
+        def save(done: int, scores: Scores | None = None) -> None:
+            with clock.spend("checkpointing"):
+                checkpoints.save(done, state, scores.numbers if scores else None)
+
+        def score(done: int) -> Scores:
+            assert evaluate
+            with clock.spend("evaluating"), termination.at_once():
+                scores = evaluate(state)
+            log.write(done, scores.numbers)
+            for name, picture in scores.pictures.items():
+                log.picture(done, name, picture)
+            return scores
+
+        def evaluates(done: int) -> bool:
+            every = training.evaluate_every
+            return evaluate is not None and every > 0 and done > 0 and done % every == 0
+
+        done, canvas = first, config.data.canvases[0]
+        try:
+            if evaluates(done) and not checkpoints.is_scored(done):
+                save(done, score(done))  # it was stopped before it could be
+            while done < steps and not _is_stale(checkpoints, training, done):
+                done += 1
+                with watchdog.watching():
+                    batch = _next(batches, in_flight, clock)
+                canvas = batch.images.shape[1], batch.images.shape[2]
+                with clock.step():
+                    placed = parallel.shard(batch)
+                    if peak and canvas not in operations:
+                        operations[canvas] = goodput.operations_of(update, state, placed)
+                    state, metrics = update(state, placed)
+                    clock.work(operations.get(canvas, 0))
+                    in_flight.append(metrics)
+                # With more of them under way their batches would fill the devices' memory.
+                if len(in_flight) > IN_FLIGHT:
+                    jax.block_until_ready(in_flight.popleft())
+                log.advance()
+
+                stops = termination.asked(done)
+                saves = done % training.checkpoint_every == 0 or done == steps or stops
+                saves |= evaluates(done)
+                if saves or done % training.log_every == 0 or done == first + 1:
+                    values = {name: float(value) for name, value in metrics.items()}
+                    # Before anything is saved: every checkpoint is of a finite state.
+                    if not values.pop("finite"):
+                        raise _not_finite(config, records, workdir, checkpoints, update, state)
+                    values["learning_rate"] = float(schedule(done - 1))
+                    log.write(done, values | clock.report(training.batch_size, peak))
+                if saves:
+                    save(done, score(done) if evaluates(done) and not stops else None)
+                if stops:
+                    raise Terminated
+        except (KeyboardInterrupt, Terminated):
+            _save_interrupted(checkpoints, state)
+            raise
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
+            raise InputError(memory.advice(config, canvas)) from error
+        checkpoints.check()
         return jax.device_get(state)
+
+
+def _start_variables(config: config_lib.Config) -> dict[str, Any]:
+    """Fresh variables, or what ``training.pretrained`` says; process 0's are everybody's."""
+    training, key = config.training, jax.random.key(config.training.seed)
+    variables = jax.jit(detector.init_variables, static_argnums=0)(config.model, key)
+    if not training.pretrained or not processes.is_first():
+        return variables
+    path = Path(training.pretrained)
+    if not path.is_dir():
+        return state_dict.load_backbone(_read_weights(training.pretrained), variables)
+    found, arrays = checkpoint.read_arrays(path)
+    where = f"training.pretrained={path}, checkpoint {found},"
+    if training.reset_classes:
+        arrays, fresh = _without_classes(arrays, variables)
+        print(f"new for {len(config.data.categories)} classes: {', '.join(fresh) or 'nothing'}")
+    return checkpoint.fill(variables, arrays, where)
+
+
+def _batches(
+    config: config_lib.Config, records: coco.Records, first: int, last: int, whole: bool = False
+) -> Iterator[Batch]:
+    """The batches of some steps: this process's part of each, or the whole."""
+    return pipeline.train_batches(
+        records,
+        config.data,
+        mask_strides=config.model.head.mask_strides,
+        batch_size=config.training.batch_size,
+        seed=config.training.seed,
+        first=first,
+        last=last,
+        process=0 if whole else jax.process_index(),
+        processes=1 if whole else jax.process_count(),
+    )
+
+
+def _next(
+    batches: Iterator[Batch],
+    in_flight: collections.deque[step.Metrics],
+    clock: goodput.Clock,
+) -> Batch:
+    """The next batch; a wait counts where the devices had nothing to do at its end.
+
+    Where the last step ended in the meantime all of the wait counts: rather too much than too
+    little.
+    """
+    start = time.perf_counter()
+    batch = next(batches)
+    if not in_flight or in_flight[-1]["loss"].is_ready():
+        clock.wait(time.perf_counter() - start)
+    return batch
+
+
+def _is_stale(
+    checkpoints: checkpoint.Checkpoints, training: config_lib.Training, done: int
+) -> bool:
+    """Whether so many evaluations brought no better AP that the training ends."""
+    if not training.early_stop or done % training.evaluate_every:
+        return False
+    best = checkpoints.best()  # on process 0, which decides for all
+    waited = (done - best[0]) // training.evaluate_every if best else 0
+    if best and waited >= training.early_stop:
+        print(f"stopped early: AP {best[1]:.3f} of step {best[0]} stayed the best", flush=True)
+    return bool(processes.broadcast(np.array(waited >= training.early_stop)))
+
+
+def _without_classes(
+    arrays: dict[str, np.ndarray], variables: dict[str, Any]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Puts fresh arrays where those of a run follow another number of classes; says which."""
+    fresh = {
+        name: np.asarray(array)
+        for name, array in checkpoint.by_name(variables).items()
+        if "/category_predictor/" in name and name in arrays and arrays[name].shape != array.shape
+    }
+    return arrays | fresh, sorted(fresh)
+
+
+def _without_remat(model: Any) -> Any:
+    """The model but for what changes its memory, not its numbers."""
+    return model.clone(
+        backbone=model.backbone.clone(remat_stages=()), head=model.head.clone(remat=False)
+    )
 
 
 def _check_same_run(config: config_lib.Config, workdir: Path) -> None:
     """Refuses to go on with a run that was another experiment."""
     path = workdir / CONFIG
-    if not path.is_file():
+    if not path.is_file() or not checkpoint.steps_in(workdir):
         return
     before = config_lib.from_json(path.read_text(), str(path))
     for name, ours, theirs in (
-        ("model", config.model, before.model),
+        ("model", _without_remat(config.model), _without_remat(before.model)),
         ("data.categories", config.data.categories, before.data.categories),
         ("training.batch_size", config.training.batch_size, before.training.batch_size),
         ("training.seed", config.training.seed, before.training.seed),
@@ -141,32 +269,84 @@ def _check_same_run(config: config_lib.Config, workdir: Path) -> None:
 
 def _save_interrupted(checkpoints: checkpoint.Checkpoints, state: TrainState) -> None:
     """Saves the last whole state, unless the interruption fell into the middle of an update."""
-    if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
-        done = int(state.step)
-        if done > (checkpoints.latest_step() or 0):
-            checkpoints.save(done, state)
+    if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)) or not state.finite:
+        return
+    done = int(state.step)
+    if done:
+        checkpoints.save(done, state)
+    if processes.is_first():
         print(f"stopped at step {done}; the same command goes on from there", flush=True)
+
+
+def _not_finite(
+    config: config_lib.Config,
+    records: coco.Records,
+    workdir: Path,
+    checkpoints: checkpoint.Checkpoints,
+    update: Any,
+    state: TrainState,
+) -> InputError:
+    """Saves the last good state and the batch that spoiled it; the error to raise.
+
+    The state has stood still since. What it was given then is made again, as all data can be, and
+    so are its losses.
+    """
+    good = jax.device_get(state)._replace(finite=np.ones((), bool))
+    done = int(good.step)
+    if done:
+        checkpoints.save(done, good)
+    batch = next(_batches(config, records, done, done + 1))
+    _, metrics = update(parallel.replicate(good), parallel.shard(batch))
+    terms = ", ".join(f"{name} {float(value):g}" for name, value in metrics.items())
+    batch = next(_batches(config, records, done, done + 1, whole=True))
+    image_ids = [records.image_ids[i] for i in batch.indices]
+    path = workdir / f"not_finite_step_{done + 1}.npz"
+    if processes.is_first():
+        _dump(path, batch, image_ids)
+    return InputError(
+        f"the loss is not finite at step {done + 1} ({terms}); its images {image_ids} lie as the "
+        f"network saw them in {path}, and the checkpoint of step {done} is sound; lower "
+        "optimizer.learning_rate, or look at those images, and the same command goes on"
+    )
+
+
+def _dump(path: Path, batch: Batch, image_ids: list[int]) -> None:
+    """Writes a batch as ``np.load`` reads it; masks are packed bits, as in ``types.Instances``."""
+    arrays = {**batch._asdict(), **batch.instances._asdict(), "image_ids": np.array(image_ids)}
+    masks = arrays.pop("masks")
+    del arrays["instances"]
+    np.savez_compressed(path, **arrays, **{f"masks_{stride}": masks[stride] for stride in masks})
 
 
 def _introduce(
     config: config_lib.Config, state: TrainState, images: int, steps: int, epoch_steps: int
 ) -> None:
     """Prints what is about to happen, the learning rate that the scaling rule gives included."""
+    if not processes.is_first():
+        return
     params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    batch_size, optim = config.training.batch_size, config.optimizer
+    training, optim = config.training, config.optimizer
+    parts = f" in {training.accumulate} parts on each device" if training.accumulate > 1 else ""
+    rate = f"{optimizer.scaled_learning_rate(optim, training.batch_size):g}"
+    scaled = (
+        f"{optim.learning_rate:g} x {training.batch_size} / {optim.base_batch_size} = {rate} "
+        "(linear in the batch size)"
+        if optim.base_batch_size
+        else f"{rate}, whatever the batch size (optimizer.base_batch_size=0)"
+    )
     print(
         f"{images} images, {len(config.data.categories)} classes; {params:,} parameters on "
-        f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}\n"
-        f"{steps} steps of {batch_size} ({steps / epoch_steps:.1f} epochs)\n"
-        f"learning rate {optim.learning_rate:g} x {batch_size} / {optim.base_batch_size} = "
-        f"{optimizer.scaled_learning_rate(optim, batch_size):g} (linear in the batch size)",
+        f"{jax.device_count()} x {jax.local_devices()[0].device_kind}, computing in "
+        f"{parallel.resolve_precision(training.precision)}\n"
+        f"{steps} steps of {training.batch_size}{parts} ({steps / epoch_steps:.1f} epochs)\n"
+        f"learning rate {scaled}",
         flush=True,
     )
     backbone = config.model.backbone
     frozen = backbone.norm.startswith("frozen") or any(
         map(backbone.is_frozen, traverse_util.flatten_dict(state.params["backbone"]))
     )
-    if frozen and not config.training.pretrained:
+    if frozen and not training.pretrained:
         print("the backbone is frozen in part, at random: set training.pretrained", flush=True)
 
 
@@ -179,68 +359,3 @@ def _read_weights(path: str) -> dict[str, np.ndarray]:
             return dict(weights)
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"training.pretrained={path} is not an .npz of arrays: {error}") from error
-
-
-def _check_finite(values: dict[str, float], done: int, image_ids: list[int]) -> None:
-    if not math.isfinite(values["loss"] + values["grad_norm"]):
-        terms = ", ".join(f"{name} {value:g}" for name, value in values.items())
-        raise InputError(
-            f"the loss is not finite at step {done} ({terms}); images {image_ids}; lower "
-            "optimizer.learning_rate and start again: the last checkpoint is sound"
-        )
-
-
-class _Waiting:
-    """An iterator that knows how long the devices waited for it.
-
-    Steps are dispatched ahead: while the last one runs, nobody waits. Where it ended in the
-    meantime all of the time counts, so that the share is rather too large than too small.
-    """
-
-    def __init__(self, batches: Iterator[Batch]):
-        self._batches, self._waited, self._since = batches, 0.0, time.perf_counter()
-        self.last_step: Any = None  # an output of the step that was dispatched last
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
-
-    def __next__(self) -> Batch:
-        start = time.perf_counter()
-        batch = next(self._batches)
-        if self.last_step is None or self.last_step.is_ready():
-            self._waited += time.perf_counter() - start
-        return batch
-
-    def share(self) -> float:
-        """Of the time since the last call, in 0..1."""
-        now = time.perf_counter()
-        waited, since = self._waited, self._since
-        self._waited, self._since = 0.0, now
-        return waited / max(now - since, 1e-9)
-
-
-class _Log:
-    """Numbers by step, in ``metrics.jsonl`` and as TensorBoard scalars."""
-
-    def __init__(self, workdir: Path):
-        # TensorFlow is in the process already, for the data.
-        import tensorflow as tf
-
-        self._lines = (workdir / "metrics.jsonl").open("a")
-        self._tf, self._events = tf, tf.summary.create_file_writer(str(workdir / "tensorboard"))
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lines.close()
-        self._events.close()
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
-        self._lines.write(json.dumps({"step": step, "time": round(time.time(), 3), **rounded}))
-        self._lines.write("\n")
-        self._lines.flush()
-        with self._events.as_default(step=step):
-            for name, value in values.items():
-                self._tf.summary.scalar(name, value)

@@ -1,9 +1,10 @@
-"""One training step, and the only collectives of the project.
+"""One training step, and the only collectives of the network's arithmetic.
 
 Losses are local sums over *global* counts, and gradients are summed over the devices afterwards:
-1 and 8 devices give the same numbers for the same batch.
+1 and 8 devices give the same numbers for the same batch, and so does a batch taken in parts.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from solojax import config as config_lib
+from solojax import parallel
 from solojax.ops import images, masks
-from solojax.parallel import AXIS
-from solojax.types import Array, Batch, Mean, TrainState
+from solojax.parallel import AXIS, Precision
+from solojax.types import Array, Batch, TrainState
 
 Metrics = dict[str, Array]
 
@@ -24,69 +27,150 @@ def start_state(
     variables: dict[str, Any], tx: optax.GradientTransformation, ema: bool
 ) -> TrainState:
     """The state of step 0 for given variables."""
-    params = variables["params"]
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=variables.get("batch_stats", {}),
+        batch_stats=batch_stats,
         opt_state=tx.init(params),
         # A copy: donating one buffer under two names is an error.
-        ema_params=jax.tree.map(jnp.copy, params) if ema else (),
+        ema=jax.tree.map(jnp.copy, _variables(params, batch_stats)) if ema else (),
+        finite=jnp.ones((), bool),
     )
 
 
 def eval_variables(state: TrainState) -> dict[str, Any]:
-    """What to evaluate: the averaged parameters where there are any."""
-    return {"params": state.ema_params or state.params, "batch_stats": state.batch_stats}
+    """What to evaluate: the averages where there are any."""
+    return state.ema or _variables(state.params, state.batch_stats)
+
+
+def _variables(params: Any, batch_stats: Any) -> dict[str, Any]:
+    return {"params": params, "batch_stats": batch_stats}
 
 
 def make_update(
-    model: nn.Module, tx: optax.GradientTransformation, *, seed: int, ema_decay: float = 0.0
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    *,
+    seed: int,
+    ema_decay: float = 0.0,
+    accumulate: int = 1,
+    precision: Precision = "float32",
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds ``update(state, batch) -> (state, metrics)`` for ``parallel.pmap_update``.
 
+    A device takes its images in ``accumulate`` equal parts, one after the other: the memory of one,
+    the gradient of all. Norm "sync" sees the parts of all devices that are taken at the same time.
+
     The metrics: each loss term, ``loss``, ``grad_norm`` before clipping, what the head has to say
-    about its targets, and ``dropped_instances``, left out of the whole batch by the pipeline's cap.
+    about its targets, ``dropped_instances``, left out of the whole batch by the pipeline's cap, and
+    ``finite``: where a loss or a gradient is not, the state stays what it was, then and ever after.
     """
 
+    def forward(variables: dict[str, Any], part: Batch, key: Array) -> tuple[Any, Any]:
+        inputs = images.normalize(part.images, part.sizes, jnp.dtype(precision))
+        rngs = {"dropout": key}
+        return model.apply(variables, inputs, train=True, mutable="batch_stats", rngs=rngs)
+
+    def targets_of(part: Batch, key: Array) -> Any:
+        unpacked = masks.unpack(part.instances.masks, width=part.images.shape[2])
+        return model.head.targets(part.instances._replace(masks=unpacked), key)
+
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        inputs = images.normalize(batch.images, batch.sizes)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        unpacked = masks.unpack(batch.instances.masks, width=batch.images.shape[2])
-        instances = batch.instances._replace(masks=unpacked)
-        targets = model.head.targets(instances, jax.random.fold_in(key, lax.axis_index(AXIS)))
+        keys = jax.random.split(jax.random.fold_in(key, lax.axis_index(AXIS)), (accumulate, 2))
+        parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
 
-        def local_loss(params: Any) -> tuple[Array, tuple[Metrics, Any]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            outputs, changed = model.apply(variables, inputs, train=True, mutable="batch_stats")
-            terms = model.head.loss(outputs, targets)
-            shares = {name: _share(term) for name, term in terms.items()}
-            return sum(shares.values()), (shares, changed.get("batch_stats", {}))
+        def count(_: None, part_and_keys: tuple[Batch, Array]) -> tuple[None, Any]:
+            part, (target_key, key) = part_and_keys
+            variables = _variables(state.params, state.batch_stats)
+            outputs, _ = jax.eval_shape(forward, variables, part, key)
+            # What a loss is divided by follows from the targets; the outputs may as well be zero.
+            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs)
+            targets = targets_of(part, target_key)
+            terms = model.head.loss(nothing, targets)
+            about = {name: (mean.total, mean.count) for name, mean in targets.metrics.items()}
+            priors = {name: mean.prior for name, mean in targets.metrics.items()}
+            return None, (({name: term.count for name, term in terms.items()}, about), priors)
 
-        grads, (shares, batch_stats) = jax.grad(local_loss, has_aux=True)(state.params)
-        about = {name: _share(term) for name, term in targets.metrics.items()}
-        grads, terms, about = lax.psum((grads, shares, about), AXIS)
+        def add_part(sums: Any, part_and_keys: tuple[Batch, Array]) -> tuple[Any, None]:
+            grads, shares, batch_stats = sums
+            part, (target_key, key) = part_and_keys
+            targets = targets_of(part, target_key)
+
+            def local_loss(params: Any) -> tuple[Array, tuple[Metrics, Any]]:
+                outputs, changed = forward(_variables(params, batch_stats), part, key)
+                terms = model.head.loss(outputs, targets)
+                shares = {
+                    name: term.total / jnp.maximum(counts[name] + term.prior, 1.0)
+                    for name, term in terms.items()
+                }
+                return sum(shares.values()), (shares, changed.get("batch_stats", {}))
+
+            more, (more_shares, batch_stats) = jax.grad(local_loss, has_aux=True)(state.params)
+            grads, shares = jax.tree.map(jnp.add, (grads, shares), (more, more_shares))
+            return (grads, shares, batch_stats), None
+
+        _, (counted, priors) = _scan(count, None, (parts, keys))
+        counts, about = lax.psum(jax.tree.map(functools.partial(jnp.sum, axis=0), counted), AXIS)
+        nothing = jax.tree.map(jnp.zeros_like, (state.params, counts))
+        sums, _ = _scan(add_part, (*nothing, state.batch_stats), (parts, keys))
+        (grads, terms), batch_stats = lax.psum(sums[:2], AXIS), sums[2]
+
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema_params = state.ema_params
-        if ema_decay:
-            # The ramp lets an average of young parameters forget their beginnings.
-            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-            ema_params = optax.incremental_update(params, ema_params, 1 - decay)
+        loss, grad_norm = sum(terms.values()), optax.tree.norm(grads)
+        finite = state.finite & jnp.isfinite(loss + grad_norm)
+        changed = TrainState(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            ema=_follow(state, _variables(params, batch_stats), ema_decay) if ema_decay else (),
+            finite=finite,
+        )
         metrics = {
             **terms,
-            "loss": sum(terms.values()),
-            "grad_norm": optax.tree.norm(grads),
-            **about,
+            "loss": loss,
+            "grad_norm": grad_norm,
+            **{
+                name: total / jnp.maximum(number + priors[name][0], 1.0)
+                for name, (total, number) in about.items()
+            },
             "dropped_instances": lax.psum(jnp.sum(batch.dropped), AXIS),
+            "finite": finite,
         }
-        state = TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)
-        return state, metrics
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, state)
+        return kept._replace(finite=finite), metrics
 
     return update
 
 
-def _share(term: Mean) -> Array:
-    """This device's part of a mean over all devices; only the count crosses, without gradient."""
-    count = lax.psum(lax.stop_gradient(term.count), AXIS) + term.prior
-    return term.total / jnp.maximum(count, 1.0)
+def _scan(step: Callable, carry: Any, rows: Any) -> tuple[Any, Any]:
+    """``lax.scan`` that leaves no loop behind where there is one row only.
+
+    XLA would unroll it, but on CPUs only after it has chosen a slow form for the convolutions.
+    """
+    if len(jax.tree.leaves(rows)[0]) > 1:
+        return lax.scan(step, carry, rows)
+    carry, result = step(carry, jax.tree.map(lambda x: x[0], rows))
+    return carry, jax.tree.map(lambda x: jnp.asarray(x)[None], result)
+
+
+def update_of(config: config_lib.Config, tx: optax.GradientTransformation) -> Any:
+    """The update of a config, as ``make_update`` builds it."""
+    return make_update(
+        config.model,
+        tx,
+        seed=config.training.seed,
+        ema_decay=config.optimizer.ema_decay,
+        accumulate=config.training.accumulate,
+        precision=parallel.resolve_precision(config.training.precision),
+    )
+
+
+def _follow(state: TrainState, variables: dict[str, Any], decay: float) -> dict[str, Any]:
+    """The averages after one more step; the ramp lets them forget their young beginnings."""
+    share = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    # In this form what does not change stays what it is, to the bit.
+    return jax.tree.map(lambda old, new: old + share * (new - old), state.ema, variables)

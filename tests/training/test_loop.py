@@ -61,7 +61,7 @@ def straight(config, tmp_path_factory):
     state = train(
         dataclasses.replace(config, training=training),
         workdir,
-        evaluate=lambda state: calls.append(int(state.step)) or {"AP": 0.5},
+        evaluate=lambda state: calls.append(int(state.step)) or loop.Scores({"AP": 0.5}, {}),
     )
     return workdir, state, calls
 
@@ -90,9 +90,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, straight, tmp_path)
 
 def test_the_average_is_what_an_evaluation_restores(config, straight):
     workdir, state, _ = straight
-    with checkpoint.Checkpoints(workdir) as checkpoints:
-        variables = checkpoints.restore_variables(config.model)
-    jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema_params)
+    wanted = {"params": state.params}
+    found, variables = checkpoint.read_variables(workdir, wanted)
+    assert found == 6
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema["params"])
 
 
 def test_a_checkpoint_of_another_model_is_refused(config, straight, tmp_path):
@@ -104,24 +105,24 @@ def test_a_checkpoint_of_another_model_is_refused(config, straight, tmp_path):
 
 
 def test_a_folder_without_a_checkpoint_says_so(tmp_path):
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        assert checkpoints.latest_step() is None
-        with pytest.raises(InputError, match="holds no checkpoint"):
-            checkpoints.restore_variables(examples.MODEL)
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        checkpoint.read_arrays(tmp_path)
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_the_images_named(config, tmp_path):
     # A rate without measure takes the parameters to infinity within a few steps.
     wild = config_lib.Optimizer(learning_rate=1e30, warmup_steps=0, clip_norm=1e30)
-    training = dataclasses.replace(config.training, steps=40, log_every=1000, checkpoint_every=1)
+    training = dataclasses.replace(config.training, steps=40, log_every=1000, checkpoint_every=1000)
     broken = dataclasses.replace(config, optimizer=wild, training=training)
     with pytest.raises(InputError, match=r"loss is not finite at step \d+ .*images \["):
         train(broken, tmp_path)
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        if checkpoints.latest_step():  # metrics are read before every save, logged or not
-            saved = checkpoints.restore_variables(config.model)
-            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved))
+    # Nothing was logged before the end, and the state stood still from the bad step on.
+    found, arrays = checkpoint.read_arrays(tmp_path)
+    assert found < 40 and all(np.isfinite(array).all() for array in arrays.values())
+    with np.load(tmp_path / f"not_finite_step_{found + 1}.npz") as batch:
+        assert batch["images"].shape == (8, 64, 64, 3)
+        assert set(batch["image_ids"]) <= set(records_of(config).image_ids)
 
 
 def test_a_folder_of_another_run_is_refused(config, straight):
@@ -162,24 +163,3 @@ def test_pretrained_weights_that_are_no_npz_leave_nothing_behind(config, tmp_pat
     with pytest.raises(InputError, match="is not an .npz of arrays"):
         train(dataclasses.replace(config, training=training), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-class Step:
-    """An output of a step that runs, or has ended."""
-
-    def __init__(self, ready: bool):
-        self.is_ready = lambda: ready
-
-
-def test_the_share_of_waiting_is_told_since_the_last_time(monkeypatch):
-    clock = iter([0.0, 1.0, 4.0, 10.0, 10.0, 15.0, 20.0, 20.0, 40.0])
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
-    waiting = loop._Waiting(iter([1, 2, 3]))  # made at 0
-    assert next(waiting) == 1  # waited for from 1 to 4
-    assert waiting.share() == 0.3  # at 10
-    waiting.last_step = Step(ready=True)
-    assert next(waiting) == 2  # from 10 to 15
-    assert waiting.share() == 0.5  # at 20
-    waiting.last_step = Step(ready=False)
-    assert next(waiting) == 3  # from 20 on, while the device had work
-    assert waiting.share() == 0.0  # at 40

@@ -5,6 +5,7 @@ import pytest
 from solojax.config import Optimizer
 from solojax.parallel import AXIS
 from solojax.training import optimizer, step
+from solojax.types import TrainState
 from tests import examples
 
 
@@ -60,9 +61,9 @@ def test_the_average_follows_the_parameters_slowly(update):
         leaves = zip(jax.tree.leaves(tree), jax.tree.leaves(start), strict=True)
         return sum(float(np.sum(np.square(np.asarray(a) - np.asarray(b)))) for a, b in leaves)
 
-    assert 0 < distance(state.ema_params) < distance(state.params)
+    assert 0 < distance(state.ema["params"]) < distance(state.params)
     variables = step.eval_variables(state)
-    assert variables["params"] is state.ema_params
+    assert variables["params"] is state.ema["params"]
 
 
 def test_the_same_step_again_gives_the_same_state_bit_for_bit(update):
@@ -70,4 +71,69 @@ def test_the_same_step_again_gives_the_same_state_bit_for_bit(update):
     batch = one(examples.make_batch(8))
     results = [jax.tree.leaves(update(state, batch)[0]) for _ in range(2)]
     for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def updated(steps: int, **options) -> tuple[list[dict[str, float]], TrainState]:
+    """Metrics by step and the last state of SGD on one device."""
+    settings = Optimizer(learning_rate=0.05, base_batch_size=8, warmup_steps=0)
+    schedule = optimizer.make_schedule(settings, batch_size=8, steps=100, steps_per_epoch=10)
+    tx = optimizer.make_optimizer(settings, schedule, examples.MODEL)
+    update = step.make_update(examples.MODEL, tx, seed=0, ema_decay=0.9, **options)
+    update = jax.jit(jax.vmap(update, (None, 0), axis_name=AXIS, axis_size=1, out_axes=None))
+    state = step.start_state(examples.make_variables(0.1), tx, ema=True)
+    rows = []
+    for seed in range(steps):
+        state, metrics = update(state, one(examples.make_batch(8, seed)))
+        rows.append({name: float(value) for name, value in metrics.items()})
+    return rows, state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [2, 8])
+def test_a_batch_in_parts_is_the_big_batch(accumulate):
+    rows, state = updated(3)
+    in_parts, of_parts = updated(3, accumulate=accumulate)
+    for ours, theirs in zip(in_parts, rows, strict=True):
+        for name in theirs:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, err_msg=name)
+    for ours, theirs in zip(*map(jax.tree.leaves, (of_parts.params, state.params)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_step_in_bfloat16_keeps_float32_parameters_and_nearly_the_losses():
+    rows, state = updated(3)
+    narrow, narrow_state = updated(3, precision="bfloat16")
+    assert {leaf.dtype for leaf in jax.tree.leaves(narrow_state.params)} == {np.dtype("float32")}
+    for ours, theirs in zip(narrow, rows, strict=True):
+        assert ours["loss"] != theirs["loss"]
+        np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=0.02)
+
+
+def test_a_state_stands_still_from_the_first_loss_that_is_not_finite(update):
+    update, state = update
+    batch = examples.make_batch(8)
+    state, metrics = update(state, one(batch))
+    assert metrics["finite"] and state.finite
+    poison = jax.tree.map(lambda leaf: leaf, state.params)
+    poison["neck"]["output_p2"]["bias"] = np.full_like(poison["neck"]["output_p2"]["bias"], np.inf)
+    poisoned, metrics = update(state._replace(params=poison), one(batch))
+    assert not metrics["finite"] and not poisoned.finite and poisoned.step == state.step
+    # Whole parameters again: it still does not move, so nobody misses which step it was.
+    after, metrics = update(poisoned._replace(params=state.params), one(batch))
+    assert np.isfinite(metrics["loss"]) and not metrics["finite"]
+    for ours, theirs in zip(
+        jax.tree.leaves(after.opt_state), jax.tree.leaves(state.opt_state), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert after.step == state.step
+
+
+def test_averages_of_what_does_not_change_do_not_change(update):
+    update, state = update
+    state = state._replace(ema={**state.ema, "batch_stats": {"mean": np.float32(0.1)}})
+    state = state._replace(batch_stats={"mean": np.float32(0.1)})
+    averages = step._follow(state, step.eval_variables(state), 0.9)
+    for ours, theirs in zip(*map(jax.tree.leaves, (averages, state.ema)), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,155 @@
+"""What a training leaves to look at: metrics.jsonl, TensorBoard events, a bar and lines of text."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from solojax import config as config_lib
+from solojax import processes
+from solojax.training import goodput
+from solojax.types import InputError
+
+METRICS = "metrics.jsonl"  # in the run folder, a line for each time that something was logged
+
+
+class Log:
+    """Numbers and pictures by step; a context manager. On processes other than 0 it keeps still.
+
+    Args:
+      workdir: the run folder.
+      config: of the run.
+      first: the step that the training goes on from; what was logged after it is forgotten, since
+        it will come again.
+      steps: the last one.
+    """
+
+    def __init__(self, workdir: Path, config: config_lib.Config, *, first: int, steps: int):
+        self._quiet = not processes.is_first()
+        if self._quiet:
+            return
+        # TensorFlow is in the process already, for the data.
+        import tensorflow as tf
+
+        self._path, self._warned = workdir / METRICS, False
+        _forget(self._path, after=first)
+        self._tf, self._events = tf, tf.summary.create_file_writer(str(workdir / "tensorboard"))
+        self._wandb = _start_wandb(workdir, config)
+        self._about: dict[str, str] = {}
+        self._bar = tqdm(desc="training", total=steps, initial=first, unit="step", smoothing=0.05)
+        self._bar.set_postfix_str("compiling")
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._quiet:
+            return
+        self._bar.close()
+        self._events.close()
+        if self._wandb:
+            self._wandb.finish(exit_code=int(error is not None))
+
+    def advance(self) -> None:
+        """One more step on the bar."""
+        if not self._quiet:
+            self._bar.update()
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Writes numbers wherever they are kept, and says the most important ones."""
+        if self._quiet:
+            return
+        rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
+        line = json.dumps({"step": step, "time": round(time.time(), 3), **rounded})
+        try:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            # A disk that is full for a while should not end a training.
+            if not self._warned:
+                tqdm.write(f"solojax: warning: {self._path}: {error}", file=sys.stderr)
+            self._warned = True
+        with self._events.as_default(step=step):
+            for name, value in values.items():
+                self._tf.summary.scalar(name, value)
+        if self._wandb:
+            self._wandb.log(rounded, step=step)
+        for name in {"loss", "AP"} & values.keys():
+            self._about[name] = f"{values[name]:.3f}"
+        self._bar.set_postfix(self._about)
+        if "goodput" in values:
+            tqdm.write(_line(step, values), file=sys.stdout)
+            sys.stdout.flush()
+
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """Keeps an ``H W 3`` uint8 RGB picture."""
+        if self._quiet:
+            return
+        with self._events.as_default(step=step):
+            self._tf.summary.image(name, pixels[None])
+        if self._wandb:
+            import wandb
+
+            self._wandb.log({name: wandb.Image(pixels)}, step=step)
+
+
+def _line(step: int, values: dict[str, float]) -> str:
+    parts = [f"step {step}", f"loss {values['loss']:.4f}"]
+    if "images_per_second" in values:
+        parts.append(f"{values['images_per_second']:.1f} images/s")
+        parts.append(f"{1000 * values['step_seconds']:.0f} ms a step")
+    shares = {name.split("_")[0]: values.get(name, 0.0) for name in goodput.ACTIVITIES}
+    parts += [f"{name} {share:.0%}" for name, share in shares.items()]
+    parts.append(f"goodput {values['goodput']:.0%}")
+    if "share_of_peak" in values:
+        parts.append(f"{values['share_of_peak']:.0%} of the device's peak")
+    return ", ".join(parts)
+
+
+def _forget(path: Path, after: int) -> None:
+    """Leaves the lines of a log up to a step; a line that was cut off goes as well."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] <= after:
+                kept.append(line)
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    shorter = path.with_suffix(".new")
+    shorter.write_text("".join(kept))
+    os.replace(shorter, path)
+
+
+def _start_wandb(workdir: Path, config: config_lib.Config) -> Any:
+    project = config.training.wandb
+    if not project:
+        return None
+    try:
+        import wandb
+    except ImportError as error:
+        raise InputError(
+            f"training.wandb={project} needs wandb; `pip install wandb`, or leave the field empty"
+        ) from error
+    # The same folder is the same run there, however often it was cut off.
+    name = str(workdir.resolve()).replace("/", "-").strip("-")[-64:]
+    return wandb.init(
+        project=project,
+        name=workdir.name,
+        id=name,
+        dir=str(workdir),
+        resume="allow",
+        config=json.loads(config_lib.to_json(config)),
+    )

@@ -1,0 +1,171 @@
+"""Kills trainings at random moments and compares what becomes of them with one left in peace.
+
+    python -m tests.kill FOLDER KILLS
+
+Every other kill waits for a checkpoint that is being written.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+import jax
+import numpy as np
+import tensorflow  # noqa: F401  # before a folder is waited for
+
+from solojax import config as config_lib
+from solojax.data import coco, synthetic
+from solojax.training import checkpoint, loop, step
+from tests import examples
+
+STEPS = 24
+
+
+def config_of(folder: Path) -> config_lib.Config:
+    return config_lib.Config(
+        model=examples.MODEL,
+        data=config_lib.Data(
+            root=str(folder / "shapes"),
+            records=str(folder / "records"),
+            canvases=((64, 64),),
+            train_short_sides=(64, 48),
+            test_short_side=64,
+            long_side=64,
+            max_instances=6,
+            workers=2,
+        ),
+        optimizer=config_lib.Optimizer(base_batch_size=8, warmup_steps=2, ema_decay=0.9),
+        training=config_lib.Training(
+            batch_size=8, steps=STEPS, log_every=1, checkpoint_every=2, evaluate_every=3
+        ),
+    )
+
+
+def train(folder: Path, workdir: Path) -> None:
+    """What a child does: no more than the command line."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    config = config_of(folder)
+    records = coco.prepare(config.data, "train")
+    config = config_lib.with_categories(config, records.categories)
+
+    def evaluate(state):
+        """A score that depends on all that is averaged, and is quick to have."""
+        leaves = jax.tree.leaves(jax.device_get(step.eval_variables(state)))
+        total = sum(float(np.sum(np.abs(leaf), dtype=np.float64)) for leaf in leaves)
+        return loop.Scores({"AP": total % 1}, {})
+
+    loop.train(config, records, workdir, evaluate)
+
+
+class Child:
+    """A process that has imported all it needs and waits for a folder to train in."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        with (folder / "output.txt").open("a") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.kill", str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                text=True,
+            )
+
+    def start(self, workdir: Path) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(f"{workdir}\n")
+        self._process.stdin.close()
+
+    def ended(self) -> bool:
+        """Whether it has ended by itself; anything but success is an error."""
+        code = self._process.poll()
+        output = self._folder / "output.txt"
+        assert not code, f"a training failed with {code}: {output.read_text()[-2000:]}"
+        return code == 0
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def run_with_kills(
+    folder: Path, workdir: Path, rng: random.Random, longest: float, children: "deque[Child]"
+) -> list[str]:
+    """Trains to the end, however often it is killed; says where each kill fell."""
+    kills: list[str] = []
+    while True:
+        children.append(Child(folder))
+        child = children.popleft()
+        child.start(workdir)
+        in_save = len(kills) % 2 == 1
+        moment = time.monotonic() + rng.uniform(0, longest)
+        # Or, from a random moment on, the first sight of a save and a few milliseconds more.
+        while time.monotonic() < moment or (in_save and not half_saved(workdir)):
+            if child.ended():
+                return kills
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.03) if in_save else 0)
+        if child.ended():
+            return kills
+        child.kill()
+        kills.append("in a save" if half_saved(workdir) else "elsewhere")
+
+
+def half_saved(workdir: Path) -> bool:
+    return any((workdir / "checkpoints").glob("*-tmp*"))
+
+
+def outcome(workdir: Path) -> tuple[list, dict[str, np.ndarray], int]:
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    numbers = [(r["step"], r.get("loss"), r.get("grad_norm"), r.get("AP")) for r in rows]
+    manager = checkpoint._manager(workdir, read_only=True)
+    arrays = checkpoint._read(manager, STEPS)
+    best, _ = checkpoint.read_arrays(workdir, "best")
+    return numbers, arrays, best
+
+
+def main(folder: Path, kills: int) -> None:
+    synthetic.draw_shapes(folder / "shapes", train=20, val=4, processes=1)
+    children = deque([Child(folder)])
+    for name in ("first", "straight"):  # the second finds what the first has compiled
+        children.append(Child(folder))
+        child = children.popleft()
+        start = time.monotonic()
+        child.start(folder / name)
+        while not child.ended():
+            time.sleep(0.01)
+    longest = time.monotonic() - start
+    wanted = outcome(folder / "straight")
+    rng = random.Random(0)
+    fell: list[str] = []
+    runs = 0
+    while len(fell) < kills:
+        workdir = folder / f"killed{runs}"
+        fell += run_with_kills(folder, workdir, rng, longest, children)
+        runs += 1
+        numbers, arrays, best = outcome(workdir)
+        assert numbers == wanted[0], (workdir, numbers, wanted[0])
+        assert best == wanted[2], (workdir, best, wanted[2])
+        assert arrays.keys() == wanted[1].keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, wanted[1][name], err_msg=f"{workdir} {name}")
+        print(
+            f"{len(fell)} kills, {fell.count('in a save')} of them in a save; {runs} runs ended "
+            "with the losses and the state of the one left in peace",
+            flush=True,
+        )
+    for child in children:
+        child.kill()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        train(Path(sys.argv[1]), Path(input()))
+    else:
+        main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,229 @@
+"""Two processes of four fake devices each, joined over gloo, by the command line."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from solojax import processes
+from solojax.data import synthetic
+from solojax.training import checkpoint
+from solojax.types import RESTART, InputError
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+from solojax.config import Config, Data, Optimizer, Training
+from tests.examples import MODEL
+
+config = Config(
+    model=MODEL,
+    data=Data(
+        root={root!r},
+        records={records!r},
+        canvases=((64, 64),),
+        train_short_sides=(64, 48),
+        test_short_side=64,
+        long_side=64,
+        max_instances=6,
+    ),
+    optimizer=Optimizer(base_batch_size=8, warmup_steps=2, ema_decay=0.9),
+    training=Training(
+        batch_size=8, steps=4, log_every=1, checkpoint_every=2, evaluate_every=4
+    ),
+)
+"""
+# Seconds of silence that a test waits for, in place of half a minute.
+PROGRAM = """
+import sys
+from solojax import cli, processes
+processes.LOST_AFTER = 6
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+class Runs:
+    """Starts ``solojax train`` as one process or as two."""
+
+    def __init__(self, folder: Path):
+        synthetic.draw_shapes(folder / "shapes", train=16, val=8, processes=1)
+        content = CONFIG.format(root=str(folder / "shapes"), records=str(folder / "records"))
+        self.config = folder / "config.py"
+        self.config.write_text(content)
+
+    def start(
+        self, workdir: Path, *fields: str, count: int, others: tuple[str, ...] = ()
+    ) -> list[subprocess.Popen]:
+        """``others`` are fields of process 1 alone."""
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": str(8 // count),
+        }
+        started = []
+        for i in range(count):
+            command = [sys.executable, "-c", PROGRAM, "train", "--config", self.config]
+            command += ["--workdir", workdir]
+            if count > 1:
+                command += ["--coordinator", f"localhost:{port}"]
+                command += ["--process", str(i), "--processes", str(count)]
+            if more := fields + (others if i else ()):
+                command += ["--set", *more]
+            started.append(
+                subprocess.Popen(
+                    list(map(str, command)),
+                    cwd=ROOT,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        return started
+
+    def train(self, workdir: Path, *fields: str, count: int) -> None:
+        codes, printed = finish(self.start(workdir, *fields, count=count))
+        assert codes == [0] * count, "\n".join(printed)
+
+
+def finish(started: list[subprocess.Popen], within: float = 300) -> tuple[list[int], list[str]]:
+    end = time.monotonic() + within
+    try:
+        printed = [one.communicate(timeout=end - time.monotonic())[0] for one in started]
+    finally:
+        for one in started:
+            one.kill()
+    return [one.returncode for one in started], printed
+
+
+def rows_of(workdir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def wait_for_step(workdir: Path, step: int, started: list[subprocess.Popen]) -> None:
+    end = time.monotonic() + 240
+    while time.monotonic() < end:
+        if (workdir / "metrics.jsonl").is_file() and any(
+            row["step"] >= step for row in rows_of(workdir)
+        ):
+            return
+        assert all(one.poll() is None for one in started), finish(started)[1]
+        time.sleep(0.1)
+    raise AssertionError(f"no step {step}: {finish(started, within=0)[1]}")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="module")
+def of_one(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("one")
+    runs.train(workdir, count=1)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def of_two(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("two")
+    runs.train(workdir, count=2)
+    return workdir
+
+
+def assert_equal_runs(ours: Path, theirs: Path) -> None:
+    """Losses, AP and the last state, to 1e-5."""
+    for row, other in zip(rows_of(ours), rows_of(theirs), strict=True):
+        for name in ("step", "loss", "category", "mask", "grad_norm", "AP", "AR100"):
+            if name in other:
+                # Rounded to six digits in the file.
+                np.testing.assert_allclose(row[name], other[name], rtol=2e-5, err_msg=name)
+    (step, arrays), (same, others) = map(checkpoint.read_arrays, (ours, theirs))
+    assert step == same and arrays.keys() == others.keys()
+    for name in arrays:
+        np.testing.assert_allclose(arrays[name], others[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(of_one: Path, of_two: Path) -> None:
+    assert [row["step"] for row in rows_of(of_two)] == [1, 2, 3, 4, 4]
+    assert_equal_runs(of_two, of_one)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_goes_on_with_another_number_of_processes(
+    runs: Runs, of_one: Path, of_two: Path, tmp_path: Path
+) -> None:
+    for count, workdir in ((1, of_two), (2, of_one)):
+        runs.train(workdir, "training.steps=8", count=count)
+    assert [row["step"] for row in rows_of(of_two)] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
+    assert_equal_runs(of_two, of_one)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_named_by_the_others_and_nothing_hangs(
+    runs: Runs, tmp_path: Path
+) -> None:
+    started = runs.start(tmp_path, "training.steps=100000", count=2)
+    wait_for_step(tmp_path, 2, started)
+    started[1].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    codes, printed = finish(started)
+    assert codes == [RESTART, -signal.SIGKILL], printed[0]
+    assert f"process 1 on {socket.gethostname()} has given no sign of life" in printed[0]
+    assert time.monotonic() - killed < 60
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_tells_the_others_why(runs: Runs, tmp_path: Path) -> None:
+    started = runs.start(
+        tmp_path / "run", count=2, others=("data.root=nowhere", f"data.records={tmp_path}")
+    )
+    codes, printed = finish(started)
+    assert codes == [2, 2], "\n".join(printed)
+    for one in printed:
+        assert "nowhere" in one
+    assert f"stops: process 1 on {socket.gethostname()}: error: " in printed[0]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_told_to_end_ends_all_with_one_checkpoint(
+    runs: Runs, tmp_path: Path
+) -> None:
+    fields = ("training.steps=100000", "training.checkpoint_every=100000")
+    started = runs.start(tmp_path, *fields, "training.evaluate_every=0", count=2)
+    wait_for_step(tmp_path, 2, started)
+    started[1].send_signal(signal.SIGTERM)
+    codes, printed = finish(started)
+    assert codes == [RESTART, RESTART], "\n".join(printed)
+    step, _ = checkpoint.read_arrays(tmp_path)
+    assert f"stopped at step {step}; the same command goes on" in printed[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"coordinator": "localhost:1"}, "go together"),
+        ({"process": 0, "processes": 2}, "go together"),
+        ({"coordinator": "localhost:1", "process": 2, "processes": 2}, "--process 2 is not in"),
+        ({"coordinator": "localhost", "process": 0, "processes": 2}, "has no port"),
+    ],
+)
+def test_flags_that_cannot_work_are_refused_before_anything_is_joined(arguments, said) -> None:
+    with pytest.raises(InputError, match=said):
+        processes.start(**arguments)
+
+
+def test_one_process_alone_has_what_it_gives() -> None:
+    assert processes.is_first() and processes.collect(b"x") == [b"x"]
+    assert processes.in_turn(lambda: 3) == 3
+    tree = {"x": np.arange(3)}
+    np.testing.assert_array_equal(processes.broadcast(tree)["x"], tree["x"])

@@ -1,0 +1,83 @@
+"""The programs of every head, lowered for machines that are not here."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from solojax import config as config_lib
+from solojax import parallel
+from solojax.evaluation import predict
+from solojax.heads.decoupled_solo import DecoupledSOLO
+from solojax.heads.solo import SOLO
+from solojax.models.resnet import ResNet
+from solojax.training import memory, optimizer, step
+from tests import examples
+
+PLATFORMS = ("tpu", "cuda")
+SOLOV2 = examples.MODEL.head
+SHARED = {
+    name: getattr(SOLOV2, name)
+    for name in ("num_classes", "grid", "width", "groups", "max_positives", "selection")
+}
+MODELS = {
+    "solov2": examples.MODEL,
+    "solo": examples.MODEL.clone(head=SOLO(**SHARED, depth=1)),
+    "decoupled_solo": examples.MODEL.clone(head=DecoupledSOLO(**SHARED, depth=1)),
+    # All that a published model adds: synchronised norms, deformable convolutions, DropBlock.
+    "solov2_dcn": examples.MODEL.clone(
+        backbone=ResNet(50, width=8, norm="sync", frozen_stages=1, deform="v2", remat_stages=(4,)),
+        head=SOLOV2.clone(deform="v2", drop_block=0.1, remat=True),
+    ),
+}
+
+
+def exported(function, *arguments):
+    return jax.export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", MODELS)
+def test_training_and_prediction_lower_for_tpu_and_cuda(name, precision):
+    config = config_lib.Config(
+        MODELS[name],
+        data=config_lib.Data(canvases=((64, 96),), max_instances=3),
+        optimizer=config_lib.Optimizer(ema_decay=0.9),
+        training=config_lib.Training(batch_size=16, accumulate=2, precision=precision),
+    )
+    state, batch = memory.arguments(config, (64, 96))
+    schedule = optimizer.make_schedule(config.optimizer, batch_size=8, steps=1, steps_per_epoch=1)
+    tx = optimizer.make_optimizer(config.optimizer, schedule, config.model)
+    # What pmap makes of it (docs/architecture.md); pmap's own result is no function to export.
+    devices = jax.sharding.Mesh(np.array(jax.devices()), (parallel.AXIS,))
+    update = jax.shard_map(
+        step.update_of(config, tx),
+        mesh=devices,
+        in_specs=(PartitionSpec(), PartitionSpec(parallel.AXIS)),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    whole = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((8 * x.shape[0], *x.shape[1:]), x.dtype), batch
+    )
+    trained = exported(update, state, whole)
+    assert trained.platforms == PLATFORMS and trained.nr_devices == 8
+    assert "all_reduce" in trained.mlir_module()
+    new_state, metrics = jax.tree.unflatten(trained.out_tree, trained.out_avals)
+    assert [leaf.dtype for leaf in jax.tree.leaves(new_state)] == [
+        leaf.dtype for leaf in jax.tree.leaves(state)
+    ]
+    assert metrics["loss"].dtype == np.float32
+
+    network = predict.make_predict(config.model, (96, 128), parallel.resolve_precision(precision))
+    found = exported(
+        network,
+        jax.eval_shape(lambda: step.eval_variables(state)),
+        batch.images,
+        batch.sizes,
+        batch.original_sizes,
+    )
+    results = jax.tree.unflatten(found.out_tree, found.out_avals)
+    assert found.platforms == PLATFORMS
+    assert results.scores.dtype == np.float32 and results.masks.dtype == np.uint8
