@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)
 
-.PHONY: demo test test-fast check format clean
+.PHONY: demo test test-fast soak check format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "                with CONFIG=shapes_solo or CONFIG=shapes_decoupled_solo by another head"
 	@echo "make test       all tests"
 	@echo "make test-fast  the tests that take seconds"
+	@echo "make soak       a whole training of the shapes set, watched for leaks: for the night"
 	@echo "make check      what CI checks: format, lint, types, all tests"
 	@echo "make format     format the code and mend what lint can mend"
 	@echo "make clean      remove .venv and what the demo drew; runs are yours to remove"
@@ -40,6 +41,9 @@ test: .venv/installed
 
 test-fast: .venv/installed
 	$(PYTEST) -m "not slow"
+
+soak: .venv/installed
+	$(BIN)/python -m pytest -m soak -rP
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

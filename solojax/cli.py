@@ -185,6 +185,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from solojax.inference import pictures
     from solojax.training import loop, step
 
+    _check_workdir(arguments.workdir)
     processes.start(arguments.coordinator, arguments.process, arguments.processes)
     config = config_lib.load(arguments.config, arguments.set)
     parallel.check_divisible(config.training.batch_size, config.training.accumulate)
@@ -212,6 +213,14 @@ def _train(arguments: argparse.Namespace) -> None:
     processes.finish()
 
 
+def _check_workdir(workdir: Path) -> None:
+    if ":" in str(workdir).split("/")[0]:
+        raise InputError(
+            f"--workdir {workdir} is no folder of this machine; process 0 needs one, which may be "
+            "a bucket that is mounted"
+        )
+
+
 def _eval(arguments: argparse.Namespace) -> None:
     import jax
     from tqdm import tqdm
@@ -227,9 +236,10 @@ def _eval(arguments: argparse.Namespace) -> None:
     processes.start(arguments.coordinator, arguments.process, arguments.processes)
     workdir = arguments.workdir
     path = workdir / loop.CONFIG
-    if not path.is_file():
+    if processes.is_first() and not path.is_file():
         raise InputError(f"{workdir} is not a run folder: it has no config.json")
-    config = config_lib.from_json(path.read_text(), str(path))
+    text = path.read_bytes() if processes.is_first() else b""
+    config = config_lib.from_json(processes.collect(text)[0].decode(), str(path))
     config = config_lib.override(config, *arguments.set)
     parallel.check_divisible(config.training.batch_size)
     records = processes.in_turn(lambda: coco.prepare(config.data, "val"))

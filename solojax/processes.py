@@ -53,6 +53,8 @@ def start(coordinator: str = "", process: int | None = None, processes: int | No
         raise InputError(f"--process {process} is not in 0..{processes - 1} (--processes)")
     if coordinator and not coordinator.rpartition(":")[2].isdigit():
         raise InputError(f"--coordinator {coordinator} has no port; write host:port")
+    if process:
+        _reach(coordinator)
     try:
         jax.distributed.initialize(
             coordinator or None,
@@ -72,6 +74,23 @@ def start(coordinator: str = "", process: int | None = None, processes: int | No
     if is_first():
         names = ", ".join(f"{i} on {host.decode()}" for i, host in enumerate(hosts))
         print(f"{len(hosts)} processes: {names}", flush=True)
+
+
+def _reach(coordinator: str) -> None:
+    """Waits for process 0 to listen; JAX would end this process by a crash if it never does."""
+    host, _, port = coordinator.rpartition(":")
+    end = time.monotonic() + START_WITHIN
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise InputError(
+                    f"--coordinator {coordinator} did not answer for {START_WITHIN} s ({error}); "
+                    "start process 0 there, and look whether the port is open"
+                ) from error
+        time.sleep(0.5)
 
 
 def _is_one_of_many() -> bool:

@@ -123,3 +123,26 @@ def test_the_published_model_trains_a_step_and_predicts(tmp_path):
     assert "learning rate 0.01 x 2 / 16 = 0.00125" in printed
     run("eval.py", "--workdir", workdir)
     check_run_folder(workdir, pictures=2)
+
+
+def test_the_enhanced_recipe_trains_on_the_shapes_set(tmp_path):
+    synthetic.draw_shapes(tmp_path / "shapes", train=8, val=2, processes=1)
+    workdir = tmp_path / "run"
+    settings = [
+        f"data.root={tmp_path / 'shapes'}",
+        f"data.records={tmp_path / 'records'}",
+        "data.canvases=((128,128),)",
+        "data.train_short_sides=(128,96)",
+        "data.test_short_side=128",
+        "data.long_side=128",
+        "training.batch_size=4",
+        "training.steps=3",
+        "training.log_every=1",
+    ]
+    config = ROOT / "configs/solov2_enhanced_512_dcn_r50vd_fpn_3x.py"
+    run("train.py", "--config", config, "--workdir", workdir, "--set", *settings)
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert rows[0]["learning_rate"] == 0 and rows[2]["learning_rate"] > 0
+    run("eval.py", "--workdir", workdir)
+    check_run_folder(workdir, pictures=2)

@@ -58,9 +58,14 @@ class Runs:
         self.config.write_text(content)
 
     def start(
-        self, workdir: Path, *fields: str, count: int, others: tuple[str, ...] = ()
+        self,
+        workdir: Path,
+        *fields: str,
+        count: int,
+        others: tuple[str, ...] = (),
+        evaluates: bool = False,
     ) -> list[subprocess.Popen]:
-        """``others`` are fields of process 1 alone."""
+        """``others`` are fields of process 1 alone; ``evaluates`` in place of training."""
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
@@ -70,7 +75,7 @@ class Runs:
         }
         started = []
         for i in range(count):
-            command = [sys.executable, "-c", PROGRAM, "train", "--config", self.config]
+            command = [sys.executable, "-c", PROGRAM, *self._what(evaluates)]
             command += ["--workdir", workdir]
             if count > 1:
                 command += ["--coordinator", f"localhost:{port}"]
@@ -88,6 +93,9 @@ class Runs:
                 )
             )
         return started
+
+    def _what(self, evaluates: bool) -> list:
+        return ["eval"] if evaluates else ["train", "--config", self.config]
 
     def train(self, workdir: Path, *fields: str, count: int) -> None:
         codes, printed = finish(self.start(workdir, *fields, count=count))
@@ -169,6 +177,29 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(
 
 
 @pytest.mark.slow
+def test_two_processes_score_a_network_as_one_does(runs: Runs, tmp_path: Path) -> None:
+    # Long enough to find something, in images that it has seen.
+    runs.train(
+        tmp_path,
+        "data.val_json=annotations/instances_train.json",
+        "optimizer.algorithm=adamw",
+        "optimizer.learning_rate=0.005",
+        "training.steps=200",
+        "training.log_every=50",
+        "training.evaluate_every=0",
+        "training.checkpoint_every=200",
+        count=1,
+    )
+    reports = []
+    for count in (1, 2):
+        codes, printed = finish(runs.start(tmp_path, count=count, evaluates=True))
+        assert codes == [0] * count, printed
+        reports.append(json.loads((tmp_path / "eval.json").read_text()))
+    assert reports[0]["AP"] > 0.005
+    assert reports[1] == pytest.approx(reports[0], abs=1e-5)
+
+
+@pytest.mark.slow
 def test_a_process_that_dies_is_named_by_the_others_and_nothing_hangs(
     runs: Runs, tmp_path: Path
 ) -> None:
@@ -227,3 +258,35 @@ def test_one_process_alone_has_what_it_gives() -> None:
     assert processes.in_turn(lambda: 3) == 3
     tree = {"x": np.arange(3)}
     np.testing.assert_array_equal(processes.broadcast(tree)["x"], tree["x"])
+
+
+def test_a_coordinator_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "START_WITHIN", 0.1)
+    with socket.socket() as silent:
+        silent.bind(("localhost", 0))  # and does not listen
+        address = f"localhost:{silent.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"{address} did not answer"):
+            processes.start(address, process=1, processes=2)
+
+
+SLURM = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "a", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({}, False),
+        (SLURM | {"SLURM_NTASKS": "16"}, True),
+        (SLURM | {"SLURM_NTASKS": "1"}, False),
+        ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "16"}, False),  # sbatch or salloc, without srun
+    ],
+)
+def test_tasks_of_srun_are_known_as_several_processes(
+    environment: dict[str, str], several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes.glob, "glob", lambda _: [])  # no TPU chips
+    assert processes._is_one_of_many() == several

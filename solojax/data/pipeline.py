@@ -127,11 +127,16 @@ def _stream(
             array.set_shape(tensor.shape)
         return tf.nest.pack_sequence_as(spec, arrays)
 
+    # Nothing here is left to be tuned, and the thread that tunes sleeps for up to a minute before
+    # it lets a dataset go: at the end of every evaluation, and when a training is to end at once.
+    options = tf.data.Options()
+    options.autotune.enabled = False
     dataset = (
         tf.data.Dataset.range(count)
         .map(mapped, num_parallel_calls=workers or coco.workers(), deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(PREFETCHED)
+        .with_options(options)
     )
     try:
         yield from dataset.as_numpy_iterator()

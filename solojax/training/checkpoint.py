@@ -8,8 +8,10 @@ import logging
 import os
 import shutil
 import sys
+import threading
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +19,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
 from solojax import processes
 from solojax.types import InputError, TrainState
@@ -28,6 +29,8 @@ SCORE = "AP"  # whose best checkpoint is kept as well
 FORMAT = 1  # of what a checkpoint holds; raise it with any change to TrainState
 
 _STATE, _DIGEST = "state", "digest"  # what is in a checkpoint, beside the scores
+_UNSCORED = "unscored_checkpoint_"  # in the run folder, while the same with its score is written
+_GIVE_UP_AFTER = 60  # seconds for Orbax to stop what it was doing when a save failed
 
 
 class _Damaged(Exception):
@@ -43,19 +46,11 @@ class Checkpoints:
         self._failure = ""  # of the last save
         if processes.is_first():
             (workdir / FOLDER).mkdir(parents=True, exist_ok=True)
+            self._put_back()
             self._manager = _manager(
                 workdir,
                 cleanup_tmp_directories=True,  # what a killed process was writing
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                    [
-                        checkpoint_managers.LatestN(KEPT),
-                        checkpoint_managers.BestN(
-                            get_metric_fn=lambda scores: scores[SCORE],
-                            n=1,
-                            keep_checkpoints_without_metrics=False,
-                        ),
-                    ]
-                ),
+                preservation_policy=_NewestAndBest(),
             )
 
     def __enter__(self) -> "Checkpoints":
@@ -78,10 +73,9 @@ class Checkpoints:
         """
         if not self._manager:
             return
-        if step in self._manager.all_steps():
-            if scores is None:
-                return
-            self._manager.delete(step)  # it was saved before it was scored
+        again = step in self._manager.all_steps()
+        if again and scores is None:
+            return
         # Host arrays: across processes Orbax refuses those of pmap.
         state = jax.device_get(state)
         items = ocp.args.Composite(
@@ -91,13 +85,32 @@ class Checkpoints:
             }
         )
         try:
-            self._manager.save(step, args=items, metrics=scores)
+            if again:  # it was saved before it was scored
+                place = self._workdir / FOLDER / str(step)
+                place.rename(self._workdir / f"{_UNSCORED}{step}")
+                self._manager.reload()
+            with _silent(), _settled():
+                self._manager.save(step, args=items, metrics=scores)
             self._failure = ""
         except Exception as error:  # whatever a disk, a bucket or a library has to complain of
             self._failure = f"checkpoint {step} could not be written: {_first_line(error)}"
-            print(f"solojax: warning: {self._failure}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # it may go to a file on the same disk
+                print(f"solojax: warning: {self._failure}", file=sys.stderr, flush=True)
             for half in (self._workdir / FOLDER).glob(f"{step}.*"):
                 shutil.rmtree(half, ignore_errors=True)
+        if again:
+            with contextlib.suppress(OSError):
+                self._put_back()
+                self._manager.reload()
+
+    def _put_back(self) -> None:
+        """Ends what ``save`` began, if in another process: a checkpoint is there once."""
+        for unscored in self._workdir.glob(f"{_UNSCORED}*"):
+            place = self._workdir / FOLDER / unscored.name.removeprefix(_UNSCORED)
+            if place.exists():
+                shutil.rmtree(unscored, ignore_errors=True)
+            else:
+                unscored.rename(place)
 
     def is_scored(self, step: int) -> bool:
         """Whether the checkpoint of a step bears its score; the same on all processes."""
@@ -112,12 +125,13 @@ class Checkpoints:
     def best(self) -> tuple[int, float] | None:
         """Step and score of the best checkpoint; on process 0, and where any was scored."""
         scored = _scores(self._manager) if self._manager else {}
-        return max(scored.items(), key=lambda item: (item[1], -item[0])) if scored else None
+        step = _best(scored)
+        return None if step is None else (step, scored[step])
 
     def restore(self, like: TrainState) -> TrainState:
         """The newest sound state, on the host of every process; ``like`` where there is none.
 
-        A damaged checkpoint is told of and set aside.
+        A damaged checkpoint that is newer is told of and set aside.
 
         Args:
           like: a fresh state, for its structure and shapes.
@@ -125,20 +139,34 @@ class Checkpoints:
         Raises:
           InputError: all are damaged, or the newest is of another model or version.
         """
-        if self._manager:
-            for step in sorted(self._manager.all_steps(), reverse=True):
-                try:
-                    arrays = _read(self._manager, step)
-                except _Damaged as error:
-                    aside = self._workdir / f"damaged_checkpoint_{step}"
-                    shutil.rmtree(aside, ignore_errors=True)
-                    shutil.move(self._workdir / FOLDER / str(step), aside)
-                    self._manager.reload()
-                    _tell_of_damage(step, error, f"it lies in {aside} now")
-                else:
-                    like = fill(like, arrays, f"checkpoint {step} of {self._workdir}")
-                    break
+        if self._manager and self._manager.all_steps():
+            like = self._restore(self._manager, like)
         return processes.broadcast(like)
+
+    def _restore(self, manager: ocp.CheckpointManager, like: TrainState) -> TrainState:
+        damaged: dict[int, _Damaged] = {}
+        for step in sorted(manager.all_steps(), reverse=True):
+            try:
+                arrays = _read(manager, step)
+            except _Damaged as error:
+                damaged[step] = error
+                continue
+            like = fill(like, arrays, f"checkpoint {step} of {self._workdir}")
+            break
+        else:
+            # A training must not begin anew where a user believes that it goes on.
+            reasons = "; ".join(f"{step}: {reason}" for step, reason in damaged.items())
+            raise InputError(
+                f"all checkpoints of {self._workdir} are damaged ({reasons}); they lie in "
+                f"{self._workdir / FOLDER}; take another workdir, or remove them to begin anew"
+            )
+        for step, reason in damaged.items():
+            aside = self._workdir / f"damaged_checkpoint_{step}"
+            shutil.rmtree(aside, ignore_errors=True)
+            shutil.move(self._workdir / FOLDER / str(step), aside)
+            _tell_of_damage(step, reason, f"it lies in {aside} now")
+        manager.reload()
+        return like
 
 
 def steps_in(workdir: Path) -> list[int]:
@@ -149,10 +177,10 @@ def steps_in(workdir: Path) -> list[int]:
 def read_variables(
     workdir: Path, like: dict[str, Any], which: str = "latest"
 ) -> tuple[int, dict[str, Any]]:
-    """The step of a checkpoint, and what of its state is to be evaluated, on the host.
+    """The step of a checkpoint, and what of its state is to be evaluated, on every process's host.
 
     Args:
-      workdir: the run folder; every process must see it.
+      workdir: the run folder; process 0 alone reads it.
       like: variables of the model, for their structure and shapes (``detector.init_variables``,
         under ``jax.eval_shape`` as well).
       which: ``latest``, ``best`` by AP, or a step.
@@ -160,8 +188,12 @@ def read_variables(
     Raises:
       InputError: there is none such, or it is of another model or version.
     """
-    step, arrays = read_arrays(workdir, which)
-    return step, fill(like, arrays, f"checkpoint {step} of {workdir}")
+    found = np.zeros((), np.int32), jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+    if processes.is_first():
+        step, arrays = read_arrays(workdir, which)
+        found = np.array(step, np.int32), fill(like, arrays, f"checkpoint {step} of {workdir}")
+    here, variables = processes.broadcast(found)
+    return int(here), variables
 
 
 def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np.ndarray]]:
@@ -170,22 +202,26 @@ def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np
     if not steps:
         raise InputError(f"{workdir} holds no checkpoint; train first")
     manager = _manager(workdir, read_only=True)
+    known = f"it has {', '.join(map(str, sorted(steps)))}, latest and best"
     if which == "best":
-        scored = _scores(manager)
-        if not scored:
+        best = _best(_scores(manager))
+        if best is None:
             raise InputError(f"no checkpoint of {workdir} was scored; set training.evaluate_every")
-        wanted = [max(scored, key=lambda step: scored[step])]
+        wanted = [best]
     elif which == "latest":
         wanted = steps
     elif which.isdigit() and int(which) in steps:
         wanted = [int(which)]
     else:
-        known = ", ".join(map(str, sorted(steps)))
-        raise InputError(f"{workdir} has no checkpoint {which!r}; it has {known}, latest and best")
+        raise InputError(f"{workdir} has no checkpoint {which!r}; {known}")
     for step in wanted:
         try:
             arrays = _read(manager, step)
         except _Damaged as error:
+            if which != "latest":
+                raise InputError(
+                    f"checkpoint {step} of {workdir} is damaged ({error}); {known}"
+                ) from error
             _tell_of_damage(step, error, "trying the one before")
             continue
         # The averages where there are any.
@@ -197,14 +233,39 @@ def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np
     raise InputError(f"no sound checkpoint is left in {workdir}")
 
 
+class _Manager(ocp.CheckpointManager):
+    def metrics(self, step: int) -> dict[str, float] | None:
+        """The scores of a checkpoint; none where they cannot be read, which is no damage to it."""
+        try:
+            scores = super().metrics(step)
+            return scores if np.isfinite(scores[SCORE]) else None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+class _NewestAndBest:
+    """Which checkpoints to keep. Of equal ones, Orbax's own policy would keep the last."""
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        scores = {one.step: one.metrics[SCORE] for one in checkpoints if one.metrics}
+        kept = {*[one.step for one in checkpoints][-KEPT:], _best(scores)}
+        return [one.step in kept for one in checkpoints]
+
+
+def _best(scores: dict[int, float]) -> int | None:
+    """The step with the highest score, the first of equal ones."""
+    return max(scores, key=lambda step: (scores[step], -step), default=None)
+
+
 def _manager(workdir: Path, **options: Any) -> ocp.CheckpointManager:
-    # What is damaged shows when it is read; Orbax would say so at length, too.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # What is damaged shows when it is read; Orbax would say so at length, too, and asyncio later.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     # Its other processes know nothing of it.
     alone = ocp.options.MultiprocessingOptions(
         primary_host=0, active_processes={0}, barrier_sync_key_prefix="checkpoints"
     )
-    return ocp.CheckpointManager(
+    return _Manager(
         (workdir / FOLDER).resolve(),
         options=ocp.CheckpointManagerOptions(
             best_fn=lambda scores: scores[SCORE],
@@ -280,8 +341,23 @@ def fill(like: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
 
 
 @contextlib.contextmanager
+def _settled() -> Iterator[None]:
+    """Where a save fails, threads of Orbax write on, and would make a removed folder again."""
+    before = threading.enumerate()
+    try:
+        yield
+    except BaseException:
+        deadline = time.monotonic() + _GIVE_UP_AFTER
+        for thread in threading.enumerate():
+            if thread not in before:
+                with contextlib.suppress(Exception):  # theirs raise what they failed by
+                    thread.join(max(deadline - time.monotonic(), 0))
+        raise
+
+
+@contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Where a file is damaged, TensorStore's threads print a page for each array."""
+    """Where a file is damaged or a disk full, TensorStore prints a page for each array."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

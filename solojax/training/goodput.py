@@ -20,8 +20,11 @@ ACTIVITIES: tuple[Activity, ...] = (
 PEAKS = {
     "NVIDIA H200": 989e12,
     "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100 NVL": 835e12,
     "NVIDIA H100": 989e12,
     "NVIDIA A100": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA L40": 181e12,
     "NVIDIA L4": 121e12,
     "Tesla V100": 125e12,
     "TPU v4": 275e12,
@@ -101,6 +104,7 @@ class Clock:
         seconds = max(now - self._since, 1e-9)
         here = {name: self._spent[name] - self._before[name] for name in ACTIVITIES}
         numbers: dict[str, float] = {name: spent / seconds for name, spent in here.items()}
+        numbers["compilations"] = self.compilations  # so far
         numbers["goodput"] = 1 - sum(self._spent.values()) / max(now - self._began, 1e-9)
         stepping = max(seconds - sum(here.values()) + here["waiting_for_data"], 1e-9)
         if self._steps:

@@ -1,9 +1,12 @@
 """What a training leaves to look at: metrics.jsonl, TensorBoard events, a bar and lines of text."""
 
+import contextlib
+import errno
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -56,15 +59,18 @@ class Log:
     ) -> None:
         if self._quiet:
             return
-        self._bar.close()
-        self._events.close()
+        with self._bearing():
+            self._events.close()
+        with self._bearing():
+            self._bar.close()
         if self._wandb:
             self._wandb.finish(exit_code=int(error is not None))
 
     def advance(self) -> None:
         """One more step on the bar."""
         if not self._quiet:
-            self._bar.update()
+            with self._bearing():
+                self._bar.update()
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Writes numbers wherever they are kept, and says the most important ones."""
@@ -72,36 +78,43 @@ class Log:
             return
         rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
         line = json.dumps({"step": step, "time": round(time.time(), 3), **rounded})
-        try:
-            with self._path.open("a") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            # A disk that is full for a while should not end a training.
-            if not self._warned:
-                tqdm.write(f"solojax: warning: {self._path}: {error}", file=sys.stderr)
-            self._warned = True
-        with self._events.as_default(step=step):
+        with self._bearing():
+            _append(self._path, f"{line}\n".encode())
+        with self._bearing(), self._events.as_default(step=step):
             for name, value in values.items():
                 self._tf.summary.scalar(name, value)
         if self._wandb:
             self._wandb.log(rounded, step=step)
         for name in {"loss", "AP"} & values.keys():
             self._about[name] = f"{values[name]:.3f}"
-        self._bar.set_postfix(self._about)
-        if "goodput" in values:
-            tqdm.write(_line(step, values), file=sys.stdout)
-            sys.stdout.flush()
+        with self._bearing():
+            self._bar.set_postfix(self._about)
+            if "goodput" in values:
+                tqdm.write(_line(step, values), file=sys.stdout)
+                sys.stdout.flush()
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Keeps an ``H W 3`` uint8 RGB picture."""
         if self._quiet:
             return
-        with self._events.as_default(step=step):
+        with self._bearing(), self._events.as_default(step=step):
             self._tf.summary.image(name, pixels[None])
         if self._wandb:
             import wandb
 
             self._wandb.log({name: wandb.Image(pixels)}, step=step)
+
+    @contextlib.contextmanager
+    def _bearing(self) -> Iterator[None]:
+        """A disk that is full for a while should not end a training, nor what it prints to it."""
+        try:
+            yield
+        except (OSError, self._tf.errors.OpError) as error:
+            warned, self._warned = self._warned, True
+            if not warned:
+                about = str(error).splitlines()[0].rpartition("}} ")[2]  # TensorFlow's own names
+                with contextlib.suppress(OSError):
+                    tqdm.write(f"solojax: warning: not logged: {about}", file=sys.stderr)
 
 
 def _line(step: int, values: dict[str, float]) -> str:
@@ -117,19 +130,28 @@ def _line(step: int, values: dict[str, float]) -> str:
     return ", ".join(parts)
 
 
+def _append(path: Path, line: bytes) -> None:
+    """Adds all of a line or nothing; of a disk that is getting full a part of it would fit."""
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        if file.write(line) != len(line):
+            file.truncate(size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
 def _forget(path: Path, after: int) -> None:
     """Leaves the lines of a log up to a step; a line that was cut off goes as well."""
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text().splitlines(keepends=True):
+    for line in path.read_bytes().splitlines():
         try:
             if json.loads(line)["step"] <= after:
-                kept.append(line)
-        except (json.JSONDecodeError, KeyError, TypeError):
+                kept.append(line + b"\n")
+        except (ValueError, KeyError, TypeError):
             continue
     shorter = path.with_suffix(".new")
-    shorter.write_text("".join(kept))
+    shorter.write_bytes(b"".join(kept))
     os.replace(shorter, path)
 
 

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import math
+import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -87,7 +88,10 @@ def train(
         if processes.is_first():
             if first:
                 print(f"{workdir} holds a checkpoint: going on from step {first}", flush=True)
-            (workdir / CONFIG).write_text(config_lib.to_json(config))
+            # In one piece: a kill in the middle must not leave half of it.
+            whole = workdir / f"{CONFIG}.new"
+            whole.write_text(config_lib.to_json(config))
+            os.replace(whole, workdir / CONFIG)
         log = stack.enter_context(Log(workdir, config, first=first, steps=steps))
         clock = stack.enter_context(goodput.Clock())
         termination = stack.enter_context(guard.Termination())

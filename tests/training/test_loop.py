@@ -1,16 +1,25 @@
 """The loop on a handful of drawn images, in this process."""
 
 import dataclasses
+import functools
 import json
+import os
+import pickle
+import signal
+import zipfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from solojax import config as config_lib
+from solojax import parallel
 from solojax.data import coco, synthetic
+from solojax.models import detector
 from solojax.training import checkpoint, loop
-from solojax.types import InputError
+from solojax.types import InputError, Terminated
 from tests import examples
 
 
@@ -163,3 +172,250 @@ def test_pretrained_weights_that_are_no_npz_leave_nothing_behind(config, tmp_pat
     with pytest.raises(InputError, match="is not an .npz of arrays"):
         train(dataclasses.replace(config, training=training), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Steps that compile in no time, and the variables that each training begins with.
+
+    Their loss is of all that was before: of the images, and of those of the steps before them.
+    """
+    began = []
+    start_state, shapes_of = loop.step.start_state, detector.init_variables
+
+    def init_variables(model, key):
+        shapes = jax.eval_shape(functools.partial(shapes_of, model), key)
+        return jax.tree.map(lambda x: jnp.full(x.shape, 0.5, x.dtype), shapes)
+
+    def update(state, batch):
+        images = jax.lax.pmean(batch.images.astype(jnp.float32).mean(), parallel.AXIS)
+        params = jax.tree.map(lambda x: 0.9 * x + images, state.params)
+        step = state.step + 1
+        state = state._replace(step=step, params=params, ema={**state.ema, "params": params})
+        loss = optax.tree.norm(params) / 1e4
+        return state, {"loss": loss, "finite": state.finite}
+
+    def begin(variables, *arguments, **options):
+        began.append(variables)
+        return start_state(variables, *arguments, **options)
+
+    monkeypatch.setattr(detector, "init_variables", init_variables)
+    monkeypatch.setattr(loop.step, "update_of", lambda *_: update)
+    monkeypatch.setattr(loop.step, "start_state", begin)
+    return began
+
+
+def with_training(config: config_lib.Config, **fields) -> config_lib.Config:
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, **fields))
+
+
+class Script:
+    """Evaluations that find a given AP at each step."""
+
+    def __init__(self, scores: dict[int, float]):
+        self.scores, self.calls = scores, []
+
+    def __call__(self, state) -> loop.Scores:
+        self.calls.append(int(state.step))
+        return loop.Scores({"AP": self.scores[int(state.step)]}, {})
+
+
+def test_a_training_without_progress_ends_early_and_stays_ended(config, quick, tmp_path, capsys):
+    ending = with_training(config, steps=30, evaluate_every=2, early_stop=2)
+    script = Script({2: 0.1, 4: 0.5, 6: 0.4, 8: 0.5, 10: 0.9})
+    assert train(ending, tmp_path, evaluate=script).step == 8, "as good as before is no better"
+    assert "stopped early: AP 0.500 of step 4 stayed the best" in capsys.readouterr().out
+    assert script.calls == [2, 4, 6, 8]
+    before = losses_of(tmp_path)
+
+    assert train(ending, tmp_path, evaluate=script).step == 8
+    assert "stopped early" in capsys.readouterr().out
+    assert script.calls == [2, 4, 6, 8] and losses_of(tmp_path) == before
+
+    more = with_training(ending, early_stop=3)
+    script.scores |= dict.fromkeys(range(12, 31), 0.2)
+    assert train(more, tmp_path, evaluate=script).step == 16
+    assert checkpoint.read_arrays(tmp_path, "best")[0] == 10
+
+
+def test_the_best_of_the_evaluated_is_kept(config, quick, tmp_path):
+    script = Script({1: 0.1, 2: 0.7, 3: 0.6, 4: 0.2, 5: 0.3, 6: 0.4})
+    train(with_training(config, evaluate_every=1), tmp_path, evaluate=script)
+    assert checkpoint.steps_in(tmp_path) == [2, 5, 6]
+    assert checkpoint.read_arrays(tmp_path, "best")[0] == 2
+
+
+def test_sigterm_ends_a_training_that_goes_on_as_if_it_had_not(
+    config, quick, tmp_path, monkeypatch, capsys
+):
+    often = with_training(config, checkpoint_every=100)
+    whole = train(often, tmp_path / "whole")
+    advance, advanced = loop.Log.advance, []
+
+    def advance_and_end(log):
+        advance(log)
+        advanced.append(log)
+        if len(advanced) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop.Log, "advance", advance_and_end)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated):
+        train(often, tmp_path / "ended")
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "stopped at step 3; the same command goes on from there" in capsys.readouterr().out
+    assert checkpoint.steps_in(tmp_path / "ended") == [3]
+
+    state = train(often, tmp_path / "ended")
+    assert losses_of(tmp_path / "ended") == losses_of(tmp_path / "whole")
+    assert len(losses_of(tmp_path / "ended")) == 6
+    jax.tree.map(np.testing.assert_array_equal, state, whole)
+
+
+class Ended(Script):
+    """As Script, but the first evaluation of a step gets SIGTERM in its middle."""
+
+    def __init__(self, scores: dict[int, float], at: int):
+        super().__init__(scores)
+        self.at = at
+
+    def __call__(self, state) -> loop.Scores:
+        if int(state.step) == self.at:
+            self.at = 0
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("went on with the evaluation")
+        return super().__call__(state)
+
+
+@pytest.mark.parametrize("at", [2, 6])
+def test_an_evaluation_that_sigterm_ends_comes_first_afterwards(config, quick, tmp_path, at):
+    evaluated = with_training(config, evaluate_every=2)
+    scores = {2: 0.1, 4: 0.7, 6: 0.6}
+    train(evaluated, tmp_path / "whole", evaluate=Script(scores))
+    ended = Ended(scores, at)
+    with pytest.raises(Terminated):
+        train(evaluated, tmp_path / "ended", evaluate=ended)
+    assert checkpoint.steps_in(tmp_path / "ended")[-1] == at
+    train(evaluated, tmp_path / "ended", evaluate=ended)
+    assert ended.calls == [2, 4, 6]
+    assert logged(tmp_path / "ended") == logged(tmp_path / "whole")
+    assert checkpoint.read_arrays(tmp_path / "ended", "best")[0] == 4
+
+
+def logged(workdir) -> list[tuple]:
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row.get("loss"), row.get("AP")) for row in rows]
+
+
+@pytest.mark.slow
+def test_sigterm_in_an_evaluation_changes_no_number(config, straight, tmp_path):
+    workdir, state, _ = straight
+    evaluated = with_training(config, evaluate_every=3)
+    ended = Ended({3: 0.5, 6: 0.5}, at=3)
+    with pytest.raises(Terminated):
+        train(evaluated, tmp_path, evaluate=ended)
+    resumed = train(evaluated, tmp_path, evaluate=ended)
+    assert logged(tmp_path) == logged(workdir)
+    jax.tree.map(np.testing.assert_array_equal, resumed, state)
+
+
+def failing(text: str):
+    def update(*_):
+        raise jax.errors.JaxRuntimeError(text)
+
+    return lambda _: update
+
+
+def test_too_little_device_memory_is_told_with_what_needs_less(
+    config, quick, tmp_path, monkeypatch
+):
+    def advise(config, canvas):
+        assert canvas == (64, 64)
+        return "the device has too little memory; try --set training.accumulate=2"
+
+    monkeypatch.setattr(loop.memory, "advice", advise)
+    text = "RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes"
+    monkeypatch.setattr(parallel, "pmap_update", failing(text))
+    with pytest.raises(InputError, match="too little memory; try --set training.accumulate=2"):
+        train(config, tmp_path)
+
+
+def test_another_failure_of_a_device_is_no_fault_of_the_user(config, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "pmap_update", failing("INTERNAL: the device fell off the bus"))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="fell off the bus"):
+        train(config, tmp_path)
+
+
+def test_a_run_starts_from_the_averages_of_another(config, straight, quick, tmp_path):
+    workdir, state, _ = straight
+    train(with_training(config, pretrained=str(workdir), steps=1), tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, quick[-1]["params"], state.ema["params"])
+
+
+def test_a_run_of_other_classes_is_refused_or_its_classes_start_anew(
+    config, straight, quick, tmp_path, capsys
+):
+    workdir, state, _ = straight
+    head = config.model.head.clone(num_classes=7)
+    other = dataclasses.replace(config, model=config.model.clone(head=head))
+    other = with_training(other, pretrained=str(workdir), steps=1)
+    with pytest.raises(InputError, match=r"params/head/category_predictor/.* is \(.*5.*\), not"):
+        train(other, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+    train(with_training(other, reset_classes=True), tmp_path)
+    assert "classes: params/head/category_predictor/" in capsys.readouterr().out
+    theirs = checkpoint.by_name(state.ema["params"])
+    for name, array in checkpoint.by_name(quick[-1]["params"]).items():
+        if name.startswith("head/category_predictor/"):
+            assert array.shape[-1] == 7 and (array == 0.5).all(), name
+        else:
+            np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def test_a_run_folder_without_a_checkpoint_is_no_beginning(config, quick, tmp_path):
+    empty = with_training(config, pretrained=str(tmp_path))
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        train(empty, tmp_path / "run")
+
+
+class Trap:
+    """What unpickles it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def pickled(path, trap):
+    path.write_bytes(pickle.dumps(trap))
+
+
+def zipped(path, trap):
+    with zipfile.ZipFile(path, "w") as file:  # as torch.save writes it
+        file.writestr("weights/data.pkl", pickle.dumps({"conv1.weight": trap}, protocol=2))
+        file.writestr("weights/version", "3\n")
+
+
+def objects(path, trap):
+    with path.open("wb") as file:
+        np.savez(file, **{"conv1.weight": np.array([trap], object)})
+
+
+def an_object(path, trap):
+    with path.open("wb") as file:
+        np.save(file, np.array([trap], object), allow_pickle=True)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.npz"])
+@pytest.mark.parametrize("write", [pickled, zipped, objects, an_object])
+def test_weights_are_never_unpickled(config, quick, tmp_path, name, write):
+    trap = tmp_path / "trace"
+    write(tmp_path / name, Trap(trap))
+    backbone = config.model.backbone.clone(norm="frozen_statistics")
+    model = dataclasses.replace(config, model=config.model.clone(backbone=backbone))
+    with pytest.raises(InputError, match="is not an .npz of arrays"):
+        train(with_training(model, pretrained=str(tmp_path / name)), tmp_path / "run")
+    assert not trap.exists() and not (tmp_path / "run").exists()
