@@ -12,13 +12,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from solojax import config as config_lib
 from solojax.types import RESTART, InputError, Terminated, TrainState
-
-if TYPE_CHECKING:
-    pass
 
 MOST_SHOWN = 64  # examples on one sheet
 PICTURES = 24  # drawn by an evaluation
@@ -179,6 +176,8 @@ def _add_bench_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    import jax
+
     from solojax import parallel, processes
     from solojax.data import coco
     from solojax.evaluation import predict
@@ -191,8 +190,13 @@ def _train(arguments: argparse.Namespace) -> None:
     parallel.check_divisible(config.training.batch_size, config.training.accumulate)
     records = processes.in_turn(lambda: coco.prepare(config.data, "train"))
     config = config_lib.with_categories(config, records.categories)
+    scores = bool(config.training.evaluate_every or coco.has_split(config.data, "val"))
+    # Where the files lie may differ between hosts; what is in them may not.
+    here = ["data.root=", "data.records=", "data.workers=0", "training.pretrained="]
+    shared = config_lib.to_json(config_lib.override(config, *here))
+    processes.check_agreement(shared, records.image_ids, scores, jax.__version__)
     evaluate = None
-    if config.training.evaluate_every or coco.has_split(config.data, "val"):
+    if scores:
         # A fault in the validation set should not be found out after days of training.
         val_records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
         score = predict.make_evaluate(config, val_records)

@@ -6,6 +6,7 @@ waits for ever in a collective that will not end.
 """
 
 import glob
+import hashlib
 import importlib.util
 import os
 import socket
@@ -64,7 +65,11 @@ def start(coordinator: str = "", process: int | None = None, processes: int | No
             # Later than ours: it ends a process by a crash, without a word of which host it was.
             heartbeat_timeout_seconds=2 * LOST_AFTER + 3 * TOLD,
         )
-    except (RuntimeError, ValueError) as error:
+    except ValueError:
+        if not any(given):  # a TPU of its own
+            return
+        raise
+    except RuntimeError as error:
         raise InputError(
             f"not all processes of the run came together within {START_WITHIN} s; start the same "
             f"command once for each, with the same --coordinator ({error})"
@@ -113,7 +118,8 @@ def collect(text: bytes) -> list[bytes]:
     if jax.process_count() == 1:
         return [text]
     lengths = multihost_utils.process_allgather(np.array(len(text), np.int32))
-    padded = np.zeros(int(lengths.max()), np.uint8)
+    # One program for all lengths up to a power of two.
+    padded = np.zeros(1 << int(lengths.max()).bit_length(), np.uint8)
     padded[: len(text)] = np.frombuffer(text, np.uint8)
     rows = multihost_utils.process_allgather(padded)
     return [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
@@ -137,6 +143,20 @@ def broadcast(tree: Any) -> Any:
         part.view(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, received)
+
+
+def check_agreement(*facts: Any) -> None:
+    """Raises InputError where processes were not given the same; all must call it.
+
+    They would train on with different numbers, or wait for each other for ever.
+    """
+    digests = collect(hashlib.sha256(repr(facts).encode()).digest())
+    others = [str(i) for i, digest in enumerate(digests) if digest != digests[0]]
+    if others:
+        raise InputError(
+            f"process {', '.join(others)} has another config, data set or version of jax than "
+            "process 0; start all with the same command, on the same files"
+        )
 
 
 def in_turn(work: Callable[[], Result]) -> Result:
@@ -192,7 +212,7 @@ def _watch() -> None:
     """Gives signs of life and ends this process when another has failed or fallen silent."""
     client, me, beats = _client(), jax.process_index(), 0
     heard: dict[str, tuple[str, float]] = {}
-    while not _over.wait(BEAT):
+    while not _over.is_set():
         beats += 1
         sign = f"{beats} {_name()}"
         try:
@@ -216,6 +236,7 @@ def _watch() -> None:
                     f"{name} has given no sign of life for {LOST_AFTER} s; start all processes "
                     "again: they go on from the last checkpoint",
                 )
+        _over.wait(BEAT)
 
 
 def _end(code: int, message: str) -> None:

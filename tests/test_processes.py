@@ -63,15 +63,16 @@ class Runs:
         *fields: str,
         count: int,
         others: tuple[str, ...] = (),
+        devices: int = 8,
         evaluates: bool = False,
     ) -> list[subprocess.Popen]:
-        """``others`` are fields of process 1 alone; ``evaluates`` in place of training."""
+        """``others`` are fields of process 1 alone; ``devices`` are those of all together."""
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": str(8 // count),
+            "JAX_NUM_CPU_DEVICES": str(devices // count),
         }
         started = []
         for i in range(count):
@@ -97,8 +98,8 @@ class Runs:
     def _what(self, evaluates: bool) -> list:
         return ["eval"] if evaluates else ["train", "--config", self.config]
 
-    def train(self, workdir: Path, *fields: str, count: int) -> None:
-        codes, printed = finish(self.start(workdir, *fields, count=count))
+    def train(self, workdir: Path, *fields: str, count: int, devices: int = 8) -> None:
+        codes, printed = finish(self.start(workdir, *fields, count=count, devices=devices))
         assert codes == [0] * count, "\n".join(printed)
 
 
@@ -167,11 +168,12 @@ def test_two_processes_give_the_numbers_of_one(of_one: Path, of_two: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_checkpoint_goes_on_with_another_number_of_processes(
+def test_a_checkpoint_goes_on_with_other_processes_and_devices(
     runs: Runs, of_one: Path, of_two: Path, tmp_path: Path
 ) -> None:
-    for count, workdir in ((1, of_two), (2, of_one)):
-        runs.train(workdir, "training.steps=8", count=count)
+    # Of other devices as well.
+    for count, devices, workdir in ((1, 2, of_two), (2, 8, of_one)):
+        runs.train(workdir, "training.steps=8", count=count, devices=devices)
     assert [row["step"] for row in rows_of(of_two)] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
     assert_equal_runs(of_two, of_one)
 
@@ -226,6 +228,15 @@ def test_a_process_that_fails_tells_the_others_why(runs: Runs, tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_processes_that_were_told_different_things_do_not_begin(runs: Runs, tmp_path: Path) -> None:
+    others = ("optimizer.learning_rate=0.5",)
+    codes, printed = finish(runs.start(tmp_path / "run", count=2, others=others))
+    assert codes == [2, 2], "\n".join(printed)
+    assert "process 1 has another config, data set or version of jax" in printed[0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_a_process_that_is_told_to_end_ends_all_with_one_checkpoint(
     runs: Runs, tmp_path: Path
 ) -> None:
@@ -233,8 +244,10 @@ def test_a_process_that_is_told_to_end_ends_all_with_one_checkpoint(
     started = runs.start(tmp_path, *fields, "training.evaluate_every=0", count=2)
     wait_for_step(tmp_path, 2, started)
     started[1].send_signal(signal.SIGTERM)
+    told = time.monotonic()
     codes, printed = finish(started)
     assert codes == [RESTART, RESTART], "\n".join(printed)
+    assert time.monotonic() - told < 60
     step, _ = checkpoint.read_arrays(tmp_path)
     assert f"stopped at step {step}; the same command goes on" in printed[0]
 

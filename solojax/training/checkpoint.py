@@ -330,7 +330,10 @@ def fill(like: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
     Raises:
       InputError: they are not; ``where`` says whose they are.
     """
-    theirs, ours = ({k: x.shape for k, x in named.items()} for named in (arrays, by_name(like)))
+    theirs, ours = (
+        {name: f"{x.dtype}{list(x.shape)}" for name, x in named.items()}
+        for named in (arrays, by_name(like))
+    )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             raise InputError(

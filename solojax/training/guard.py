@@ -95,8 +95,8 @@ class Termination:
 class Watchdog:
     """Ends the process, with what each thread was doing, where something takes for ever."""
 
-    def __init__(self, what: str, limit: float):
-        self._what, self._limit = what, limit
+    def __init__(self, limit: float):
+        self._limit, self._what = limit, ""
         self._deadline = float("inf")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -110,9 +110,9 @@ class Watchdog:
         self._thread.join()
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """What is in it must end within the limit."""
-        self._deadline = time.monotonic() + self._limit
+    def watching(self, what: str) -> Iterator[None]:
+        """What is in it must end within the limit; ``what`` did not happen if it does not."""
+        self._what, self._deadline = what, time.monotonic() + self._limit
         try:
             yield
         finally:

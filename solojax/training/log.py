@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -30,10 +31,13 @@ class Log:
       config: of the run.
       first: the step that the training goes on from; what was logged after it is forgotten, since
         it will come again.
+      scored: whether that step's evaluation, if there is one, is behind it as well.
       steps: the last one.
     """
 
-    def __init__(self, workdir: Path, config: config_lib.Config, *, first: int, steps: int):
+    def __init__(
+        self, workdir: Path, config: config_lib.Config, *, first: int, scored: bool, steps: int
+    ):
         self._quiet = not processes.is_first()
         if self._quiet:
             return
@@ -41,11 +45,18 @@ class Log:
         import tensorflow as tf
 
         self._path, self._warned = workdir / METRICS, False
-        _forget(self._path, after=first)
+        _forget(self._path, after=first, scored=scored)
         self._tf, self._events = tf, tf.summary.create_file_writer(str(workdir / "tensorboard"))
         self._wandb = _start_wandb(workdir, config)
         self._about: dict[str, str] = {}
-        self._bar = tqdm(desc="training", total=steps, initial=first, unit="step", smoothing=0.05)
+        self._bar = tqdm(
+            desc="training",
+            total=steps,
+            initial=first,
+            unit="step",
+            smoothing=0.05,
+            file=_Deaf(sys.stderr),
+        )
         self._bar.set_postfix_str("compiling")
 
     def __enter__(self) -> "Log":
@@ -90,8 +101,9 @@ class Log:
         with self._bearing():
             self._bar.set_postfix(self._about)
             if "goodput" in values:
-                tqdm.write(_line(step, values), file=sys.stdout)
-                sys.stdout.flush()
+                stream = _Deaf(sys.stdout)
+                tqdm.write(_line(step, values), file=stream)
+                stream.flush()
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Keeps an ``H W 3`` uint8 RGB picture."""
@@ -113,8 +125,25 @@ class Log:
             warned, self._warned = self._warned, True
             if not warned:
                 about = str(error).splitlines()[0].rpartition("}} ")[2]  # TensorFlow's own names
-                with contextlib.suppress(OSError):
-                    tqdm.write(f"solojax: warning: not logged: {about}", file=sys.stderr)
+                tqdm.write(f"solojax: warning: not logged: {about}", file=_Deaf(sys.stderr))
+
+
+class _Deaf:
+    """A stream that takes no notice of errors: tqdm keeps its lock for ever after one."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _line(step: int, values: dict[str, float]) -> str:
@@ -139,14 +168,15 @@ def _append(path: Path, line: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def _forget(path: Path, after: int) -> None:
+def _forget(path: Path, after: int, scored: bool) -> None:
     """Leaves the lines of a log up to a step; a line that was cut off goes as well."""
     if not path.is_file():
         return
     kept = []
     for line in path.read_bytes().splitlines():
         try:
-            if json.loads(line)["step"] <= after:
+            row = json.loads(line)
+            if row["step"] < after or (row["step"] == after and (scored or "AP" not in row)):
                 kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError):
             continue
@@ -166,11 +196,13 @@ def _start_wandb(workdir: Path, config: config_lib.Config) -> Any:
             f"training.wandb={project} needs wandb; `pip install wandb`, or leave the field empty"
         ) from error
     # The same folder is the same run there, however often it was cut off.
-    name = str(workdir.resolve()).replace("/", "-").strip("-")[-64:]
+    identity = workdir / "wandb_run"
+    if not identity.is_file():
+        identity.write_text(uuid.uuid4().hex)
     return wandb.init(
         project=project,
         name=workdir.name,
-        id=name,
+        id=identity.read_text(),
         dir=str(workdir),
         resume="allow",
         config=json.loads(config_lib.to_json(config)),

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import math
 import os
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from solojax.types import Batch, InputError, Terminated, TrainState
 
 CONFIG = "config.json"  # in the run folder
 IN_FLIGHT = 2  # steps that the devices may be behind
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in the words of XLA
 
 
 class Scores(NamedTuple):
@@ -78,6 +80,10 @@ def train(
     state = step.start_state(_start_variables(config), tx, ema=config.optimizer.ema_decay > 0)
     _introduce(config, state, len(records.image_ids), steps, epoch_steps)
 
+    def evaluates(done: int) -> bool:
+        every = training.evaluate_every
+        return evaluate is not None and every > 0 and done > 0 and done % every == 0
+
     with contextlib.ExitStack() as stack:
         stack.enter_context(guard.lock(workdir))
         checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir))
@@ -92,12 +98,13 @@ def train(
             whole = workdir / f"{CONFIG}.new"
             whole.write_text(config_lib.to_json(config))
             os.replace(whole, workdir / CONFIG)
-        log = stack.enter_context(Log(workdir, config, first=first, steps=steps))
+        evaluate_first = evaluates(first) and not checkpoints.is_scored(first)
+        log = stack.enter_context(
+            Log(workdir, config, first=first, scored=not evaluate_first, steps=steps)
+        )
         clock = stack.enter_context(goodput.Clock())
         termination = stack.enter_context(guard.Termination())
-        watchdog = stack.enter_context(
-            guard.Watchdog("no batch of images came", guard.STALLED_AFTER)
-        )
+        watchdog = stack.enter_context(guard.Watchdog(guard.STALLED_AFTER))
 
         update = parallel.pmap_update(step.update_of(config, tx))
         peak = goodput.peak_of(jax.local_devices()[0].device_kind)
@@ -112,36 +119,44 @@ def train(
 
         def score(done: int) -> Scores:
             assert evaluate
-            with clock.spend("evaluating"), termination.at_once():
-                scores = evaluate(state)
+            try:
+                with clock.spend("evaluating"), termination.at_once():
+                    scores = evaluate(state)
+            except jax.errors.JaxRuntimeError as error:
+                if OUT_OF_MEMORY not in str(error):
+                    raise
+                raise InputError(
+                    "the devices have too little memory to evaluate training.batch_size="
+                    f"{training.batch_size} images at once beside the training; lower it, or set "
+                    "training.evaluate_every=0 and evaluate the run folder by itself"
+                ) from error
             log.write(done, scores.numbers)
             for name, picture in scores.pictures.items():
                 log.picture(done, name, picture)
             return scores
 
-        def evaluates(done: int) -> bool:
-            every = training.evaluate_every
-            return evaluate is not None and every > 0 and done > 0 and done % every == 0
-
         done, canvas = first, config.data.canvases[0]
         try:
-            if evaluates(done) and not checkpoints.is_scored(done):
-                save(done, score(done))  # it was stopped before it could be
+            if evaluate_first:  # it was stopped before it could be
+                save(done, score(done))
             while done < steps and not _is_stale(checkpoints, training, done):
                 done += 1
-                with watchdog.watching():
+                with watchdog.watching("no batch of images came"):
                     batch = _next(batches, in_flight, clock)
                 canvas = batch.images.shape[1], batch.images.shape[2]
                 with clock.step():
                     placed = parallel.shard(batch)
                     if peak and canvas not in operations:
-                        operations[canvas] = goodput.operations_of(update, state, placed)
+                        operations[canvas] = goodput.operations_of(
+                            update, state, placed, training.accumulate
+                        )
                     state, metrics = update(state, placed)
                     clock.work(operations.get(canvas, 0))
                     in_flight.append(metrics)
                 # With more of them under way their batches would fill the devices' memory.
                 if len(in_flight) > IN_FLIGHT:
-                    jax.block_until_ready(in_flight.popleft())
+                    with watchdog.watching("no step ended"):
+                        jax.block_until_ready(in_flight.popleft())
                 log.advance()
 
                 stops = termination.asked(done)
@@ -162,8 +177,13 @@ def train(
             _save_interrupted(checkpoints, state)
             raise
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if OUT_OF_MEMORY not in str(error):
                 raise
+            if jax.process_count() > 1:  # compiling for the table may take all processes
+                raise InputError(
+                    f"a device has too little memory for a step on canvas {canvas[0]}x{canvas[1]}; "
+                    "`solojax bench memory` on one machine says which fields to lower"
+                ) from error
             raise InputError(memory.advice(config, canvas)) from error
         checkpoints.check()
         return jax.device_get(state)
@@ -255,7 +275,7 @@ def _without_remat(model: Any) -> Any:
 def _check_same_run(config: config_lib.Config, workdir: Path) -> None:
     """Refuses to go on with a run that was another experiment."""
     path = workdir / CONFIG
-    if not path.is_file() or not checkpoint.steps_in(workdir):
+    if not processes.is_first() or not path.is_file() or not checkpoint.steps_in(workdir):
         return
     before = config_lib.from_json(path.read_text(), str(path))
     for name, ours, theirs in (
@@ -306,7 +326,10 @@ def _not_finite(
     image_ids = [records.image_ids[i] for i in batch.indices]
     path = workdir / f"not_finite_step_{done + 1}.npz"
     if processes.is_first():
-        _dump(path, batch, image_ids)
+        try:
+            _dump(path, batch, image_ids)
+        except OSError as error:
+            print(f"solojax: warning: {path}: {error}", file=sys.stderr, flush=True)
     return InputError(
         f"the loss is not finite at step {done + 1} ({terms}); its images {image_ids} lie as the "
         f"network saw them in {path}, and the checkpoint of step {done} is sound; lower "

@@ -120,15 +120,16 @@ def make_update(
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         loss, grad_norm = sum(terms.values()), optax.tree.norm(grads)
-        finite = state.finite & jnp.isfinite(loss + grad_norm)
         changed = TrainState(
             step=state.step + 1,
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
             ema=_follow(state, _variables(params, batch_stats), ema_decay) if ema_decay else (),
-            finite=finite,
+            finite=state.finite,
         )
+        # A finite gradient may still be too long a step for float32.
+        finite = state.finite & jnp.isfinite(loss + grad_norm) & _all_finite(changed)
         metrics = {
             **terms,
             "loss": loss,
@@ -144,6 +145,11 @@ def make_update(
         return kept._replace(finite=finite), metrics
 
     return update
+
+
+def _all_finite(tree: Any) -> Array:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
 def _scan(step: Callable, carry: Any, rows: Any) -> tuple[Any, Any]:

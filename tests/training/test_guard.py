@@ -121,13 +121,13 @@ from solojax.training import guard
 def wait_for_a_disk():
     time.sleep(600)
 
-with guard.Watchdog("no batch of images came", 0.4) as watchdog:
+with guard.Watchdog(0.4) as watchdog:
     for _ in range(3):
-        with watchdog.watching():
+        with watchdog.watching("no batch of images came"):
             time.sleep(0.2)
     time.sleep(0.8)  # unwatched
     print("well so far", flush=True)
-    with watchdog.watching():
+    with watchdog.watching("no batch of images came"):
         wait_for_a_disk()
 """
     with start(program) as process:
@@ -142,8 +142,8 @@ def test_a_watchdog_ends_with_its_context_and_bears_errors():
     before = threading.active_count()
     with (
         pytest.raises(ZeroDivisionError),
-        guard.Watchdog("nothing came", 600) as watchdog,
-        watchdog.watching(),
+        guard.Watchdog(600) as watchdog,
+        watchdog.watching("nothing came"),
     ):
         assert threading.active_count() == before + 1
         raise ZeroDivisionError

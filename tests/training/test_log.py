@@ -33,8 +33,8 @@ def config_of(wandb: str = "") -> config_lib.Config:
     return config_lib.Config(model=examples.MODEL, training=training)
 
 
-def open_log(workdir: Path, first: int = 0, wandb: str = "") -> Log:
-    return Log(workdir, config_of(wandb), first=first, steps=10)
+def open_log(workdir: Path, first: int = 0, scored: bool = True, wandb: str = "") -> Log:
+    return Log(workdir, config_of(wandb), first=first, scored=scored, steps=10)
 
 
 def rows_of(workdir: Path) -> list[dict]:
@@ -67,6 +67,17 @@ def test_going_on_forgets_what_will_come_again_and_what_was_cut_off(tmp_path):
     assert [(row["step"], row["loss"]) for row in rows_of(tmp_path)] == [
         (1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("scored, kept", [(True, [2, 4, 4]), (False, [2, 4])])
+def test_a_score_that_will_come_again_is_forgotten(tmp_path, scored, kept):
+    with open_log(tmp_path) as log:
+        log.write(2, {"AP": 0.1})
+        log.write(4, {"loss": 1.0})
+        log.write(4, {"AP": 0.2})
+    with open_log(tmp_path, first=4, scored=scored):
+        pass
+    assert [row["step"] for row in rows_of(tmp_path)] == kept
 
 
 def test_a_line_without_its_end_is_whole_again(tmp_path):

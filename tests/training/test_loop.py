@@ -11,7 +11,6 @@ import zipfile
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from solojax import config as config_lib
@@ -19,7 +18,7 @@ from solojax import parallel
 from solojax.data import coco, synthetic
 from solojax.models import detector
 from solojax.training import checkpoint, loop
-from solojax.types import InputError, Terminated
+from solojax.types import InputError, Terminated, TrainState
 from tests import examples
 
 
@@ -176,32 +175,34 @@ def test_pretrained_weights_that_are_no_npz_leave_nothing_behind(config, tmp_pat
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Steps that compile in no time, and the variables that each training begins with.
+    """Steps of one parameter, and the variables that each training would have begun with.
 
-    Their loss is of all that was before: of the images, and of those of the steps before them.
+    The loss is of all that was before: of the images, and of those of the steps before them.
     """
     began = []
-    start_state, shapes_of = loop.step.start_state, detector.init_variables
+    shapes_of = detector.init_variables
 
     def init_variables(model, key):
         shapes = jax.eval_shape(functools.partial(shapes_of, model), key)
         return jax.tree.map(lambda x: jnp.full(x.shape, 0.5, x.dtype), shapes)
 
+    def start_state(variables, tx, ema):
+        began.append(variables)
+        params = {"backbone": {"kernel": jnp.zeros(())}}
+        ema = {"params": params, "batch_stats": {}}
+        return TrainState(jnp.zeros((), jnp.int32), params, {}, (), ema, jnp.ones((), bool))
+
     def update(state, batch):
-        images = jax.lax.pmean(batch.images.astype(jnp.float32).mean(), parallel.AXIS)
-        params = jax.tree.map(lambda x: 0.9 * x + images, state.params)
-        step = state.step + 1
-        state = state._replace(step=step, params=params, ema={**state.ema, "params": params})
-        loss = optax.tree.norm(params) / 1e4
+        image = jax.lax.pmean(batch.images.astype(jnp.float32).mean(), parallel.AXIS)
+        loss = 0.9 * state.params["backbone"]["kernel"] + image
+        params = {"backbone": {"kernel": loss}}
+        ema = {"params": params, "batch_stats": {}}
+        state = state._replace(step=state.step + 1, params=params, ema=ema)
         return state, {"loss": loss, "finite": state.finite}
 
-    def begin(variables, *arguments, **options):
-        began.append(variables)
-        return start_state(variables, *arguments, **options)
-
     monkeypatch.setattr(detector, "init_variables", init_variables)
+    monkeypatch.setattr(loop.step, "start_state", start_state)
     monkeypatch.setattr(loop.step, "update_of", lambda *_: update)
-    monkeypatch.setattr(loop.step, "start_state", begin)
     return began
 
 
@@ -416,6 +417,6 @@ def test_weights_are_never_unpickled(config, quick, tmp_path, name, write):
     write(tmp_path / name, Trap(trap))
     backbone = config.model.backbone.clone(norm="frozen_statistics")
     model = dataclasses.replace(config, model=config.model.clone(backbone=backbone))
-    with pytest.raises(InputError, match="is not an .npz of arrays"):
+    with pytest.raises(InputError, match="is not an .npz of arrays|has no place in the model"):
         train(with_training(model, pretrained=str(tmp_path / name)), tmp_path / "run")
     assert not trap.exists() and not (tmp_path / "run").exists()

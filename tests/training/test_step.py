@@ -137,3 +137,20 @@ def test_averages_of_what_does_not_change_do_not_change(update):
     averages = step._follow(state, step.eval_variables(state), 0.9)
     for ours, theirs in zip(*map(jax.tree.leaves, (averages, state.ema)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_update_that_overflows_is_not_made(update):
+    update, state = update
+    # Adam's step is of the length of the rate, and decay makes it longer than float32 can say.
+    settings = Optimizer(
+        algorithm="adamw", learning_rate=1e38, base_batch_size=8, warmup_steps=0, weight_decay=1e3
+    )
+    schedule = optimizer.make_schedule(settings, batch_size=8, steps=100, steps_per_epoch=10)
+    tx = optimizer.make_optimizer(settings, schedule, examples.MODEL)
+    wild = step.make_update(examples.MODEL, tx, seed=0, ema_decay=0.9)
+    wild = jax.jit(jax.vmap(wild, (None, 0), axis_name=AXIS, axis_size=1, out_axes=None))
+    after, metrics = wild(state, one(examples.make_batch(8)))
+    assert np.isfinite(metrics["loss"]) and np.isfinite(metrics["grad_norm"])
+    assert not metrics["finite"] and after.step == state.step
+    for ours, theirs in zip(*map(jax.tree.leaves, (after.params, state.params)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
