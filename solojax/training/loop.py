@@ -77,7 +77,9 @@ def train(
     )
     model = config.model
     tx = optimizer.make_optimizer(config.optimizer, schedule, model)
-    state = step.start_state(_start_variables(config), tx, ema=config.optimizer.ema_decay > 0)
+    state = step.start_state(
+        _start_variables(config, workdir), tx, ema=config.optimizer.ema_decay > 0
+    )
     _introduce(config, state, len(records.image_ids), steps, epoch_steps)
 
     def evaluates(done: int) -> bool:
@@ -189,11 +191,15 @@ def train(
         return jax.device_get(state)
 
 
-def _start_variables(config: config_lib.Config) -> dict[str, Any]:
-    """Fresh variables, or what ``training.pretrained`` says; process 0's are everybody's."""
+def _start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
+    """Fresh variables, or what ``training.pretrained`` says; process 0's are everybody's.
+
+    A run that goes on has its own, and no need of the file that it began with.
+    """
     training, key = config.training, jax.random.key(config.training.seed)
     variables = jax.jit(detector.init_variables, static_argnums=0)(config.model, key)
-    if not training.pretrained or not processes.is_first():
+    begins = processes.is_first() and not checkpoint.steps_in(workdir)
+    if not training.pretrained or not begins:
         return variables
     path = Path(training.pretrained)
     if not path.is_dir():

@@ -81,7 +81,7 @@ def test_a_run_leaves_config_metrics_events_and_checkpoints(config, straight):
     assert kept.model == config.model and len(kept.data.categories) == 5
     assert list(losses_of(workdir)) == [1, 2, 3, 4, 5, 6]
     assert list((workdir / "tensorboard").iterdir())
-    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["4", "6"]
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["3", "4", "6"]
 
 
 @pytest.mark.slow
@@ -360,7 +360,7 @@ def test_a_run_of_other_classes_is_refused_or_its_classes_start_anew(
     head = config.model.head.clone(num_classes=7)
     other = dataclasses.replace(config, model=config.model.clone(head=head))
     other = with_training(other, pretrained=str(workdir), steps=1)
-    with pytest.raises(InputError, match=r"params/head/category_predictor/.* is \(.*5.*\), not"):
+    with pytest.raises(InputError, match=r"\(params/head/category_predictor/.*5\], not .*7\]"):
         train(other, tmp_path)
     assert not list(tmp_path.iterdir())
 
