@@ -324,11 +324,16 @@ def _digest(arrays: dict[str, np.ndarray]) -> dict[str, int]:
     return {name: zlib.crc32(np.ascontiguousarray(array).data) for name, array in arrays.items()}
 
 
-def fill(like: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
-    """Puts arrays in the places of ``like``; names and shapes must be the same.
+def fill(
+    like: Any,
+    arrays: dict[str, np.ndarray],
+    where: str,
+    remedy: str = "take another workdir",
+) -> Any:
+    """Puts arrays in the places of ``like``; names, types and shapes must be the same.
 
     Raises:
-      InputError: they are not; ``where`` says whose they are.
+      InputError: they are not; ``where`` says whose they are, ``remedy`` what to do.
     """
     theirs, ours = (
         {name: f"{x.dtype}{list(x.shape)}" for name, x in named.items()}
@@ -337,7 +342,7 @@ def fill(like: Any, arrays: dict[str, np.ndarray], where: str) -> Any:
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             raise InputError(
-                f"{where} is of another model or optimizer than the config; take another workdir "
+                f"{where} is of another model or optimizer than the config; {remedy} "
                 f"({name} is {theirs.get(name)}, not {ours.get(name)})"
             )
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in by_name(like)])

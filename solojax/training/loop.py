@@ -209,7 +209,8 @@ def _start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]
     if training.reset_classes:
         arrays, fresh = _without_classes(arrays, variables)
         print(f"new for {len(config.data.categories)} classes: {', '.join(fresh) or 'nothing'}")
-    return checkpoint.fill(variables, arrays, where)
+    remedy = "if only the classes differ, set training.reset_classes=True"
+    return checkpoint.fill(variables, arrays, where, remedy)
 
 
 def _batches(
@@ -305,7 +306,8 @@ def _save_interrupted(checkpoints: checkpoint.Checkpoints, state: TrainState) ->
     if done:
         checkpoints.save(done, state)
     if processes.is_first():
-        print(f"stopped at step {done}; the same command goes on from there", flush=True)
+        with contextlib.suppress(OSError):  # on a full disk; the exit code says the same
+            print(f"stopped at step {done}; the same command goes on from there", flush=True)
 
 
 def _not_finite(
@@ -389,6 +391,9 @@ def _read_weights(path: str) -> dict[str, np.ndarray]:
         raise InputError(f"training.pretrained={path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as weights:
-            return dict(weights)
+            arrays = dict(weights)
+        if strange := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:
+            raise ValueError(f"{strange[0]} in it is none")
+        return arrays
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"training.pretrained={path} is not an .npz of arrays: {error}") from error

@@ -417,6 +417,6 @@ def test_weights_are_never_unpickled(config, quick, tmp_path, name, write):
     write(tmp_path / name, Trap(trap))
     backbone = config.model.backbone.clone(norm="frozen_statistics")
     model = dataclasses.replace(config, model=config.model.clone(backbone=backbone))
-    with pytest.raises(InputError, match="is not an .npz of arrays|has no place in the model"):
+    with pytest.raises(InputError, match="is not an .npz of arrays"):
         train(with_training(model, pretrained=str(tmp_path / name)), tmp_path / "run")
     assert not trap.exists() and not (tmp_path / "run").exists()
