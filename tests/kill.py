@@ -90,6 +90,8 @@ class Child:
         return code == 0
 
     def kill(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
         self._process.kill()
         self._process.wait()
 

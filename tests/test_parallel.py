@@ -112,9 +112,10 @@ def test_synchronised_norms_see_the_batch_of_all_devices():
     variables = jax.jit(detector.init_variables, static_argnums=0)(model, jax.random.key(0))
     start = jax.device_get(step.start_state(variables, TX, ema=True))
     (rows_of_one, one, _), (rows_of_eight, eight, _) = (run(n, start, model) for n in (1, 8))
-    for ours, theirs in zip(rows_of_eight, rows_of_one, strict=True):
+    # From the fourth step on some ReLU may be on in one and off in the other.
+    for ours, theirs in zip(rows_of_eight[:3], rows_of_one[:3], strict=True):
         for name in theirs:
-            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, err_msg=name)
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, err_msg=name)
     statistics = (one.batch_stats, eight.batch_stats, start.batch_stats)
     for ours, theirs, before in zip(*map(jax.tree.leaves, statistics), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
