@@ -19,7 +19,7 @@ from solojax import processes
 from solojax.types import RESTART, InputError, Terminated
 
 LOCK = ".lock"  # in the run folder
-STALLED_AFTER = 600  # seconds without a batch after which the reading of data counts as stuck
+STALLED_AFTER = 600  # seconds after which a batch, or a step, that does not come counts as stuck
 
 
 @contextlib.contextmanager

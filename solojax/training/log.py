@@ -72,16 +72,14 @@ class Log:
             return
         with self._bearing():
             self._events.close()
-        with self._bearing():
-            self._bar.close()
+        self._bar.close()
         if self._wandb:
             self._wandb.finish(exit_code=int(error is not None))
 
     def advance(self) -> None:
         """One more step on the bar."""
         if not self._quiet:
-            with self._bearing():
-                self._bar.update()
+            self._bar.update()
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Writes numbers wherever they are kept, and says the most important ones."""
@@ -98,12 +96,11 @@ class Log:
             self._wandb.log(rounded, step=step)
         for name in {"loss", "AP"} & values.keys():
             self._about[name] = f"{values[name]:.3f}"
-        with self._bearing():
-            self._bar.set_postfix(self._about)
-            if "goodput" in values:
-                stream = _Deaf(sys.stdout)
-                tqdm.write(_line(step, values), file=stream)
-                stream.flush()
+        self._bar.set_postfix(self._about)
+        if "goodput" in values:
+            stream = _Deaf(sys.stdout)
+            tqdm.write(_line(step, values), file=stream)
+            stream.flush()
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Keeps an ``H W 3`` uint8 RGB picture."""
@@ -118,7 +115,7 @@ class Log:
 
     @contextlib.contextmanager
     def _bearing(self) -> Iterator[None]:
-        """A disk that is full for a while should not end a training, nor what it prints to it."""
+        """A disk that is full for a while should not end a training."""
         try:
             yield
         except (OSError, self._tf.errors.OpError) as error:
