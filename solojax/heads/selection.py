@@ -14,6 +14,8 @@ from solojax.ops.nms import Kernel
 from solojax.ops.precision import widen
 from solojax.types import MASK_STRIDE, Detections, InputError
 
+BLOCK = 100  # candidates whose masks are measured at once
+
 SoftMasks = Callable[[Any, jax.Array], jax.Array]
 """(one image's predictions, cells ``K``) -> mask probabilities ``K H/4 W/4``."""
 
@@ -90,15 +92,19 @@ def _select_one(
     candidates, index = jax.lax.top_k(scores.reshape(-1), max_candidates)
     cell, label = index // num_classes, index % num_classes
 
-    probabilities = soft_masks(cell)
-    foreground = probabilities > selection.mask_threshold
-    area = jnp.sum(foreground, (1, 2))
+    def measure(cells: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        probabilities = soft_masks(cells)
+        foreground = probabilities > selection.mask_threshold
+        area = jnp.sum(foreground, (1, 2))
+        return foreground, area, masks.maskness(probabilities, foreground)
+
+    foreground, area, sureness = _in_blocks(measure, cell, jnp.minimum(passing, max_candidates))
     # The published rule compares a count of pixels with a stride.
     valid = (candidates > selection.score_threshold) & (area > strides[cell])
-    candidates = jnp.where(valid, candidates * masks.maskness(probabilities, foreground), -1)
+    candidates = jnp.where(valid, candidates * sureness, -1)
 
     candidates, best = jax.lax.top_k(candidates, min(selection.nms_candidates, max_candidates))
-    label = label[best]
+    cell, label = cell[best], label[best]
     decayed = _suppress(selection, foreground[best], label, candidates)
     decayed = jnp.where(decayed >= selection.final_threshold, decayed, 0)
 
@@ -106,10 +112,36 @@ def _select_one(
     return Detections(
         scores=final,
         labels=label[kept].astype(jnp.int32),
-        masks=probabilities[best[kept]],
+        masks=soft_masks(cell[kept]),  # made again, for to keep those of all candidates costs more
         valid=final > 0,
         overflow=jnp.maximum(passing - max_candidates, 0).astype(jnp.int32),
     )
+
+
+def _in_blocks(
+    measure: Callable[[jax.Array], tuple[jax.Array, ...]], cells: jax.Array, used: jax.Array
+) -> tuple[jax.Array, ...]:
+    """``measure(cells)`` in blocks, as many as hold the first ``used``; zero beyond.
+
+    Images with few candidates take less time than the cap would, and the soft masks of a block
+    alone exist at a time.
+    """
+    block = min(BLOCK, len(cells))
+    count = -(-len(cells) // block)
+    padded = jnp.pad(cells, (0, count * block - len(cells)))
+    shapes = jax.eval_shape(measure, padded[:block])
+    empty = tuple(jnp.zeros((len(padded), *one.shape[1:]), one.dtype) for one in shapes)
+
+    def step(number: jax.Array, measured: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        first = number * block
+        here = measure(jax.lax.dynamic_slice_in_dim(padded, first, block))
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(whole, part, first, 0)
+            for whole, part in zip(measured, here, strict=True)
+        )
+
+    measured = jax.lax.fori_loop(0, (used + block - 1) // block, step, empty)
+    return tuple(one[: len(cells)] for one in measured)
 
 
 def _suppress(

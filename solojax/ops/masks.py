@@ -1,10 +1,15 @@
 """Masks as arrays: how sure, how large, and back in the frame of the original image."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from solojax.ops import resize
 from solojax.types import MASK_STRIDE
+
+AT_ONCE = 2**28  # bytes of masks at original size, as floats, that exist at a time
 
 
 def maskness(probabilities: jax.Array, foreground: jax.Array) -> jax.Array:
@@ -41,19 +46,23 @@ def restore(
     original_size: jax.Array,
     *,
     output_size: tuple[int, int],
+    corner: jax.Array | tuple[int, int] = (0, 0),
     threshold: float = 0.5,
 ) -> jax.Array:
     """Brings masks of one image back to its original pixels and packs their bits.
 
     The published steps are: enlarge by 4 to the canvas, crop the padding off, resize to the
-    original size, threshold. The resizes are linear and separable, so they are one matrix on each
-    side and the masks at network size never exist.
+    original size, threshold. The resizes are linear and separable: they are one matrix for the
+    columns and a mean of four rows for the rows, and the masks at network size never exist. Of
+    those at original size ``AT_ONCE`` bytes exist at a time, as floats.
 
     Args:
       masks: ``K H/4 W/4`` float32, network frame.
       size: (height, width) of the resized image on its canvas, network pixels; may be traced.
       original_size: (height, width) of the file; may be traced.
-      output_size: static (height, width) that holds the original; the width a multiple of 8.
+      output_size: static (height, width) of the part of the original that is made, or of what
+        holds all of it; the width a multiple of 8.
+      corner: (top, left) of that part, original pixels; may be traced.
       threshold: foreground is above it.
 
     Returns:
@@ -61,19 +70,37 @@ def restore(
     """
     if output_size[1] % 8:
         raise ValueError(f"output width {output_size[1]} is not a multiple of 8")
+    rows, columns = (jnp.arange(output_size[axis]) + corner[axis] for axis in (0, 1))
+    inside = (rows < original_size[0])[:, None] & (columns < original_size[1])[None, :]
 
-    def matrix(axis: int) -> jax.Array:
+    def taps(axis: int, positions: jax.Array) -> tuple[resize.Taps, Callable[..., resize.Taps]]:
+        """Of original pixels in network pixels, and those of network pixels in the masks."""
         short = masks.shape[1 + axis]
-        long = short * MASK_STRIDE
-        enlarge = resize.bilinear_matrix(long, short, out_used=long, in_used=short)
-        fit = resize.bilinear_matrix(
-            output_size[axis], long, out_used=original_size[axis], in_used=size[axis]
+        enlarge = functools.partial(
+            resize.bilinear_taps, out_used=short * MASK_STRIDE, in_used=short
         )
-        return jnp.matmul(fit, enlarge, precision="highest")
+        fit = resize.bilinear_taps(positions, out_used=original_size[axis], in_used=size[axis])
+        return fit, enlarge
 
-    rows, columns = matrix(0), matrix(1)
-    full = jnp.einsum("yh,khw,xw->kyx", rows, masks, columns, precision="highest")
-    inside = (jnp.arange(output_size[0]) < original_size[0])[:, None] & (
-        jnp.arange(output_size[1]) < original_size[1]
-    )[None, :]
-    return jnp.packbits((full > threshold) & inside[None], axis=-1)
+    fit_columns, enlarge = taps(1, columns)
+    width = masks.shape[2]
+    to_columns = jnp.matmul(
+        resize.bilinear_matrix(width * MASK_STRIDE, fit_columns),
+        resize.bilinear_matrix(width, enlarge(jnp.arange(width * MASK_STRIDE))),
+        precision="highest",
+    )
+    fit_rows, enlarge = taps(0, rows)
+    four_rows = []
+    for row, share in ((fit_rows.low, 1 - fit_rows.weight), (fit_rows.high, fit_rows.weight)):
+        low, high, weight = enlarge(row)
+        four_rows += [(low, share * (1 - weight)), (high, share * weight)]
+
+    def make(mask: jax.Array) -> jax.Array:
+        wide = jnp.matmul(mask, to_columns.T, precision="highest")
+        full = sum(jnp.take(wide, row, axis=0) * share[:, None] for row, share in four_rows)
+        return jnp.packbits((full > threshold) & inside, axis=-1)
+
+    together = max(AT_ONCE // (4 * output_size[0] * output_size[1]), 1)
+    if together >= len(masks):
+        return jax.vmap(make)(masks)
+    return jax.lax.map(make, masks, batch_size=together)

@@ -1,6 +1,6 @@
 """Resizing: bilinear (half-pixel centres, never antialiased), its matrix form, and to a grid."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,27 +29,38 @@ def double(features: jax.Array) -> jax.Array:
     return bilinear(features, (2 * features.shape[1], 2 * features.shape[2]))
 
 
-def bilinear_matrix(
-    out_length: int, in_length: int, *, out_used: jax.Array | int, in_used: jax.Array | int
-) -> jax.Array:
-    """The matrix that resizes the first ``in_used`` of a row's samples to ``out_used`` samples.
+class Taps(NamedTuple):
+    """Which two samples of a row each new sample lies between, and how near it is to the second."""
 
-    Lengths are static, what is used of them may be traced: this is how images of all sizes go
-    through one compiled program. Rows from ``out_used`` on are without meaning.
+    low: jax.Array  # n int32
+    high: jax.Array  # n int32
+    weight: jax.Array  # n float32, of high; low has the rest
 
-    Returns:
-      ``out_length in_length`` float32.
+
+def bilinear_taps(
+    positions: jax.Array, *, out_used: jax.Array | int, in_used: jax.Array | int
+) -> Taps:
+    """Where the samples of a row come from that is resized from ``in_used`` to ``out_used``.
+
+    Both may be traced: this is how images of all sizes go through one compiled program.
+
+    Args:
+      positions: ``n`` int, the samples in question; from ``out_used`` on without meaning.
+      out_used: samples that the row is resized to.
+      in_used: samples that it is resized from.
     """
     scale = jnp.asarray(in_used, jnp.float32) / jnp.asarray(out_used, jnp.float32)
-    source = jnp.maximum((jnp.arange(out_length, dtype=jnp.float32) + 0.5) * scale - 0.5, 0)
+    source = jnp.maximum((positions.astype(jnp.float32) + 0.5) * scale - 0.5, 0)
     last = jnp.asarray(in_used, jnp.int32) - 1
     low = jnp.minimum(jnp.floor(source).astype(jnp.int32), last)
-    high = jnp.minimum(low + 1, last)
-    weight = (source - low.astype(jnp.float32))[:, None]
+    return Taps(low, jnp.minimum(low + 1, last), source - low.astype(jnp.float32))
+
+
+def bilinear_matrix(in_length: int, taps: Taps) -> jax.Array:
+    """The matrix that resizes a row of ``in_length`` samples: ``n in_length`` float32."""
     samples = jnp.arange(in_length)[None, :]
-    return jnp.where(samples == low[:, None], 1 - weight, 0) + jnp.where(
-        samples == high[:, None], weight, 0
-    )
+    low, high, weight = (one[:, None] for one in taps)
+    return jnp.where(samples == low, 1 - weight, 0) + jnp.where(samples == high, weight, 0)
 
 
 def adaptive_max(features: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -78,7 +89,8 @@ def region_grid(features: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     def matrix(axis: int) -> jax.Array:
         length, points = features.shape[1 + axis], size[axis] * REGION_POINTS
-        samples = bilinear_matrix(points, length, out_used=points, in_used=length)
+        taps = bilinear_taps(jnp.arange(points), out_used=points, in_used=length)
+        samples = bilinear_matrix(length, taps)
         return jnp.mean(samples.reshape(size[axis], REGION_POINTS, length), 1)
 
     rows, columns = matrix(0), matrix(1)

@@ -272,6 +272,26 @@ def test_intersections_are_exact_counts():
     np.testing.assert_array_equal(np.asarray(found), flat @ flat.T)
 
 
+def test_scores_are_those_of_a_float32_product_to_the_bit():
+    rng = np.random.default_rng(0)
+    coarse = (rng.random((60, 5, 7)) < 0.6).repeat(9, 1).repeat(11, 2)
+    masks = jnp.asarray(coarse ^ (rng.random(coarse.shape) < 0.02))
+    labels = jnp.asarray(rng.integers(0, 3, 60))
+    scores = jnp.asarray(rng.random(60).astype(np.float32))
+    flat = masks.reshape(60, -1).astype(jnp.float32)
+    products = jnp.matmul(flat, flat.T, precision="highest")
+    areas = flat.sum(1)
+    overlaps = products / jnp.maximum(areas[:, None] + areas[None] - products, 1)
+    expected = nms.matrix_nms_of(overlaps, labels, scores)
+    assert (np.asarray(expected) < 0.9 * np.asarray(scores)).any(), "the test needs overlaps"
+    np.testing.assert_array_equal(nms.matrix_nms(masks, labels, scores), expected)
+
+
+def test_what_accelerators_multiply_a_cpu_counts():
+    masks = jnp.asarray(np.random.default_rng(1).random((30, 333)) < 0.4)
+    np.testing.assert_array_equal(nms._multiply(masks), nms._count_common_bits(masks))
+
+
 def test_iou_of_known_masks():
     found = nms.mask_iou(line_masks((0, 10), (1, 11), (12, 20)))
     np.testing.assert_allclose(found, [[1, 9 / 11, 0], [9 / 11, 1, 0], [0, 0, 1]], rtol=1e-6)

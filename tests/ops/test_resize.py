@@ -33,12 +33,14 @@ def test_the_matrices_resize_like_bilinear(case):
     (height, width), (out_height, out_width) = features.shape[2:], expected.shape[2:]
     # Longer than needed: what is not used must not matter.
     features = np.pad(features, ((0, 0), (0, 0), (0, 3), (0, 5)), constant_values=1e6)
-    rows = resize.bilinear_matrix(
-        out_height + 4, height + 3, out_used=jnp.array(out_height), in_used=jnp.array(height)
+    row_taps = resize.bilinear_taps(
+        jnp.arange(out_height + 4), out_used=jnp.array(out_height), in_used=jnp.array(height)
     )
-    columns = resize.bilinear_matrix(
-        out_width + 2, width + 5, out_used=jnp.array(out_width), in_used=jnp.array(width)
+    column_taps = resize.bilinear_taps(
+        jnp.arange(out_width + 2), out_used=jnp.array(out_width), in_used=jnp.array(width)
     )
+    rows = resize.bilinear_matrix(height + 3, row_taps)
+    columns = resize.bilinear_matrix(width + 5, column_taps)
     found = jnp.einsum("yh,bchw,xw->bcyx", rows, features, columns, precision="highest")
     np.testing.assert_allclose(found[:, :, :out_height, :out_width], expected, atol=3e-6)
 
