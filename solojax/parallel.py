@@ -84,6 +84,11 @@ def pmap_predict(predict: Callable) -> Callable:
     return jax.pmap(lambda variables, batch: predict(variables, *batch), AXIS, in_axes=(None, 0))
 
 
+def jit_predict(predict: Callable) -> Callable:
+    """``pmap_predict`` for one device: compiles ``predict`` to ``mapped(variables, batch)``."""
+    return jax.jit(lambda variables, batch: predict(variables, *batch))
+
+
 def gather(tree: Any) -> Any:
     """Fetches ``D B ...`` results to the host as NumPy ``D*B ...``."""
     return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)

@@ -1,5 +1,8 @@
 """Eight fake devices and the strict settings, for every test."""
 
+import contextlib
+import logging
+import re
 from pathlib import Path
 
 import jax
@@ -42,3 +45,17 @@ def tiny_decoupled_solo() -> dict[str, np.ndarray]:
 def tiny_resnet18() -> dict[str, np.ndarray]:
     """The same of a narrow ResNet-18 alone."""
     return _recorded("tiny_resnet18")
+
+
+@pytest.fixture
+def compiled(caplog):
+    """Collects the names of the programs that are compiled in its context."""
+
+    @contextlib.contextmanager
+    def watch():
+        names = []
+        with jax.log_compiles(), caplog.at_level(logging.WARNING):
+            yield names
+        names += re.findall(r"Finished XLA compilation of jit\((.*)\)", caplog.text)
+
+    return watch

@@ -57,8 +57,10 @@ class Annotations(NamedTuple):
     skipped: dict[str, int]  # reason -> instances without a usable mask
 
 
-def read(json_path: Path, image_root: Path) -> Annotations:
+def read(json_path: Path, image_root: Path | None) -> Annotations:
     """Reads and checks the annotations at ``json_path`` for the images under ``image_root``.
+
+    Without a root no image has to be there, or to have a name.
 
     Raises:
       InputError: the file is missing or not COCO, an image file is missing, an annotation names an
@@ -96,7 +98,7 @@ def read(json_path: Path, image_root: Path) -> Annotations:
     if not any(image.instances for image in images.values()):
         why = f" with a usable mask ({_describe(skipped)})" if skipped else ""
         raise InputError(f"{json_path}: no annotation{why}; there is nothing to learn from it")
-    missing = _missing([image.path for image in images.values()])
+    missing = _missing([image.path for image in images.values()]) if image_root else []
     if missing:
         raise InputError(
             f"{json_path}: {len(missing)} of {len(images)} image files are missing: "
@@ -153,41 +155,49 @@ def _read_categories(entries: list, path: Path) -> tuple[Category, ...]:
     return tuple(sorted(categories, key=lambda category: category.id))
 
 
-def _read_images(entries: list, path: Path, root: Path) -> dict[int, Image]:
+def _read_images(entries: list, path: Path, root: Path | None) -> dict[int, Image]:
     images: dict[int, Image] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise InputError(f"{path}: images[{number}] is not an object")
         wanted = {"id": int, "file_name": str, "height": int, "width": int}
+        if root is None:
+            del wanted["file_name"]
         for key, kind in wanted.items():
             if type(entry.get(key)) is not kind or (kind is int and not _is_id(entry[key])):
                 raise InputError(f"{path}: images[{number}] has no {kind.__name__} {key!r}")
-        name = PurePosixPath(entry["file_name"].replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or "\0" in entry["file_name"]:
-            raise InputError(
-                f"{path}: image {entry['id']} has the file name {entry['file_name']!r}, "
-                "which leads out of the folder of images"
-            )
-        if not name.parts:
-            raise InputError(f"{path}: image {entry['id']} has no file name")
         if entry["height"] < 1 or entry["width"] < 1:
             raise InputError(f"{path}: image {entry['id']} has a side below 1 pixel")
         if entry["height"] * entry["width"] >= MOST_PIXELS:
             raise InputError(f"{path}: image {entry['id']} has {MOST_PIXELS} pixels or more")
         if entry["id"] in images:
             raise InputError(f"{path}: image id {entry['id']} occurs twice")
-        images[entry["id"]] = Image(entry["id"], root / name, entry["height"], entry["width"], [])
+        place = Path() if root is None else root / _name_of(entry, path)
+        images[entry["id"]] = Image(entry["id"], place, entry["height"], entry["width"], [])
     return images
 
 
+def _name_of(entry: dict, path: Path) -> PurePosixPath:
+    """The name of an image file, which stays inside of the folder of images."""
+    name = PurePosixPath(entry["file_name"].replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts or "\0" in entry["file_name"]:
+        raise InputError(
+            f"{path}: image {entry['id']} has the file name {entry['file_name']!r}, "
+            "which leads out of the folder of images"
+        )
+    if not name.parts:
+        raise InputError(f"{path}: image {entry['id']} has no file name")
+    return name
+
+
 def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
-    encoded = _to_rle(annotation.get("segmentation"), image.height, image.width)
+    encoded = to_rle(annotation.get("segmentation"), image.height, image.width)
     counts: bytes = encoded["counts"]
     area = float(coco_mask.area(encoded))
     if area == 0:
         raise _NoMaskError("mask without a pixel")
     box: Any = annotation.get("bbox")
-    if not _is_numbers(box) or len(box) != 4 or min(box[2:]) <= 0:  # some exporters write zeros
+    if not is_numbers(box) or len(box) != 4 or min(box[2:]) <= 0:  # some exporters write zeros
         box = coco_mask.toBbox(encoded).tolist()
     x, y, width, height = map(float, box)
     stated: Any = annotation.get("area")
@@ -196,17 +206,21 @@ def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
         label=label,
         rle=counts,
         box=(x, y, x + width, y + height),
-        area=float(stated) if _is_numbers([stated]) else area,
+        area=float(stated) if is_numbers([stated]) else area,
         center=rle.center_of(counts, image.height),
         is_crowd=annotation.get("iscrowd") in (1, "1"),  # some exporters write text
     )
 
 
-def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Polygons, run lengths or compressed run lengths -> compressed run lengths."""
+def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Polygons, run lengths or compressed run lengths -> compressed run lengths.
+
+    Raises:
+      ValueError: they are unusable; the message is the reason.
+    """
     if isinstance(segmentation, list):
         # Fewer than three points enclose nothing; four numbers would be read as a box.
-        polygons = [p for p in segmentation if _is_numbers(p) and len(p) >= 6 and len(p) % 2 == 0]
+        polygons = [p for p in segmentation if is_numbers(p) and len(p) >= 6 and len(p) % 2 == 0]
         if not polygons:
             raise _NoMaskError("no polygon of three finite points")
         if any(abs(value) > FARTHEST for polygon in polygons for value in polygon):
@@ -231,7 +245,8 @@ def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     return coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
 
 
-def _is_numbers(values: Any) -> bool:
+def is_numbers(values: Any) -> bool:
+    """Whether it is a list of finite numbers."""
     return isinstance(values, list) and all(
         isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= sys.float_info.max
         for v in values

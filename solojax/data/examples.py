@@ -64,14 +64,37 @@ def eval_example(
     records: coco.Records, data: config_lib.Data, index: int, canvas_number: int
 ) -> Batch:
     """An image as it is, without its instances; a black one where ``index`` is below 0."""
-    canvas = data.canvases[canvas_number]
-    original = np.ones(2, np.int32) if index < 0 else records.sizes[index]
-    size = transforms.fit_size(_pair(original), canvas, data.test_short_side, data.long_side)
-    image = np.zeros((*canvas, 3), np.uint8)
-    if index >= 0:
-        placement = transforms.Placement(_pair(original), size)
-        transforms.place_image(coco.image_of(coco.read(records, index)), placement, image)
-    return _batch(_Scene(image, size, transforms.NO_SHAPES), index, original, 1, ())
+    if index < 0:
+        image, size, original = (
+            np.zeros((*data.canvases[canvas_number], 3), np.uint8),
+            (1, 1),
+            (1, 1),
+        )
+    else:
+        pixels = coco.image_of(coco.read(records, index))
+        image, size = on_canvas(pixels, data, canvas_number)
+        original = _pair(pixels.shape)
+    return _batch(_Scene(image, size, transforms.NO_SHAPES), index, np.array(original), 1, ())
+
+
+def on_canvas(
+    image: np.ndarray, data: config_lib.Data, canvas_number: int
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """An image as the network is to see it when nothing is drawn at random.
+
+    Args:
+      image: ``H W 3`` uint8 RGB, original pixels.
+      data: the recipe.
+      canvas_number: place in ``data.canvases``.
+
+    Returns:
+      The canvas with the image at its top left, zero elsewhere; (height, width) of the image there.
+    """
+    canvas, original = data.canvases[canvas_number], _pair(image.shape)
+    size = transforms.fit_size(original, canvas, data.test_short_side, data.long_side)
+    drawn = np.zeros((*canvas, 3), np.uint8)
+    transforms.place_image(image, transforms.Placement(original, size), drawn)
+    return drawn, size
 
 
 def train_canvases_of(records: coco.Records, data: config_lib.Data) -> np.ndarray:
@@ -83,10 +106,14 @@ def train_canvases_of(records: coco.Records, data: config_lib.Data) -> np.ndarra
     return plan.choose_canvases(records.sizes, data.canvases, *limits)
 
 
-def eval_canvases_of(records: coco.Records, data: config_lib.Data) -> np.ndarray:
-    """The canvas of each record in an evaluation, as a place in ``data.canvases``."""
-    limits = data.test_short_side, data.long_side
-    return plan.choose_canvases(records.sizes, data.canvases, *limits)
+def eval_canvases_of(sizes: np.ndarray, data: config_lib.Data) -> np.ndarray:
+    """The canvas of each image where nothing is drawn at random, as a place in ``data.canvases``.
+
+    Args:
+      sizes: ``n 2`` (height, width), original pixels.
+      data: the recipe.
+    """
+    return plan.choose_canvases(sizes, data.canvases, data.test_short_side, data.long_side)
 
 
 def _batch(

@@ -67,7 +67,7 @@ def eval_batches(
     The instances are empty, without masks: an evaluation reads the truth from the records. Of
     several ``processes`` each has its part of every batch, as in ``train_batches``.
     """
-    canvas_of = examples.eval_canvases_of(records, data)
+    canvas_of = examples.eval_canvases_of(records.sizes, data)
     planned = plan.sequence(canvas_of, batch_size)
     part = _part_of(batch_size, process, processes)
 

@@ -1,4 +1,4 @@
-"""COCO's compressed run lengths -> masks, all of an image at once.
+"""COCO's compressed run lengths -> masks, all of an image at once, and packed masks -> run lengths.
 
 A mask is read column by column, beginning with background. NumPy does what pycocotools' decoder
 does, so that threads do not wait for each other, and only where there is something to be seen.
@@ -114,3 +114,66 @@ def decode_patches(counts: list[bytes], height: int) -> Masks:
         )
     ]
     return Masks(patches, np.stack([top, left], 1))
+
+
+def encode_packed(masks: np.ndarray, size: tuple[int, int]) -> list[bytes]:
+    """Masks whose rows are packed into bits -> compressed run lengths, straight from the bits.
+
+    Args:
+      masks: ``K H W/8`` uint8, most significant first, zero beyond ``size``.
+      size: (height, width), pixels.
+    """
+    encoded = []
+    for mask in masks:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
+        left, right = (columns[0], columns[-1] + 1) if len(rows) else (0, 0)
+        patch = np.unpackbits(mask[top:bottom, left:right], axis=1)[:, : size[1] - 8 * left]
+        encoded.append(encode_patch(patch, (int(top), 8 * int(left)), size))
+    return encoded
+
+
+def encode_patch(patch: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> bytes:
+    """A mask that is cut to a rectangle around its pixels -> compressed run lengths.
+
+    Args:
+      patch: ``h w`` uint8, 0 or 1.
+      corner: (top, left) of the patch in its image, pixels.
+      size: (height, width) of the image.
+    """
+    height, width = patch.shape
+    # A row of background above each column, and one below the last, set the columns apart.
+    apart = np.zeros((width + 1, height + 1), np.uint8)
+    apart[:width, 1:] = patch.T
+    line = apart.reshape(-1)
+    x, y = np.divmod(np.flatnonzero(line[1:] != line[:-1]), height + 1)
+    ends = (corner[1] + x) * size[0] + corner[0] + y
+    # What reaches the foot of one column goes on at the head of the next: no border is there.
+    _, place, times = np.unique(ends, return_index=True, return_counts=True)
+    borders = ends[place[times == 1]]
+    lengths = np.diff(borders, prepend=0, append=size[0] * size[1]).tolist()
+    if len(lengths) > 1 and not lengths[-1]:
+        lengths.pop()
+    counts: bytes = coco_mask.frPyObjects({"size": list(size), "counts": lengths}, *size)["counts"]
+    return counts
+
+
+def move(
+    counts: list[bytes],
+    size: tuple[int, int],
+    corner: tuple[int, int],
+    frame: tuple[int, int],
+) -> list[bytes]:
+    """Masks of a part of an image, with at least a pixel each -> the same in the whole image.
+
+    Args:
+      counts: ``n`` masks.
+      size: (height, width) of the part.
+      corner: (top, left) of the part in the image.
+      frame: (height, width) of the image.
+    """
+    patches, corners = decode_patches(counts, size[0])
+    return [
+        encode_patch(patch, (corner[0] + int(top), corner[1] + int(left)), frame)
+        for patch, (top, left) in zip(patches, corners, strict=True)
+    ]

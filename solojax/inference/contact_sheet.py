@@ -6,6 +6,7 @@ import cv2
 import jax
 import numpy as np
 
+from solojax.data import rle
 from solojax.heads import assign
 from solojax.heads.grid import Grid
 from solojax.inference import draw
@@ -63,7 +64,8 @@ def _tile(example: Batch, image_id: int, grid: Grid, names: Sequence[str]) -> np
     # The later instance wins a cell, and so it lies on top here.
     order = used[::-1].tolist()
     labels = [names[example.instances.labels[i]] for i in order]
-    picture = draw.draw_masks(image, masks[::-1], labels, order)
+    whole = rle.Masks(masks[::-1], np.zeros((len(masks), 2), np.int64))
+    picture = draw.draw_masks(image, whole, labels, order)
     for i in used[lost[used]]:
         x, y = np.rint((example.instances.centers[i] + 0.5) * scale).astype(int).tolist()
         cv2.drawMarker(picture, (x, y), LOST, cv2.MARKER_TILTED_CROSS, 18, 3)

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
+
+from solojax.config import Category
+from solojax.data import rle
 
 OPACITY = 0.45  # of a mask's fill
 LEAST_SIDE = 512  # smaller images are enlarged by a whole factor, so that their labels can be read
+MOST_SIDE = 4096  # that a picture is enlarged to
 MARGIN = 6  # pixels between panels
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SCALE = 0.42  # on a picture up to LABELLED_HEIGHT; grows with higher ones
@@ -26,7 +31,7 @@ def color_of(number: int) -> tuple[int, int, int]:
 
 def draw_masks(
     image: np.ndarray,
-    masks: Sequence[np.ndarray] | np.ndarray,
+    masks: rle.Masks,
     names: Sequence[str],
     numbers: Sequence[int],
 ) -> np.ndarray:
@@ -34,31 +39,60 @@ def draw_masks(
 
     Args:
       image: ``H W 3`` uint8 RGB.
-      masks: ``H W`` each, the first on top.
+      masks: ``n``, the first on top.
       names: what to write, one per mask; empty for nothing.
       numbers: which colour, one per mask.
 
     Returns:
       ``H' W' 3`` uint8 RGB, enlarged by a whole factor where the image is small.
     """
-    factor = max(1, -(-LEAST_SIDE // min(image.shape[:2])))
+    factor = max(1, min(-(-LEAST_SIDE // min(image.shape[:2])), MOST_SIDE // max(image.shape[:2])))
     height, width = image.shape[0] * factor, image.shape[1] * factor
     drawn = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    order = range(len(masks) - 1, -1, -1)
+    order = range(len(masks.patches) - 1, -1, -1)
     outlines = {}
     for k in order:
-        mask = cv2.resize(
-            masks[k].astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
-        )
+        patch = np.repeat(np.repeat(masks.patches[k].astype(np.uint8), factor, 0), factor, 1)
+        top, left = (masks.corners[k] * factor).tolist()
         color = np.array(color_of(numbers[k]))
-        inside = mask > 0
-        drawn[inside] = (drawn[inside] * (1 - OPACITY) + color * OPACITY).astype(np.uint8)
-        outlines[k], _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        view = drawn[top : top + patch.shape[0], left : left + patch.shape[1]]
+        inside = patch > 0
+        view[inside] = (view[inside] * (1 - OPACITY) + color * OPACITY).astype(np.uint8)
+        outlines[k], _ = cv2.findContours(
+            patch, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top)
+        )
         cv2.drawContours(drawn, outlines[k], -1, color.tolist(), 2, cv2.LINE_AA)
     for k in order:
         if names[k] and outlines[k]:
             _write(drawn, names[k], max(outlines[k], key=cv2.contourArea))
     return drawn
+
+
+def draw_instances(
+    image: np.ndarray,
+    rles: Sequence[bytes],
+    labels: Sequence[int],
+    notes: Sequence[str],
+    categories: Sequence[Category],
+) -> np.ndarray:
+    """``draw_masks`` with each mask's class and a note, such as a score, written on it.
+
+    Colours tell classes apart, or instances where there is one class only; its name is not told.
+
+    Args:
+      image: ``H W 3`` uint8 RGB.
+      rles: ``n`` masks as compressed run lengths, the first on top; empty ones are not drawn.
+      labels: ``n``, places in categories.
+      notes: ``n``.
+      categories: that there are.
+    """
+    size = image.shape[:2]
+    seen = [i for i, one in enumerate(rles) if coco_mask.area({"size": size, "counts": one})]
+    masks = rle.decode_patches([rles[i] for i in seen], size[0])
+    if len(categories) == 1:
+        return draw_masks(image, masks, [notes[i] for i in seen], seen)
+    texts = [f"{categories[labels[i]].name} {notes[i]}".strip() for i in seen]
+    return draw_masks(image, masks, texts, [labels[i] for i in seen])
 
 
 def side_by_side(panels: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from solojax.data import coco, rle
+from solojax.data import coco
 from solojax.inference import draw
 
 DRAWN_SCORE = 0.4  # detections below are scored but would clutter a picture
@@ -31,19 +31,12 @@ def beside_truth(
     Returns:
       ``H W 3`` uint8 RGB.
     """
-    names = [category.name for category in records.categories]
     label_of = {category.id: label for label, category in enumerate(records.categories)}
     record = coco.read(records, index)
     image = coco.image_of(record)
 
     def panel(rles: list[bytes], labels: list[int], notes: list[str]) -> np.ndarray:
-        masks = rle.decode(rles, *image.shape[:2])
-        if len(names) == 1:
-            return draw.draw_masks(image, masks, notes, range(len(labels)))
-        texts = [
-            f"{names[label]} {note}".strip() for label, note in zip(labels, notes, strict=True)
-        ]
-        return draw.draw_masks(image, masks, texts, labels)
+        return draw.draw_instances(image, rles, labels, notes, records.categories)
 
     found = [one for one in results if one["score"] >= DRAWN_SCORE]
     predicted = panel(

@@ -20,9 +20,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from solojax import config as config_lib
 from solojax import processes
 from solojax.types import InputError, TrainState
 
+CONFIG = "config.json"  # in the run folder
 FOLDER = "checkpoints"  # in the run folder
 KEPT = 2  # newest checkpoints; the one before the last is the way back from a damaged one
 SCORE = "AP"  # whose best checkpoint is kept as well
@@ -172,6 +174,19 @@ class Checkpoints:
 def steps_in(workdir: Path) -> list[int]:
     """The steps that a run folder holds checkpoints of, without a look into them."""
     return sorted(int(path.name) for path in (workdir / FOLDER).glob("*") if path.name.isdigit())
+
+
+def read_config(workdir: Path) -> config_lib.Config:
+    """The config of a run, on every process; process 0 alone reads it.
+
+    Raises:
+      InputError: it is no run folder, or of another version.
+    """
+    path = workdir / CONFIG
+    if processes.is_first() and not path.is_file():
+        raise InputError(f"{workdir} is not a run folder: it has no {CONFIG}")
+    text = path.read_bytes() if processes.is_first() else b""
+    return config_lib.from_json(processes.collect(text)[0].decode(), str(path))
 
 
 def read_variables(

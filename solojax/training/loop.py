@@ -24,7 +24,6 @@ from solojax.training import checkpoint, goodput, guard, memory, optimizer, step
 from solojax.training.log import Log
 from solojax.types import Batch, InputError, Terminated, TrainState
 
-CONFIG = "config.json"  # in the run folder
 IN_FLIGHT = 2  # steps that the devices may be behind
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in the words of XLA
 
@@ -97,9 +96,9 @@ def train(
             if first:
                 print(f"{workdir} holds a checkpoint: going on from step {first}", flush=True)
             # In one piece: a kill in the middle must not leave half of it.
-            whole = workdir / f"{CONFIG}.new"
+            whole = workdir / f"{checkpoint.CONFIG}.new"
             whole.write_text(config_lib.to_json(config))
-            os.replace(whole, workdir / CONFIG)
+            os.replace(whole, workdir / checkpoint.CONFIG)
         evaluate_first = evaluates(first) and not checkpoints.is_scored(first)
         log = stack.enter_context(
             Log(workdir, config, first=first, scored=not evaluate_first, steps=steps)
@@ -281,7 +280,7 @@ def _without_remat(model: Any) -> Any:
 
 def _check_same_run(config: config_lib.Config, workdir: Path) -> None:
     """Refuses to go on with a run that was another experiment."""
-    path = workdir / CONFIG
+    path = workdir / checkpoint.CONFIG
     if not processes.is_first() or not path.is_file() or not checkpoint.steps_in(workdir):
         return
     before = config_lib.from_json(path.read_text(), str(path))

@@ -2,15 +2,15 @@ import jax
 import numpy as np
 import pytest
 
-from solojax.config import Category
-from solojax.data.rle import decode
-from solojax.evaluation import predict
-from solojax.types import Results
+from solojax import parallel
+from solojax.data import rle
+from solojax.inference import predict
+from solojax.ops.masks import AT_ONCE, restore
 from tests import examples
 
 SIZES = np.array([[64, 50], [37, 64]], np.int32)  # network pixels
 ORIGINAL_SIZES = np.array([[101, 79], [33, 57]], np.int32)
-OUTPUT_SIZE = predict.output_size_for(ORIGINAL_SIZES)
+OUTPUT_SIZE = 128, 96
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,6 @@ def run():
     variables = examples.make_variables(spread=0.3)
     compiled = jax.jit(predict.make_predict(examples.MODEL, OUTPUT_SIZE))
     return lambda *batch: compiled(variables, *batch)
-
-
-def test_output_size_holds_every_image_and_packs():
-    assert OUTPUT_SIZE == (128, 96)
 
 
 def test_masks_of_a_batch_equal_those_of_its_images_alone(inputs, run):
@@ -67,24 +63,64 @@ def test_masks_stay_inside_the_original_image(inputs, run):
         assert masks.any() and not masks[:, height:].any() and not masks[:, :, width:].any()
 
 
-def test_coco_results_bear_original_ids_and_sizes():
-    mask = np.zeros((3, 8, 16), np.uint8)
-    mask[0, 2:5, 3:9] = mask[2, 0, 0] = 1
-    found = predict.to_coco(
-        Results(
-            scores=np.array([0.9, 0.5, 0.0], np.float32),
-            labels=np.array([1, 0, 0]),
-            masks=np.packbits(mask, axis=-1),
-            valid=np.array([True, True, False]),
-            overflow=np.array(0),
-        ),
-        original_size=np.array([6, 11]),
-        image_id=77,
-        categories=(Category(4, "a"), Category(90, "b")),
+def test_original_sizes_of_any_kind_run_the_two_programs_of_a_canvas(inputs, compiled):
+    images, sizes, _ = inputs
+    find = predict.make_find(examples.MODEL, all_devices=False)
+    variables = examples.make_variables(spread=0.3)
+    with compiled() as programs:
+        for original in [(64, 50), (37, 64), (700, 1300), (1, 1)]:
+            find(variables, images, sizes, np.array([original, (90, 90)]))
+    assert len(programs) == 2
+
+
+def test_what_is_found_is_what_the_one_program_finds(inputs, run):
+    images, sizes, _ = inputs
+    original_sizes = np.array([[33, 57], [90, 1300]], np.int32)  # two tiles wide
+    variables = examples.make_variables(spread=0.3)
+    found = predict.make_find(examples.MODEL, all_devices=False)(
+        variables, images, sizes, original_sizes
     )
-    assert [one["category_id"] for one in found] == [90, 4]
-    assert {one["image_id"] for one in found} == {77}
-    assert [one["score"] for one in found] == pytest.approx([0.9, 0.5])
-    assert found[0]["segmentation"]["size"] == [6, 11]
-    counts = [one["segmentation"]["counts"] for one in found]
-    np.testing.assert_array_equal(decode(counts, 6, 11), mask[:2, :6, :11])
+    whole = jax.jit(predict.make_predict(examples.MODEL, (96, 1304)))
+    expected = whole(variables, images, sizes, original_sizes)
+    for b, (height, width) in enumerate(original_sizes.tolist()):
+        count = int(expected.valid[b].sum())
+        assert count > 1 and len(found[b].rles) == count
+        np.testing.assert_array_equal(found[b].labels, expected.labels[b, :count])
+        np.testing.assert_allclose(found[b].scores, expected.scores[b, :count], atol=1e-6)
+        bits = np.unpackbits(np.asarray(expected.masks[b, :count]), axis=-1)
+        masks = rle.decode(found[b].rles, height, width)
+        assert (masks != bits[:, :height, :width]).mean() < 1e-4
+
+
+def test_all_devices_find_what_one_does(inputs):
+    images, sizes, original_sizes = (np.concatenate([x] * 4) for x in inputs)
+    variables = examples.make_variables(spread=0.3)
+    one = predict.make_find(examples.MODEL, all_devices=False)(
+        variables, images, sizes, original_sizes
+    )
+    all_of_them = predict.make_find(examples.MODEL, all_devices=True)(
+        parallel.replicate(variables), images, sizes, original_sizes
+    )
+    for first, second in zip(one, all_of_them, strict=True):
+        np.testing.assert_allclose(first.scores, second.scores, atol=1e-5)
+        np.testing.assert_array_equal(first.labels, second.labels)
+
+
+def test_more_detections_than_a_block_are_all_made(monkeypatch, inputs):
+    variables = examples.make_variables(spread=0.3)
+    expected = predict.make_find(examples.MODEL, all_devices=False)(variables, *inputs)
+    monkeypatch.setattr(predict, "BLOCK", 7)  # of 20
+    monkeypatch.setattr(predict, "TILE", 32)
+    found = predict.make_find(examples.MODEL, all_devices=False)(variables, *inputs)
+    assert max(len(one.rles) for one in found) > 14
+    for one, other in zip(found, expected, strict=True):
+        assert one.rles == other.rles
+
+
+def test_twelve_megapixels_take_bounded_memory():
+    masks = jax.ShapeDtypeStruct((100, 200, 336), np.float32)
+    pair = jax.ShapeDtypeStruct((2,), np.int32)
+    make = jax.jit(lambda *one: restore(*one, output_size=(3000, 4000)))
+    memory = make.lower(masks, pair, pair).compile().memory_analysis()
+    assert memory.output_size_in_bytes == 100 * 3000 * 500
+    assert memory.temp_size_in_bytes < AT_ONCE + 2**26  # as floats all would be 4.8 GB

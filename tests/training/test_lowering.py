@@ -7,9 +7,9 @@ from jax.sharding import PartitionSpec
 
 from solojax import config as config_lib
 from solojax import parallel
-from solojax.evaluation import predict
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.solo import SOLO
+from solojax.inference import predict
 from solojax.models.resnet import ResNet
 from solojax.training import memory, optimizer, step
 from tests import examples

@@ -1,0 +1,163 @@
+"""Whole prediction as compiled programs: images on their canvas in, packed masks out.
+
+Two programs, so that the network is compiled once per canvas and batch size, whatever the sizes of
+the original images: one finds instances, the other makes their masks, a block of some detections
+and some original pixels at a time, as many blocks as there are.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solojax import parallel
+from solojax.data import rle
+from solojax.ops import images, masks
+from solojax.types import Array, Detections, Results
+
+BLOCK = 20  # detections whose masks are made at once
+TILE = 640  # original pixels each way that are made at once: those of COCO's images
+
+
+class Found(NamedTuple):
+    """The ``K`` detections of one image, on the host, best first; pixels are original ones."""
+
+    scores: np.ndarray  # K float32
+    labels: np.ndarray  # K int32, 0-based class
+    rles: list[bytes]  # K, compressed COCO run lengths
+    overflow: int  # candidates above the score threshold that the cap left out
+
+
+def make_detect(
+    model: nn.Module, precision: parallel.Precision = "float32"
+) -> Callable[[dict[str, Any], Array, Array], Detections]:
+    """Builds ``detect(variables, images, sizes) -> Detections``, pure and of fixed shapes.
+
+    Args:
+      model: a Detector.
+      precision: what the network computes in; scores and masks are float32 either way.
+
+    The built function's arguments: ``images`` ``B H W 3`` uint8 RGB on their canvas, ``sizes``
+    ``B 2`` (height, width) of what is image there, network pixels.
+    """
+
+    def detect(variables: dict[str, Any], batch: Array, sizes: Array) -> Detections:
+        inputs = images.normalize(batch, sizes, jnp.dtype(precision))
+        return model.head.detect(model.apply(variables, inputs))
+
+    return detect
+
+
+def make_predict(
+    model: nn.Module, output_size: tuple[int, int], precision: parallel.Precision = "float32"
+) -> Callable[[dict[str, Any], Array, Array, Array], Results]:
+    """Builds ``predict(variables, images, sizes, original_sizes) -> Results``, all in one.
+
+    Pure and of fixed shapes, for use inside ``jit``, ``vmap`` or ``pmap``.
+
+    Args:
+      model: a Detector.
+      output_size: (height, width) that holds every original image; the width a multiple of 8.
+      precision: as of ``make_detect``.
+
+    The built function's arguments: those of ``make_detect`` and ``original_sizes`` ``B 2`` (height,
+    width), original pixels.
+    """
+    detect = make_detect(model, precision)
+
+    def predict(
+        variables: dict[str, Any], batch: Array, sizes: Array, original_sizes: Array
+    ) -> Results:
+        found = detect(variables, batch, sizes)
+
+        def restore(one: tuple[Array, Array, Array]) -> Array:
+            threshold = model.head.selection.mask_threshold
+            return masks.restore(*one, output_size=output_size, threshold=threshold)
+
+        return Results(
+            scores=found.scores,
+            labels=found.labels,
+            # One image at a time: as floats the masks of a whole batch would be gigabytes.
+            masks=jax.lax.map(restore, (found.masks, sizes, original_sizes)),
+            valid=found.valid,
+            overflow=found.overflow,
+        )
+
+    return predict
+
+
+Find = Callable[[dict[str, Any], Array, Array, Array], list[Found]]
+"""(variables, images, sizes, original sizes) -> what was found in each image, on the host."""
+
+
+def make_find(
+    model: nn.Module, *, all_devices: bool, precision: parallel.Precision = "float32"
+) -> Find:
+    """Builds what finds the instances of batches, its arguments those of ``make_predict``.
+
+    A canvas and batch size compile once, in two programs, whatever the sizes of the originals.
+
+    Args:
+      model: a Detector.
+      all_devices: whether a batch is split over all local devices, which must divide it, and the
+        variables are ``parallel.replicate``d; else it goes to the first.
+      precision: as of ``make_detect``.
+    """
+    threshold = model.head.selection.mask_threshold
+
+    def make_block(
+        block: tuple[Array, Array, Array], found: Array, sizes: Array, originals: Array
+    ) -> Array:
+        first, top, left = block
+        some = jnp.take(found, first + jnp.arange(BLOCK), axis=1, mode="clip")
+        restore = functools.partial(
+            masks.restore, output_size=(TILE, TILE), corner=(top, left), threshold=threshold
+        )
+        return jax.vmap(restore)(some, sizes, originals)
+
+    compiled: Callable[[Callable], Callable] = parallel.jit_predict
+    place: Callable[[Any], Any] = jax.device_put
+    fetch: Callable[[Any], Any] = jax.device_get
+    if all_devices:
+        compiled, place, fetch = parallel.pmap_predict, parallel.shard, parallel.gather
+    detect_batch, restore_block = compiled(make_detect(model, precision)), compiled(make_block)
+
+    def find(
+        variables: dict[str, Any], batch: Array, sizes: Array, original_sizes: Array
+    ) -> list[Found]:
+        inputs, network, originals = place((batch, sizes, original_sizes))
+        found = detect_batch(variables, (inputs, network))
+        scores, labels, valid, overflow = fetch(
+            (found.scores, found.labels, found.valid, found.overflow)
+        )
+        counts = valid.sum(1)
+        rles: list[list[bytes]] = [[] for _ in counts]
+        height, width = np.max(original_sizes, 0)
+        corners = list(itertools.product(range(0, height, TILE), range(0, width, TILE)))
+        for first in range(0, counts.max(), BLOCK):
+            # All are on their way before the first is waited for.
+            tiles = [
+                (corner, restore_block((first, *corner), (found.masks, network, originals)))
+                for corner in corners
+            ]
+            whole = [
+                np.zeros((min(max(count - first, 0), BLOCK), h, -(-w // 8)), np.uint8)
+                for count, (h, w) in zip(counts, original_sizes, strict=True)
+            ]
+            for (top, left), tile in tiles:
+                for all_of_it, part in zip(whole, fetch(tile), strict=True):
+                    here = all_of_it[:, top : top + TILE, left // 8 : (left + TILE) // 8]
+                    here[...] = part[: here.shape[0], : here.shape[1], : here.shape[2]]
+            for encoded, packed, size in zip(rles, whole, original_sizes, strict=True):
+                encoded += rle.encode_packed(packed, (int(size[0]), int(size[1])))
+        return [
+            Found(scores[b, :count], labels[b, :count], rles[b], int(overflow[b]))
+            for b, count in enumerate(counts)
+        ]
+
+    return find

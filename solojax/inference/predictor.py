@@ -1,0 +1,161 @@
+"""A trained network for use: images in, results out."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from solojax import config as config_lib
+from solojax import parallel
+from solojax.data import examples
+from solojax.inference import predict, sources, tiles
+from solojax.inference.result import Result
+from solojax.models import detector
+from solojax.training import checkpoint as checkpoints
+from solojax.types import InputError
+
+Image = str | Path | np.ndarray
+"""A file, or ``H W 3`` uint8 RGB."""
+
+WINDOW = 4  # batches of images that are held, to find those that share a canvas
+
+
+class Predictor:
+    """Finds the instances of images of any size.
+
+    >>> predictor = Predictor.from_run("runs/shapes")  # doctest: +SKIP
+    >>> result = predictor("photo.jpg")  # doctest: +SKIP
+    >>> result.names, result.scores, result.boxes, result.masks  # doctest: +SKIP
+
+    Images are resized onto the canvases of the config as in an evaluation, so the numbers are the
+    same. Each canvas compiles once, when the first image comes that needs it.
+
+    Args:
+      model: a Detector.
+      variables: of the model.
+      data: its categories, canvases and sizes are those of the results and of the network.
+      batch_size: images that go through the network together; fewer are filled up. Where all local
+        devices divide it, each takes its part.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        variables: dict[str, Any],
+        data: config_lib.Data,
+        *,
+        batch_size: int = 1,
+    ):
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size} must be at least 1")
+        all_devices = batch_size % jax.local_device_count() == 0
+        self.categories = data.categories
+        self._data = data
+        self._batch_size = batch_size
+        self._selection = model.head.selection
+        self._variables = (parallel.replicate if all_devices else jax.device_put)(variables)
+        self._find = predict.make_find(model, all_devices=all_devices)
+
+    @classmethod
+    def from_run(
+        cls, run: str | Path, checkpoint: str = "latest", *, batch_size: int = 1
+    ) -> "Predictor":
+        """That of a run folder.
+
+        Args:
+          run: the folder.
+          checkpoint: ``latest``, ``best`` (by AP while training) or a step.
+          batch_size: as of the class.
+
+        Raises:
+          InputError: it is no run folder, or has no such checkpoint.
+        """
+        config = checkpoints.read_config(Path(run))
+        like = jax.eval_shape(lambda: detector.init_variables(config.model, jax.random.key(0)))
+        _, variables = checkpoints.read_variables(Path(run), like, checkpoint)
+        return cls(config.model, variables, config.data, batch_size=batch_size)
+
+    def __call__(self, images: Image | Sequence[Image]) -> Any:
+        """One image -> its ``Result``; a list of them, or ``B H W 3``, -> a list."""
+        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim != 4):
+            return next(self.stream([images]))
+        return list(self.stream(images))
+
+    def stream(self, images: Iterable[Image]) -> Iterator[Result]:
+        """A result for each image, in their order; ``WINDOW`` batches are held at a time."""
+        coming = iter(images)
+        while window := list(itertools.islice(coming, WINDOW * self._batch_size)):
+            pictures = [_read(image) for image in window]
+            found = dict(self._find_each(pictures))
+            for place, (picture, image) in enumerate(zip(pictures, window, strict=True)):
+                yield self._result(picture, found[place], _name(image))
+
+    def tiled(self, image: Image, tile: int) -> Result:
+        """The result of an image with more in it than one look can hold (``tiles``).
+
+        Args:
+          image: one image.
+          tile: side of the overlapping squares that it is cut into, original pixels.
+        """
+        picture = _read(image)
+        size = picture.shape[0], picture.shape[1]
+        windows = tiles.cut(size, tile)
+        looks = [picture, *(picture[y0:y1, x0:x1] for y0, x0, y1, x1 in windows)]
+        coming = tqdm(self._find_each(looks), "tiles", len(looks), leave=False, disable=None)
+        found = dict(coming)
+        merged = tiles.merge(
+            found[0],
+            [found[i] for i in range(1, len(looks))],
+            windows,
+            size,
+            kernel=self._selection.nms_kernel,
+            sigma=self._selection.nms_sigma,
+            threshold=self._selection.final_threshold,
+        )
+        return self._result(picture, merged, _name(image))
+
+    def _result(self, picture: np.ndarray, found: predict.Found, name: str) -> Result:
+        result = Result(picture, found.scores, found.labels, found.rles, self.categories, name)
+        # What is finer than a pixel of the original has none there.
+        return result.take(np.flatnonzero(result.areas))
+
+    def _find_each(self, pictures: Sequence[np.ndarray]) -> Iterator[tuple[int, predict.Found]]:
+        """What is found in each picture, by its place, in batches of those that share a canvas."""
+        sizes = np.array([picture.shape[:2] for picture in pictures], np.int32)
+        canvases = examples.eval_canvases_of(sizes, self._data)
+        for canvas in np.unique(canvases).tolist():
+            places = np.flatnonzero(canvases == canvas).tolist()
+            for first in range(0, len(places), self._batch_size):
+                chosen = places[first : first + self._batch_size]
+                yield from zip(
+                    chosen, self._find_batch([pictures[i] for i in chosen], canvas), strict=True
+                )
+
+    def _find_batch(self, pictures: Sequence[np.ndarray], canvas: int) -> list[predict.Found]:
+        shape = self._batch_size, *self._data.canvases[canvas]
+        batch = np.zeros((*shape, 3), np.uint8)
+        sizes, original_sizes = np.ones((2, self._batch_size, 2), np.int32)
+        for place, picture in enumerate(pictures):
+            batch[place], sizes[place] = examples.on_canvas(picture, self._data, canvas)
+            original_sizes[place] = picture.shape[:2]
+        return self._find(self._variables, batch, sizes, original_sizes)[: len(pictures)]
+
+
+def _read(image: Image) -> np.ndarray:
+    if isinstance(image, str | Path):
+        return sources.read_image(Path(image))
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise InputError(
+            f"an image is an array of {image.shape}, {image.dtype}; give height, width, 3 in "
+            "uint8, RGB"
+        )
+    return image
+
+
+def _name(image: Image) -> str:
+    return str(image) if isinstance(image, str | Path) else ""

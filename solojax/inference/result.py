@@ -1,0 +1,109 @@
+"""What was found in one image, in that image's own pixels."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from solojax.config import Category
+from solojax.data import rle
+from solojax.inference import draw
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """``K`` detections, best first; ``K`` may be 0. Pixels are original ones."""
+
+    image: np.ndarray  # H W 3 uint8 RGB
+    scores: np.ndarray  # K float32
+    labels: np.ndarray  # K int32, place in categories
+    rles: list[bytes]  # K, compressed COCO run lengths: all else about the masks follows from them
+    categories: tuple[Category, ...]  # that the network knows
+    source: str = ""  # the file it came from, if any
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        where = f" in {self.source}" if self.source else ""
+        return f"<Result: {len(self)} detections{where}, {width}x{height}>"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.image.shape[0], self.image.shape[1]
+
+    @property
+    def names(self) -> list[str]:
+        """``K`` names of classes."""
+        return [self.categories[label].name for label in self.labels]
+
+    @property
+    def masks(self) -> np.ndarray:
+        """``K H W`` bool."""
+        return rle.decode(self.rles, *self.size).astype(bool)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """``K 4`` float32, x0 y0 x1 y1, tight around the masks."""
+        boxes = np.array([coco_mask.toBbox(one) for one in self._encoded()], np.float32)
+        boxes = boxes.reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes
+
+    @property
+    def areas(self) -> np.ndarray:
+        """``K`` int64, pixels."""
+        return np.array([coco_mask.area(one) for one in self._encoded()], np.int64)
+
+    def take(self, chosen: np.ndarray) -> "Result":
+        """Some of the detections, by their numbers."""
+        return dataclasses.replace(
+            self,
+            scores=self.scores[chosen],
+            labels=self.labels[chosen],
+            rles=[self.rles[i] for i in chosen],
+        )
+
+    def above(self, score: float) -> "Result":
+        """The detections with at least that score."""
+        return self.take(np.flatnonzero(self.scores >= score))
+
+    def plot(self) -> np.ndarray:
+        """The image with masks, names and scores drawn: ``H' W' 3`` uint8 RGB (``draw``).
+
+        Colours tell classes apart, or instances where there is one class only.
+        """
+        notes = [f"{score:.2f}" for score in self.scores]
+        labels = self.labels.tolist()
+        return draw.draw_instances(self.image, self.rles, labels, notes, self.categories)
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """The detections in the form of COCO's result files, ready for ``json.dump``."""
+        return [
+            {
+                "image_id": image_id,
+                "category_id": self.categories[label].id,
+                "score": float(score),
+                "bbox": coco_mask.toBbox(one).tolist(),
+                "segmentation": {"size": list(self.size), "counts": one["counts"].decode()},
+            }
+            for score, label, one in zip(self.scores, self.labels, self._encoded(), strict=True)
+        ]
+
+    def to_supervision(self) -> Any:
+        """As ``supervision.Detections``; needs ``pip install "solojax[supervision]"``."""
+        import supervision
+
+        return supervision.Detections(
+            xyxy=self.boxes,
+            mask=self.masks,
+            confidence=self.scores,
+            class_id=self.labels.astype(int),
+            data={"class_name": np.array(self.names, str)},
+        )
+
+    def _encoded(self) -> list[dict[str, Any]]:
+        return [{"size": list(self.size), "counts": counts} for counts in self.rles]

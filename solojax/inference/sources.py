@@ -1,0 +1,293 @@
+"""Where images for a prediction come from: files, folders, videos, webcams; always upright RGB."""
+
+import contextlib
+import glob
+import io
+import re
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from solojax.data import coco, foreign
+from solojax.types import InputError
+
+IMAGES = (*foreign.IMAGES, ".avif", ".gif", ".jp2")
+VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+# A video that ends so much earlier than its header says was cut, seconds; the last frame of a sound
+# one may be told to stay for a while.
+SHORTFALL = 1.0
+NO_DECODER = "has a codec that is not known here; convert it to H.264"
+USUAL_RATE = 30  # frames a second, of a video that does not tell
+# What files that are no images begin with: their bytes from that place on, what they are, the cure.
+STRANGERS = (
+    (0, b"\xff\xd8\xff", "the start of a JPEG image", "copy it again"),
+    (0, b"\x89png", "the start of a PNG image", "copy it again"),
+    (0, b"<!doctype html", "a web page (HTML)", "download the image itself"),
+    (0, b"<html", "a web page (HTML)", "download the image itself"),
+    (0, b"<", "XML, such as SVG", "save it as PNG"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS", "run git lfs pull"),
+    (0, b"%pdf", "a PDF", "save its page as PNG"),
+    (0, b"pk\x03\x04", "a ZIP archive", "unpack it"),
+    (0, b"\x1f\x8b", "a gzip archive", "unpack it"),
+    (0, b"\x1ae\xdf\xa3", "a video (Matroska)", "name it .mkv"),
+    (4, b"ftyphei", "a HEIC photo", "save it as JPEG or PNG"),
+    (4, b"ftypmif", "a HEIC photo", "save it as JPEG or PNG"),
+    (4, b"ftyp", "a video (MP4)", "name it .mp4"),
+    (8, b"avi ", "a video (AVI)", "name it .avi"),
+)
+
+
+class Inputs(NamedTuple):
+    """What to predict on, each once, in the order given."""
+
+    images: list[Path]
+    videos: list[Path]
+    webcams: list[int]
+
+
+class Frame(NamedTuple):
+    """One picture of a video or a webcam."""
+
+    image: np.ndarray  # H W 3 uint8 RGB, upright
+    time: float  # seconds since the first frame
+
+
+def find(given: Sequence[str]) -> Inputs:
+    """Sorts out what a user gave: files, folders, patterns such as ``a/**/*.jpg``, ``webcam:N``.
+
+    A folder stands for the images in it, but for hidden ones, and not for its folders and videos; a
+    pattern stands for the images and videos that match. Both are sorted as people count: ``2.jpg``
+    before ``10.jpg``. A file that is named is taken whatever its ending: as a video where that is a
+    video's, else as an image. ``webcam`` is number 0.
+
+    Raises:
+      InputError: nothing is there, or nothing that is an image or a video.
+    """
+    found = Inputs([], [], [])
+    for text in given:
+        if webcam := re.fullmatch(r"webcam(?::(\d+))?", text):
+            found.webcams.append(int(webcam[1] or 0))
+            continue
+        for path in _files(text):
+            (found.videos if _ends(path, VIDEOS) else found.images).append(path)
+    if not any(found):
+        raise InputError("nothing to predict on; give files, folders, patterns or webcam")
+    return Inputs(
+        list(dict.fromkeys(found.images)),
+        list(dict.fromkeys(found.videos)),
+        list(dict.fromkeys(found.webcams)),
+    )
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as ``H W 3`` uint8 RGB, decoded as for a training.
+
+    Turned as its EXIF orientation asks for; grey becomes RGB, transparency is dropped, 16 bits are
+    scaled to 8, CMYK is converted, of an animation the first frame is taken.
+
+    Raises:
+      InputError: it is missing, damaged or no image; the line says what it seems to be.
+    """
+    try:
+        encoded = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    image = coco.decode_image(encoded)
+    if image is None:
+        raise InputError(f"{path} {_describe(encoded)}")
+    return image
+
+
+def read_video(path: Path, faults: list[str]) -> Iterator[Frame]:
+    """The frames of a video up to its end, or to where it is damaged.
+
+    Each keeps its own time, so that a variable rate stays one, and is turned as the video says that
+    it was held. A line on what is wrong is added to ``faults``: no video, no frame, an unknown
+    codec, a damaged or missing end.
+    """
+    try:
+        if not path.stat().st_size:
+            raise InputError("is empty; copy it again")
+        # A colon in a relative name would be taken for a protocol.
+        with av.open(str(path.absolute())) as container:
+            yield from _read_video(container)
+    except av.DecoderNotFoundError:
+        faults.append(f"{path} {NO_DECODER}")
+    except InputError as error:
+        faults.append(f"{path} {error}")
+    except OSError as error:
+        faults.append(f"{path} cannot be read: {error.strerror}")
+    except av.FFmpegError as error:
+        faults.append(f"{path} is no video, or its end is missing: {error.strerror}")
+
+
+def count_frames(path: Path) -> int | None:
+    """How many frames a video says to have, where it does."""
+    try:
+        with av.open(str(path.absolute())) as container:
+            stream = container.streams.best("video")
+            if stream is None:
+                return None
+            if stream.frames or container.duration is None:
+                return stream.frames or None
+            return (
+                round(container.duration / av.time_base * float(stream.average_rate or 0)) or None
+            )
+    except (av.FFmpegError, OSError):
+        return None
+
+
+def read_webcam(number: int, faults: list[str]) -> Iterator[Frame]:
+    """The frames of a webcam as they come, until nobody asks for more or it is unplugged.
+
+    A line on what is wrong is added to ``faults``.
+    """
+    camera = cv2.VideoCapture(number)
+    try:
+        if not camera.isOpened():
+            faults.append(f"webcam:{number} cannot be opened; see that it is there and not in use")
+            return
+        begun = None
+        while True:
+            there, image = camera.read()
+            if not there:
+                faults.append(f"webcam:{number} gives no more frames; see that it is plugged in")
+                return
+            now = time.monotonic()
+            begun = now if begun is None else begun
+            yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), now - begun)
+    finally:
+        camera.release()
+
+
+def _files(text: str) -> list[Path]:
+    path = Path(text)
+    if path.is_dir():
+        inside = [one for one in path.iterdir() if not one.name.startswith(".")]
+        found = [one for one in inside if _ends(one, IMAGES) and one.is_file()]
+        if not found:
+            raise InputError(
+                f"{path} has no image in it; for what is in its folders give a pattern such as "
+                f"'{path / '**' / '*.jpg'}'"
+            )
+    elif path.exists():  # first: its name may look like a pattern
+        return [path]
+    elif glob.has_magic(text):
+        matching = map(Path, glob.glob(text, recursive=True))
+        found = [one for one in matching if _ends(one, IMAGES + VIDEOS) and one.is_file()]
+        if not found:
+            raise InputError(f"{text} matches no image and no video; check the pattern")
+    else:
+        raise InputError(f"{text}: no such file or folder; check the path")
+    return sorted(found, key=_counted)
+
+
+def _ends(path: Path, suffixes: Sequence[str]) -> bool:
+    return path.suffix.lower() in suffixes
+
+
+def _counted(path: Path) -> tuple[list[Any], str]:
+    """A key that sorts numbers in names by their value."""
+    pieces = re.split(r"(\d+)", str(path))
+    return [int(one) if i % 2 else one.lower() for i, one in enumerate(pieces)], str(path)
+
+
+def _describe(encoded: bytes) -> str:
+    """What is wrong with the bytes of a file that could not be decoded, and what to do."""
+    if not encoded:
+        return "is empty; copy it again"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(encoded)) as header:
+                width, height = header.size
+                return (
+                    f"is a {header.format} image of {width}x{height} pixels ({header.mode}), cut, "
+                    "damaged or of a kind that is not read; copy it again or save it as PNG"
+                )
+    except Image.DecompressionBombError:
+        return "says to have more pixels than are read at once, or is damaged; cut it into parts"
+    except UnidentifiedImageError:
+        pass
+    except Exception:  # whatever a damaged header brings about
+        return "is an image whose first bytes are damaged; copy it again"
+    start = encoded.lstrip()[:64].lower()
+    for place, signature, what, cure in STRANGERS:
+        if start[place:].startswith(signature):
+            return f"is no image: it seems to be {what}; {cure}"
+    if encoded[:1024].isascii() and encoded[:1024].decode().isprintable():
+        return "is no image: it seems to be text"
+    return f"is no image: no kind of file known here begins with {encoded[:8].hex(' ')}"
+
+
+def _read_video(container: Any) -> Iterator[Frame]:
+    """The frames of an open video.
+
+    Raises:
+      InputError: what is wrong with it, after the last sound frame; ``av.FFmpegError`` likewise.
+    """
+    stream = container.streams.best("video")
+    if stream is None:
+        raise InputError("has no video in it")
+    if stream.codec_context is None:
+        raise InputError(NO_DECODER)
+    first = None
+    for number, frame in enumerate(_decode(container, stream)):
+        if frame.pts is None:
+            seconds = number / float(stream.average_rate or USUAL_RATE)
+        else:
+            seconds = float(frame.pts * stream.time_base)
+        first = seconds if first is None else first
+        image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+        yield Frame(np.ascontiguousarray(image), seconds - first)
+    if first is None:
+        raise InputError("has no frame")
+
+
+def _decode(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+    """Decoded frames; an error comes after all that are sound."""
+    count, end = 0, 0.0
+    packets, damaged = container.demux(), False  # of all streams: audio tells the end as well
+    while not damaged:
+        frames: list[av.VideoFrame] = []
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            if packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            damaged = packet.is_corrupt
+            if packet.stream is stream and not damaged:
+                frames = packet.decode()
+        except av.DecoderNotFoundError:
+            raise
+        except av.FFmpegError:
+            damaged = True
+        if damaged:  # what the decoder held back, to put frames into order, is sound
+            with contextlib.suppress(av.FFmpegError):
+                frames = stream.codec_context.decode(None)
+        for frame in frames:
+            if not frame.is_corrupt:
+                count += 1
+                yield frame
+            elif count:  # a recording may begin between two whole frames
+                damaged = True
+                break
+    if damaged:
+        raise InputError(f"is cut or damaged from frame {count} on; those before it are done")
+    if count and container.duration is not None:
+        told = ((container.start_time or 0) + container.duration) / av.time_base
+        if told - end > SHORTFALL:
+            raise InputError(
+                f"was cut after frame {count - 1}, at {end:.1f} of {told:.1f} seconds; what is "
+                "there is done"
+            )

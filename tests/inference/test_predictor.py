@@ -1,0 +1,210 @@
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import solojax
+from solojax import config as config_lib
+from solojax.config import Category
+from solojax.heads.selection import Selection
+from solojax.inference.predictor import Predictor
+from solojax.types import Detections, InputError
+from tests import examples
+
+CATEGORIES = (Category(3, "cell"), Category(70, "dust"), Category(71, "hair"))
+DATA = config_lib.Data(
+    categories=CATEGORIES,
+    canvases=((64, 96), (96, 64)),
+    train_short_sides=(64,),
+    test_short_side=64,
+    long_side=96,
+)
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 255, (5, 7, 3)).astype(np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def make(batch_size: int = 1) -> Predictor:
+    variables = examples.make_variables(spread=0.3)
+    return Predictor(examples.MODEL, variables, DATA, batch_size=batch_size)
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return make()
+
+
+def assert_same(one, other):
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    np.testing.assert_array_equal(one.labels, other.labels)
+    assert (one.masks != other.masks).mean() < 1e-4  # a pixel at the threshold may fall either way
+
+
+def test_the_package_offers_it():
+    assert solojax.Predictor is Predictor
+    with pytest.raises(AttributeError, match="no attribute 'Predicter'"):
+        _ = solojax.Predicter
+
+
+def test_a_result_is_in_pixels_of_the_image(predictor):
+    image = noise(75, 133)
+    result = predictor(image)
+    count = len(result)
+    assert count > 1 and result.masks.shape == (count, 75, 133) and result.masks.dtype == bool
+    assert (np.diff(result.scores) <= 0).all()
+    assert set(result.names) <= {"cell", "dust", "hair"}
+    assert result.image is image and result.source == ""
+
+
+def test_boxes_are_tight_around_the_masks(predictor):
+    result = predictor(noise(75, 133))
+    for mask, (x0, y0, x1, y1), area in zip(result.masks, result.boxes, result.areas, strict=True):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert (x0, y0, x1, y1) == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        assert area == mask.sum()
+
+
+class Bright:
+    """Stands in for a network: its one mask is what is bright in the image."""
+
+    selection = Selection()
+
+    @property
+    def head(self):
+        return self
+
+    def apply(self, variables, images):
+        return images[..., 0]
+
+    def detect(self, red):
+        batch, height, width = red.shape
+        blocks = red.reshape(batch, height // 4, 4, width // 4, 4).mean((2, 4))
+        return Detections(
+            scores=jnp.ones((batch, 1)),
+            labels=jnp.zeros((batch, 1), jnp.int32),
+            masks=jax.nn.sigmoid(blocks)[:, None],
+            valid=jnp.ones((batch, 1), bool),
+            overflow=jnp.zeros(batch, jnp.int32),
+        )
+
+
+@pytest.mark.parametrize(
+    "size", [(64, 96), (96, 64), (75, 133), (133, 75), (31, 47), (701, 901), (1301, 655)]
+)
+def test_a_mask_lies_where_its_image_shows_it(size):
+    height, width = size
+    top, bottom, left, right = height // 7, height // 2, width // 3, width - width // 5
+    image = np.zeros((*size, 3), np.uint8)
+    image[top:bottom, left:right] = 255
+    (mask,) = Predictor(Bright(), {}, DATA)(image).masks
+    shown = image[..., 0] > 0
+    assert (mask & shown).sum() > 0.85 * (mask | shown).sum()
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    ends = np.array(
+        [rows[0] - top, rows[-1] + 1 - bottom, columns[0] - left, columns[-1] + 1 - right]
+    )
+    assert (np.abs(ends) <= 2 * max(height / 64, width / 64)).all()  # half a pixel of the masks
+
+
+def test_a_path_gives_what_its_pixels_give(predictor, tmp_path):
+    image = noise(60, 90)
+    path = tmp_path / "noise.png"
+    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    result = predictor(str(path))
+    assert result.source == str(path)
+    np.testing.assert_array_equal(result.image, image)
+    assert_same(result, predictor(image))
+
+
+def test_batches_equal_single_images_in_any_order_of_canvases(predictor):
+    images = [noise(60, 90, 0), noise(90, 60, 1), noise(64, 80, 2), noise(120, 64, 3), noise(9, 9)]
+    together = make(batch_size=2)(images)
+    assert [result.size for result in together] == [image.shape[:2] for image in images]
+    for image, result in zip(images, together, strict=True):
+        assert_same(result, predictor(image))
+
+
+def test_all_images_of_a_batch_can_come_as_one_array(predictor):
+    images = np.stack([noise(60, 90, 0), noise(60, 90, 1)])
+    results = predictor(images)
+    assert len(results) == 2
+    assert_same(results[1], predictor(images[1]))
+
+
+def test_a_stream_is_read_as_it_is_used(predictor):
+    read = []
+
+    def images():
+        for seed in range(50):
+            read.append(seed)
+            yield noise(60, 90, seed)
+
+    stream = predictor.stream(images())
+    assert read == []
+    next(stream)
+    assert len(read) <= 4
+
+
+def test_each_canvas_compiles_once_for_a_batch_size(compiled):
+    images = [noise(60 + seed, 90 - seed, seed) for seed in range(0, 60, 7)]
+    with compiled() as programs:
+        list(make(batch_size=2).stream(images))
+    assert len(programs) == 2 * len(DATA.canvases)  # the network, and the masks
+
+
+def test_nothing_found_is_a_result_of_no_rows():
+    variables = examples.make_variables(spread=0.0)  # all scores are equal, and masks empty
+    result = Predictor(examples.MODEL, variables, DATA)(noise(60, 90))
+    assert len(result) == 0 and result.names == [] and result.to_coco(1) == []
+    assert result.masks.shape == (0, 60, 90) and result.boxes.shape == (0, 4)
+    assert result.plot().ndim == 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
+def test_strips_and_points_are_images(predictor, size):
+    assert predictor(noise(*size)).masks.shape[1:] == size
+
+
+def test_coco_results_name_the_categories_of_the_data(predictor):
+    result = predictor(noise(75, 133))
+    found = result.to_coco(image_id=9)
+    assert len(found) == len(result)
+    assert {one["image_id"] for one in found} == {9}
+    for one, label, box in zip(found, result.labels, result.boxes, strict=True):
+        assert one["category_id"] == CATEGORIES[label].id
+        assert one["bbox"] == [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+        assert one["segmentation"]["size"] == [75, 133]
+        assert isinstance(one["segmentation"]["counts"], str)
+
+
+def test_supervision_gets_boxes_masks_and_names(predictor):
+    supervision = pytest.importorskip("supervision")
+    result = predictor(noise(75, 133))
+    detections = result.to_supervision()
+    assert isinstance(detections, supervision.Detections) and len(detections) == len(result)
+    np.testing.assert_array_equal(detections.mask, result.masks)
+    assert list(detections.data["class_name"]) == result.names
+
+
+def test_a_score_cuts_off_what_is_below(predictor):
+    result = predictor(noise(75, 133))
+    middle = float(result.scores[1])
+    kept = result.above(middle)
+    assert 2 <= len(kept) == len(kept.rles) == len(kept.labels)
+    assert (kept.scores >= middle).all()
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_arrays_that_are_no_images_are_refused(predictor, image):
+    with pytest.raises(InputError, match="height, width, 3 in uint8, RGB"):
+        predictor(image)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="not a run folder"):
+        Predictor.from_run(tmp_path)

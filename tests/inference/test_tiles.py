@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from solojax.data import rle
+from solojax.inference import tiles
+from solojax.inference.predict import Found
+from solojax.types import InputError
+from tests.inference.test_predictor import make, noise
+
+SIZE = (100, 160)
+TWO = [(0, 0, 100, 100), (0, 60, 100, 160)]  # left and right, 40 columns in common
+
+
+def found(size: tuple[int, int], *squares: tuple[int, int, int, int, float]) -> Found:
+    """Rectangles (top, left, bottom, right, score) of one class."""
+    masks = np.zeros((len(squares), *size), np.uint8)
+    for mask, (top, left, bottom, right, _) in zip(masks, squares, strict=True):
+        mask[top:bottom, left:right] = 1
+    scores = np.array([one[4] for one in squares], np.float32)
+    encoded = rle.encode_packed(np.packbits(masks, axis=-1), size)
+    return Found(scores, np.zeros(len(squares), np.int32), encoded, overflow=1)
+
+
+def merge(whole: Found, *parts: Found) -> Found:
+    return tiles.merge(whole, parts, TWO, SIZE, kernel="gaussian", sigma=2.0, threshold=0.05)
+
+
+def boxes(result: Found) -> list[tuple[int, ...]]:
+    masks = rle.decode(result.rles, *SIZE)
+    ends = [np.nonzero(mask) for mask in masks]
+    return [(y.min(), x.min(), y.max() + 1, x.max() + 1) for y, x in ends]
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "count"), [((100, 160), 100, 2), ((64, 64), 64, 1), ((1000, 64), 100, 13)]
+)
+def test_tiles_cover_the_image_and_overlap(size, tile, count):
+    windows = tiles.cut(size, tile)
+    assert len(windows) == count
+    covered = np.zeros(size, int)
+    for top, left, bottom, right in windows:
+        assert bottom - top == min(tile, size[0]) and right - left == min(tile, size[1])
+        covered[top:bottom, left:right] += 1
+    assert covered.min() >= 1
+    for (_, _, bottom, right), (top, left, _, _) in zip(windows, windows[1:], strict=False):
+        if count > 1:
+            assert max(bottom - top, right - left) >= tile // 4
+
+
+def test_what_two_tiles_show_is_found_once():
+    left = found((100, 100), (20, 70, 40, 90, 0.9))
+    right = found((100, 100), (20, 10, 40, 30, 0.8))  # the same pixels
+    result = merge(found(SIZE), left, right)
+    assert boxes(result)[0] == (20, 70, 40, 90)
+    np.testing.assert_allclose(result.scores, [0.9, 0.8 * np.exp(-2)], rtol=1e-6)
+    assert result.overflow == 3
+
+
+def test_what_a_border_cuts_is_left_to_the_look_at_the_whole():
+    left = found((100, 100), (20, 50, 40, 100, 0.9))  # goes on beyond the tile
+    right = found((100, 100), (20, 0, 40, 50, 0.8))
+    result = merge(found(SIZE, (20, 50, 40, 110, 0.7)), left, right)
+    assert boxes(result) == [(20, 50, 40, 110)]
+    np.testing.assert_allclose(result.scores, [0.7])
+
+
+def test_what_touches_the_border_of_the_image_stays():
+    result = merge(found(SIZE), found((100, 100), (0, 0, 30, 30, 0.9)), found((100, 100)))
+    assert boxes(result) == [(0, 0, 30, 30)]
+
+
+def test_nothing_in_any_tile_is_nothing():
+    result = merge(found(SIZE), found((100, 100)), found((100, 100)))
+    assert result.rles == [] and len(result.scores) == 0
+
+
+def test_a_tile_that_is_too_small_is_refused():
+    with pytest.raises(InputError, match="64 or more"):
+        tiles.cut((500, 500), 10)
+
+
+def test_a_tiled_result_has_the_size_of_the_image():
+    result = make(batch_size=2).tiled(noise(150, 230), 100)
+    assert len(result) and result.masks.shape[1:] == (150, 230)
+    assert (np.diff(result.scores) <= 0).all()
