@@ -1,17 +1,22 @@
-"""The command line: ``solojax train | eval | data | bench``, ``train.py`` and ``eval.py``.
+"""The command line: ``solojax train | eval | predict | data | bench``, ``train.py``, ``eval.py``.
 
 What a user got wrong ends with one line and exit code 2; a training that was cut off and can go on
 with ``types.RESTART``.
 """
 
 import argparse
+import collections
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from solojax import config as config_lib
@@ -19,6 +24,7 @@ from solojax.types import RESTART, InputError, Terminated, TrainState
 
 MOST_SHOWN = 64  # examples on one sheet
 PICTURES = 24  # drawn by an evaluation
+GIANT = 10_000  # pixels on the longer side; above, one look at all of an image misses much
 WATCHED = 4  # validation images that are drawn at each evaluation of a training
 
 
@@ -31,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True)
     _add_train(commands.add_parser("train", help="train a config"))
     _add_eval(commands.add_parser("eval", help="score a run on its validation images"))
+    _add_predict(commands.add_parser("predict", help="find the instances in images and videos"))
     data = commands.add_parser("data", help="make and look at data sets")
     _add_data(data.add_subparsers(required=True))
     bench = commands.add_parser("bench", help="measure").add_subparsers(required=True)
@@ -95,7 +102,23 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, type=Path, help="the run folder")
+    scored = parser.add_mutually_exclusive_group(required=True)
+    scored.add_argument("--workdir", type=Path, help="the run folder")
+    scored.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="COCO results that any program wrote, masks or boxes, in place of a run's",
+    )
+    parser.add_argument(
+        "--gt", type=Path, metavar="FILE", help="the COCO instances that --results are about"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where --results leave eval.json and report.html; a run has them in its folder",
+    )
     parser.add_argument(
         "--oracle",
         nargs="+",
@@ -110,6 +133,37 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     _add_set(parser)
     _add_processes(parser)
     parser.set_defaults(run=_eval)
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="images, videos, folders of images, patterns such as 'a/**/*.jpg', webcam or webcam:N",
+    )
+    parser.add_argument("--run", dest="workdir", required=True, type=Path, help="the run folder")
+    parser.add_argument(
+        "--out", type=Path, default=Path("predictions"), help="the folder for what is found"
+    )
+    parser.add_argument(
+        "--checkpoint", default="latest", help="latest, best (by AP while training) or a step"
+    )
+    parser.add_argument(
+        "--save",
+        default="",
+        metavar="FORM,...",
+        help="json (boxes, scores, areas), rle (COCO's results), polygons (a COCO set), png (ids)",
+    )
+    parser.add_argument(
+        "--score", type=float, default=0.3, help="the least that is drawn and saved"
+    )
+    parser.add_argument(
+        "--tiles", type=int, metavar="PIXELS", help="cut large images into tiles of that side"
+    )
+    parser.add_argument("--batch", type=int, default=1, help="images in the network at a time")
+    parser.add_argument("--no-overlays", action="store_true", help="draw no pictures and films")
+    parser.set_defaults(run=_predict)
 
 
 def _add_data(commands: Any) -> None:
@@ -180,7 +234,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     from solojax import parallel, processes
     from solojax.data import coco
-    from solojax.evaluation import predict
+    from solojax.evaluation import evaluate as evaluation
     from solojax.inference import pictures
     from solojax.training import loop, step
 
@@ -199,7 +253,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if scores:
         # A fault in the validation set should not be found out after days of training.
         val_records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
-        score = predict.make_evaluate(config, val_records)
+        score = evaluation.make_evaluate(config, val_records)
         watched = pictures.spread(len(val_records.image_ids), WATCHED)
 
         def evaluate(state: TrainState) -> loop.Scores:
@@ -226,49 +280,39 @@ def _check_workdir(workdir: Path) -> None:
 
 
 def _eval(arguments: argparse.Namespace) -> None:
+    if arguments.results:
+        return _eval_results(arguments)
+    if arguments.gt or arguments.out:
+        raise InputError("--gt and --out go with --results; a run knows its own")
     import jax
     from tqdm import tqdm
 
     from solojax import parallel, processes
     from solojax.data import coco
-    from solojax.evaluation import coco as coco_evaluation
-    from solojax.evaluation import oracle, predict
+    from solojax.evaluation import confusion, evaluate, report, scores
     from solojax.inference import draw, pictures
     from solojax.models import detector
-    from solojax.training import checkpoint, loop
+    from solojax.training import checkpoint
 
     processes.start(arguments.coordinator, arguments.process, arguments.processes)
     workdir = arguments.workdir
-    path = workdir / loop.CONFIG
-    if processes.is_first() and not path.is_file():
-        raise InputError(f"{workdir} is not a run folder: it has no config.json")
-    text = path.read_bytes() if processes.is_first() else b""
-    config = config_lib.from_json(processes.collect(text)[0].decode(), str(path))
-    config = config_lib.override(config, *arguments.set)
+    config = config_lib.override(checkpoint.read_config(workdir), *arguments.set)
     parallel.check_divisible(config.training.batch_size)
     records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
     wanted = jax.eval_shape(lambda: detector.init_variables(config.model, jax.random.key(0)))
     step, variables = checkpoint.read_variables(workdir, wanted, arguments.checkpoint)
-    evaluation = predict.make_evaluate(config, records)(variables)
+    evaluation = evaluate.make_evaluate(config, records, scores.score)(variables)
     if processes.is_first():
-        print(f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images")
-        print(coco_evaluation.table(evaluation.numbers))
+        title = f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images"
+        scored = {**evaluation.numbers, "step": step}
+        print(title)
+        print(scores.table(scored))
         if evaluation.overflow:
             print(
                 f"  {evaluation.overflow} candidates were beyond "
                 "model.head.selection.max_candidates"
             )
-        report: dict[str, Any] = {**evaluation.numbers, "step": step}
-        replace = {"masks": oracle.masks, "classes": oracle.classes}
-        for name in dict.fromkeys(arguments.oracle):  # each once
-            replaced = replace[name](evaluation.truth, evaluation.results)
-            numbers = coco_evaluation.mask_ap(
-                evaluation.truth, [one for here in replaced.values() for one in here]
-            )
-            print(f"with the {name} of the ground truth that each prediction overlaps most")
-            print(oracle.table(evaluation.numbers, numbers))
-            report[f"oracle_{name}"] = numbers
-        (workdir / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
+        _add_oracles(arguments.oracle, evaluation.truth, evaluation.results, scored)
         folder = workdir / "pictures"
         folder.mkdir(exist_ok=True)
         chosen = pictures.spread(len(records.image_ids), PICTURES)
@@ -276,7 +320,160 @@ def _eval(arguments: argparse.Namespace) -> None:
             picture = pictures.beside_truth(records, index, evaluation.results[index])
             draw.save_png(str(folder / f"{records.image_ids[index]}.png"), picture)
         print(f"{len(chosen)} pictures in {folder}")
+
+        def show(image_id: int) -> report.Shown:
+            index = records.image_ids.index(image_id)
+            picture = pictures.beside_truth(records, index, evaluation.results[index])
+            return report.Shown(image_id, report.jpeg_of(picture))
+
+        extremes = confusion.extremes(scored["images"], report.EXTREMES)
+        shown = [[show(image_id) for image_id in here] for here in extremes]
+        _save_scores(workdir, report.page(title, scored, *shown), scored)
     processes.finish()
+
+
+def _eval_results(arguments: argparse.Namespace) -> None:
+    from solojax.evaluation import report, results, scores
+
+    if not arguments.gt:
+        raise InputError(
+            f"--results {arguments.results} needs --gt, the COCO instances it is about"
+        )
+    if arguments.set or arguments.checkpoint != "latest":
+        raise InputError("--set and --checkpoint are about a run; leave them out with --results")
+    truth, skipped = results.read_truth(arguments.gt)
+    found, kind = results.read(arguments.results, truth)
+    if arguments.oracle and kind == "bbox":
+        raise InputError(f"--oracle is about masks; {arguments.results} has boxes only")
+    for reason, count in skipped.items():
+        print(f"{count} instances of {arguments.gt} are left out: {reason}")
+    scored = scores.score(truth, found, kind)
+    what = {"segm": "mask", "bbox": "box"}[kind]
+    title = f"{what} AP of {arguments.results} on {len(truth['images'])} images"
+    print(title)
+    print(scores.table(scored))
+    by_image = collections.defaultdict(list)
+    for one in found:
+        by_image[one["image_id"]].append(one)
+    _add_oracles(arguments.oracle, truth, by_image, scored)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        _save_scores(arguments.out, report.page(title, scored), scored)
+
+
+def _add_oracles(
+    names: Sequence[str],
+    truth: dict[str, Any],
+    results: dict[int, list[dict[str, Any]]],
+    scored: dict[str, Any],
+) -> None:
+    """Scores with true masks or classes, tells it and adds it."""
+    from solojax.evaluation import coco, oracle
+
+    replace = {"masks": oracle.masks, "classes": oracle.classes}
+    for name in dict.fromkeys(names):  # each once
+        replaced = replace[name](truth, results)
+        numbers = coco.mask_ap(truth, [one for here in replaced.values() for one in here])
+        print(f"with the {name} of the ground truth that each prediction overlaps most")
+        print(oracle.table(scored, numbers))
+        scored[f"oracle_{name}"] = numbers
+
+
+def _save_scores(folder: Path, page: str, scored: dict[str, Any]) -> None:
+    (folder / "eval.json").write_text(json.dumps(scored, indent=2) + "\n")
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    print(f"all numbers in {folder / 'eval.json'}, to look at in {folder / 'report.html'}")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    import cv2
+    from tqdm import tqdm
+
+    from solojax.data import annotations
+    from solojax.inference import save, sources
+    from solojax.inference.predictor import Predictor
+
+    forms = save.check_forms(arguments.save)
+    overlays = not arguments.no_overlays
+    if not (forms or overlays):
+        raise InputError(f"--no-overlays leaves nothing to do; give --save {','.join(save.FORMS)}")
+    if not 0 <= arguments.score <= 1:
+        raise InputError(f"--score {arguments.score:g} must be in 0..1")
+    inputs = sources.find(arguments.paths)
+    save.check_folder(arguments.out, inputs)
+    cv2.utils.logging.setLogLevel(0)  # what it says of damaged files would stand between our lines
+    predictor = Predictor.from_run(
+        arguments.workdir, arguments.checkpoint, batch_size=arguments.batch
+    )
+    faults: list[str] = []
+    done, giants, detections = {"image": 0, "frame": 0}, 0, 0
+    with (
+        save.Files(arguments.out, inputs, forms, predictor.categories, overlays=overlays) as files,
+        _interruptible() as stop,
+    ):
+        for stream in save.streams(inputs, faults):
+            with tqdm(total=stream.total, desc=stream.title, unit=stream.unit) as bar:
+                for origin, result in _predict_each(predictor, stream, arguments.tiles, stop):
+                    result = result.above(arguments.score)
+                    files.add(origin, result)
+                    done[stream.unit] += 1
+                    giants += max(result.size) > GIANT and not arguments.tiles
+                    detections += len(result)
+                    bar.update()
+            if stop.is_set():
+                break
+    counts = " and ".join(f"{count} {unit}s" for unit, count in done.items() if count)
+    if counts:
+        print(f"{detections} detections in {counts}; in {arguments.out}: {files.describe()}")
+    if giants:
+        print(
+            f"longer than {GIANT} pixels: {giants} images; --tiles 1024 finds small things in them"
+        )
+    if stop.is_set() and not stream.endless:
+        raise KeyboardInterrupt
+    if faults:
+        parts = len(inputs.images) + len(inputs.videos) + len(inputs.webcams)
+        which = f"{len(faults)} of {parts} inputs: " if parts > 1 else ""
+        raise InputError(which + annotations.shorten(faults))
+
+
+def _predict_each(
+    predictor: Any, stream: Any, tile: int | None, stop: threading.Event
+) -> Iterator[Any]:
+    """The origin and the result of each image of a stream, until it ends or is to stop."""
+    pending: collections.deque[Any] = collections.deque()
+
+    def images() -> Iterator[Any]:
+        for origin, image in stream.pictures:
+            if stop.is_set():
+                return
+            pending.append(origin)
+            yield image
+
+    results: Iterator[Any] = predictor.stream(images())
+    if tile is not None:
+        results = (predictor.tiled(image, tile) for image in images())
+    elif stream.endless:  # nobody before a webcam waits for a batch to be full
+        results = map(predictor, images())
+    for result in results:
+        yield pending.popleft(), result
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Sets the event on Ctrl-C, for what is under way to be ended; on the second one it raises."""
+    stop = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _shapes(arguments: argparse.Namespace) -> None:

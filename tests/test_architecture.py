@@ -18,9 +18,9 @@ FLOORS = {
     "heads": 4,
     "convert": 5,
     "training": 6,
-    "evaluation": 6,
-    "inference": 6,
-    "cli": 7,
+    "inference": 7,
+    "evaluation": 8,
+    "cli": 9,
 }
 BANNED = {  # third-party module -> rooms that must not know it
     "jax": {"types", "fields", "config", "data"},

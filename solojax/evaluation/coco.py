@@ -1,10 +1,12 @@
-"""COCO's twelve numbers, judged by pycocotools."""
+"""COCO's average precision, judged by pycocotools: twelve numbers, classes one by one, curves."""
 
+import collections
 import contextlib
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -29,6 +31,20 @@ NAMES = {
 }
 
 
+Kind = Literal["segm", "bbox"]
+ALL_AREAS, MOST_DETECTIONS = 0, 2  # places among COCOeval's area ranges and maxDets: all, 100
+CURVES = {"0.50": 0, "0.75": 5}  # IoU -> place among COCOeval's thresholds
+
+
+class Scene(NamedTuple):
+    """What is true of one image and what was found in it, as COCO annotations."""
+
+    truths: list[dict[str, Any]]  # G
+    found: list[dict[str, Any]]  # D, best first
+    # D G; with a crowd, the share of the detection that lies on it.
+    ious: np.ndarray
+
+
 def mask_ap(truth: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Scores mask detections.
 
@@ -40,18 +56,156 @@ def mask_ap(truth: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[st
     Returns:
       The numbers of NAMES; -1 where there is no ground truth of that size.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        gold = COCO()
-        gold.dataset = truth
+    return numbers_of(judge(truth, masks_found(results), "segm"))
+
+
+def masks_found(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mask results in the form COCO.loadRes gives them, which itself refuses an empty list.
+
+    Their area is that of the mask, also where a result states a box of its own: COCO.loadRes takes
+    the box's area then, by which small, medium and large mean something else.
+    """
+    found = []
+    for number, result in enumerate(results):
+        segmentation = result["segmentation"]
+        area = float(coco_mask.area(segmentation))
+        box = coco_mask.toBbox(segmentation).tolist()
+        found.append({**result, "id": number + 1, "area": area, "bbox": box, "iscrowd": 0})
+    return found
+
+
+def boxes_found(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results with a ``bbox`` (x y width height) in the form COCO.loadRes gives them."""
+    return [
+        {
+            **result,
+            "id": number + 1,
+            "area": result["bbox"][2] * result["bbox"][3],
+            "iscrowd": 0,
+        }
+        for number, result in enumerate(results)
+    ]
+
+
+def overlap(truth: dict[str, Any], found: Sequence[dict[str, Any]], kind: Kind) -> dict[int, Scene]:
+    """Overlaps results with all ground truth of their image, whatever the class, by image id."""
+    truths, here = collections.defaultdict(list), collections.defaultdict(list)
+    for annotation in truth["annotations"]:
+        truths[annotation["image_id"]].append(annotation)
+    for one in sorted(found, key=lambda one: -one["score"]):
+        here[one["image_id"]].append(one)
+    shape = {"segm": "segmentation", "bbox": "bbox"}[kind]
+    scenes = {}
+    for image in truth["images"]:
+        true, those = truths[image["id"]], here[image["id"]]
+        ious = np.zeros((len(those), len(true)))
+        if ious.size:
+            crowds = [int(annotation["iscrowd"]) for annotation in true]
+            ious = coco_mask.iou([o[shape] for o in those], [t[shape] for t in true], crowds)
+        scenes[image["id"]] = Scene(true, those, ious)
+    return scenes
+
+
+def judge(
+    truth: dict[str, Any],
+    found: Sequence[dict[str, Any]],
+    kind: Kind,
+    scenes: dict[int, Scene] | None = None,
+) -> COCOeval:
+    """Has pycocotools match and accumulate.
+
+    Args:
+      truth: as for ``mask_ap``.
+      found: from ``masks_found`` or ``boxes_found``.
+      kind: whether masks or boxes are to overlap.
+      scenes: their overlaps where they are known already, or others to judge by.
+    """
+    with _quiet():
+        gold, those = COCO(), COCO()
+        gold.dataset, those.dataset = truth, {**truth, "annotations": found}
         gold.createIndex()
-        found = COCO()
-        found.dataset = {**truth, "annotations": [_as_annotation(*r) for r in enumerate(results)]}
-        found.createIndex()
-        judge = COCOeval(gold, found, "segm")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    return dict(zip(NAMES, (float(number) for number in judge.stats), strict=True))
+        those.createIndex()
+        judged = COCOeval(gold, those, kind)
+        if scenes is not None:
+            judged = _Judge(gold, those, kind, scenes)
+        judged.evaluate()
+        judged.accumulate()
+    return judged
+
+
+def numbers_of(judged: COCOeval) -> dict[str, float]:
+    """The numbers of NAMES; -1 where there is no ground truth of that size."""
+    with _quiet():
+        judged.summarize()
+    return dict(zip(NAMES, (float(number) for number in judged.stats), strict=True))
+
+
+def classes_of(judged: COCOeval, truth: dict[str, Any]) -> list[dict[str, Any]]:
+    """AP, AP50, AP75 and AR100 of each class, sorted by id, and how many ``instances`` it has.
+
+    Crowds are not counted; the numbers are -1 where there is no instance.
+    """
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    counts = collections.Counter(
+        annotation["category_id"]
+        for annotation in truth["annotations"]
+        if not annotation["iscrowd"]
+    )
+    precision = judged.eval["precision"][:, :, :, ALL_AREAS, MOST_DETECTIONS]
+    recall = judged.eval["recall"][:, :, ALL_AREAS, MOST_DETECTIONS]
+    return [
+        {
+            "id": int(category_id),
+            "name": names[category_id],
+            "AP": _mean(precision[:, :, k]),
+            "AP50": _mean(precision[CURVES["0.50"], :, k]),
+            "AP75": _mean(precision[CURVES["0.75"], :, k]),
+            "AR100": _mean(recall[:, k]),
+            "instances": counts[category_id],
+        }
+        for k, category_id in enumerate(judged.params.catIds)
+    ]
+
+
+def curves_of(judged: COCOeval) -> dict[str, list[float]]:
+    """Precision at COCO's 101 points of recall, mean over classes, by IoU: 0.50, 0.75, mean of all.
+
+    Empty lists where there is no ground truth.
+    """
+    precision = judged.eval["precision"][:, :, :, ALL_AREAS, MOST_DETECTIONS]
+    precision = precision[:, :, (precision > -1).all((0, 1))]
+    if not precision.shape[2]:
+        return {name: [] for name in (*CURVES, "mean")}
+    curves = {name: precision[place].mean(1).tolist() for name, place in CURVES.items()}
+    return {**curves, "mean": precision.mean((0, 2)).tolist()}
+
+
+def ap50_of(labels: np.ndarray, scores: np.ndarray, right: np.ndarray, truths: np.ndarray) -> float:
+    """What pycocotools makes of detections that have been matched already.
+
+    Args:
+      labels: ``n`` int, place of each one's class.
+      scores: ``n`` float.
+      right: ``n`` bool.
+      truths: ``C`` int, number of instances of each class.
+    """
+    judged = COCOeval(iouType="segm")
+    chosen = judged.params
+    chosen.iouThrs, chosen.areaRng, chosen.maxDets = chosen.iouThrs[:1], chosen.areaRng[:1], [None]
+    chosen.imgIds, chosen.catIds = [0], list(range(len(truths)))  # as of one image
+    judged._paramsEval = chosen
+    judged.evalImgs = [
+        {
+            "dtScores": scores[labels == k],
+            "dtMatches": right[None, labels == k],
+            "dtIgnore": np.zeros((1, np.sum(labels == k)), bool),
+            "gtIgnore": np.zeros(count),
+        }
+        for k, count in enumerate(truths)
+    ]
+    with _quiet():
+        judged.accumulate()
+    return _mean(judged.eval["precision"])
 
 
 def truth_of(
@@ -60,14 +214,17 @@ def truth_of(
     instances: Sequence[Sequence[Instance]],
     categories: Sequence[Category],
 ) -> dict[str, Any]:
-    """Records' instances as the COCO dictionary that ``mask_ap`` takes."""
-    annotations = []
+    """Records' instances as the COCO dictionary that ``mask_ap`` takes.
+
+    They are numbered anew: pycocotools takes a match with id 0 for none, and keeps ids as floats.
+    """
+    annotations: list[dict[str, Any]] = []
     for image_id, size, here in zip(image_ids, sizes, instances, strict=True):
         for instance in here:
             x0, y0, x1, y1 = instance.box
             annotations.append(
                 {
-                    "id": instance.id,
+                    "id": len(annotations) + 1,
                     "image_id": image_id,
                     "category_id": categories[instance.label].id,
                     "segmentation": {"size": list(size), "counts": instance.rle},
@@ -91,13 +248,33 @@ def table(numbers: dict[str, float]) -> str:
     return "\n".join(f"  {name:6} {numbers[name]:7.3f}  {what}" for name, what in NAMES.items())
 
 
-def _as_annotation(number: int, result: dict[str, Any]) -> dict[str, Any]:
-    """A result in the form COCO.loadRes gives it, which itself refuses an empty list."""
-    segmentation = result["segmentation"]
-    return {
-        **result,
-        "id": number + 1,
-        "area": float(coco_mask.area(segmentation)),
-        "bbox": coco_mask.toBbox(segmentation).tolist(),
-        "iscrowd": 0,
-    }
+class _Judge(COCOeval):
+    """Takes overlaps from a table in place of computing them."""
+
+    def __init__(self, gold: COCO, found: COCO, kind: Kind, scenes: dict[int, Scene]):
+        super().__init__(gold, found, kind)
+        self.scenes = scenes
+        self.rows = {one["id"]: row for s in scenes.values() for row, one in enumerate(s.found)}
+        self.columns = {
+            t["id"]: column for s in scenes.values() for column, t in enumerate(s.truths)
+        }
+
+    def computeIoU(self, imgId: int, catId: int) -> Any:
+        found, truths = self._dts[imgId, catId], self._gts[imgId, catId]
+        if not (found and truths):
+            return []
+        order = np.argsort([-one["score"] for one in found], kind="mergesort")
+        rows = [self.rows[found[i]["id"]] for i in order[: self.params.maxDets[-1]]]
+        columns = [self.columns[annotation["id"]] for annotation in truths]
+        return self.scenes[imgId].ious[np.ix_(rows, columns)]
+
+
+def _quiet() -> contextlib.AbstractContextManager:
+    """What is inside prints nothing: pycocotools tells its progress."""
+    return contextlib.redirect_stdout(io.StringIO())
+
+
+def _mean(numbers: np.ndarray) -> float:
+    """Of those that there are, as COCOeval.summarize takes it."""
+    there = numbers[numbers > -1]
+    return float(there.mean()) if there.size else -1.0

@@ -66,7 +66,7 @@ class Counts(NamedTuple):
 
 def survey(records: coco.Records, data: config_lib.Data) -> Survey:
     """Reads all records, once, with a progress bar, and places what is in them."""
-    canvas_of = examples.eval_canvases_of(records, data)
+    canvas_of = examples.eval_canvases_of(records.sizes, data)
     parts = [np.zeros((0, 16))]
     for index in tqdm(range(len(records.image_ids)), "reading", unit="image"):
         height, width = map(int, records.sizes[index])

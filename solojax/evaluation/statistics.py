@@ -75,7 +75,7 @@ def measure(
     per_image = np.bincount(surveyed.images[present], minlength=images)
     areas = surveyed.areas[present]
     heights, widths = records.sizes.T
-    canvas_of = examples.eval_canvases_of(records, data)
+    canvas_of = examples.eval_canvases_of(records.sizes, data)
     medium, large = int((areas >= MEDIUM).sum()), int((areas >= LARGE).sum())
     return Statistics(
         images=images,

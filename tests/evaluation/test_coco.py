@@ -44,6 +44,12 @@ def test_the_truth_itself_scores_one():
     assert numbers["APl"] == -1  # nothing large to find
 
 
+@pytest.mark.parametrize("number", [0, 2**53 + 1])
+def test_an_instance_may_have_any_id(number):
+    truth = truth_of(instance(number, 0, rle(2, 2, 20)))
+    assert coco.mask_ap(truth, [result(3, rle(2, 2, 20), 0.9)])["AP"] == pytest.approx(1)
+
+
 def test_the_wrong_class_scores_nothing():
     found = [result(70, rle(2, 2, 20), 0.9)]
     assert coco.mask_ap(truth_of(TWO[0]), found)["AP"] == 0

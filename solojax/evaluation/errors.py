@@ -1,0 +1,148 @@
+"""What keeps a run from a higher AP50, by kind of error (TIDE: Bolya et al., 2020).
+
+Each false positive is of one kind and each missed instance is missed; what the AP50 would gain if
+one kind were mended, all else as it is, is the weight of that kind. Gains do not add up.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools.cocoeval import COCOeval
+
+from solojax.evaluation import coco
+from solojax.evaluation.coco import Scene
+
+FOREGROUND = 0.5  # IoU from which a mask is in the right place (t_f of the paper)
+BACKGROUND = 0.1  # IoU below which it is on nothing (t_b)
+
+KINDS = {
+    "classification": "in the right place, of the wrong class",
+    "localisation": "of the right class, IoU .1 to .5",
+    "both": "of the wrong class, IoU .1 to .5",
+    "duplicate": "of what a better scored one has found",
+    "background": "on nothing, IoU below .1",
+    "missed": "instances without any of the first two",
+}
+
+
+class _Table(NamedTuple):
+    """The ``n`` detections that count, in the order in which pycocotools accumulates them."""
+
+    labels: np.ndarray  # n int, place of the class
+    scores: np.ndarray  # n float
+    right: np.ndarray  # n bool
+    kinds: np.ndarray  # n int, place in KINDS; -1 where right
+    targets: np.ndarray  # n int, number of the instance that each is, or should have been; -1: none
+
+
+def split(judged: COCOeval, scenes: dict[int, Scene]) -> dict[str, dict[str, Any]]:
+    """Counts the errors of each of KINDS and what mending them would add to AP50, ``dAP50``.
+
+    Args:
+      judged: from ``coco.judge``.
+      scenes: from ``coco.overlap``, by image id.
+    """
+    table, labels = _tabulate(judged, scenes)
+    names = list(KINDS)
+    truths = np.bincount(labels, minlength=len(judged.params.catIds))
+
+    def ap50_of(table: _Table, truths: np.ndarray) -> float:
+        # Where nothing is left to be found there is none, and nothing is gained.
+        return max(coco.ap50_of(table.labels, table.scores, table.right, truths), 0.0)
+
+    ap50 = ap50_of(table, truths)
+    found = {}
+    for kind, name in enumerate(names[:-1]):
+        of_kind = table.kinds == kind
+        if name in ("classification", "localisation"):
+            mended = _put_right(table, of_kind, labels)
+        else:
+            mended = _Table(*(column[~of_kind] for column in table))
+        found[name] = {"count": int(of_kind.sum()), "dAP50": ap50_of(mended, truths) - ap50}
+    spoken_of = table.right | (table.kinds == 0) | (table.kinds == 1)
+    missed = np.setdiff1d(np.arange(len(labels)), table.targets[spoken_of])
+    fewer = truths - np.bincount(labels[missed], minlength=len(truths))
+    found["missed"] = {"count": len(missed), "dAP50": ap50_of(table, fewer) - ap50}
+    return found
+
+
+def _tabulate(judged: COCOeval, scenes: dict[int, Scene]) -> tuple[_Table, np.ndarray]:
+    """The table of all detections, and the label of each instance that is no crowd."""
+    label_of = {category_id: label for label, category_id in enumerate(judged.params.catIds)}
+    number_of: dict[int, int] = {}  # of an instance by its id
+    labels: list[int] = []
+    errors: dict[int, tuple[int, int]] = {}  # kind and target if wrong, by the detection's id
+    for scene in scenes.values():
+        regular = [not annotation["iscrowd"] for annotation in scene.truths]
+        here = [one for one, counts in zip(scene.truths, regular, strict=True) if counts]
+        numbers = np.arange(len(labels), len(labels) + len(here))
+        number_of |= {one["id"]: number for one, number in zip(here, numbers, strict=True)}
+        labels += [label_of[one["category_id"]] for one in here]
+        kinds, places = _kinds_of(scene.found, here, scene.ious[:, regular])
+        for one, kind, place in zip(scene.found, kinds, places, strict=True):
+            errors[one["id"]] = kind, numbers[place] if place >= 0 else -1
+    rows = []
+    images = len(judged.params.imgIds)
+    for label in range(len(judged.params.catIds)):
+        start = label * len(judged.params.areaRng) * images  # all areas come first
+        for entry in judged.evalImgs[start : start + images]:
+            if entry is None:
+                continue
+            for one, score, truth, ignored in zip(
+                entry["dtIds"],
+                entry["dtScores"],
+                entry["dtMatches"][0],
+                entry["dtIgnore"][0],
+                strict=True,
+            ):
+                if truth and not ignored:
+                    rows.append((label, score, True, -1, number_of[truth]))
+                elif not ignored:
+                    rows.append((label, score, False, *errors[one]))
+    columns = zip(*rows, strict=True) if rows else [()] * len(_Table._fields)
+    kinds_of_columns = (int, float, bool, int, int)
+    table = _Table(*(np.array(c, k) for c, k in zip(columns, kinds_of_columns, strict=True)))
+    return table, np.array(labels, int)
+
+
+def _kinds_of(
+    found: list[dict[str, Any]], truths: list[dict[str, Any]], ious: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The kind of error of each detection if it is wrong, and which truth it should have been."""
+    if not truths:
+        nothing = np.full(len(found), list(KINDS).index("background"))
+        return nothing, np.full(len(found), -1)
+    classes = [np.array([one["category_id"] for one in ones], int) for ones in (found, truths)]
+    same = classes[0][:, None] == classes[1]
+    own, other = np.where(same, ious, 0), np.where(same, 0, ious)
+    near, other_near = own.max(1), other.max(1)
+    cases = {
+        "background": np.maximum(near, other_near) < BACKGROUND,
+        "localisation": (near >= BACKGROUND) & (near < FOREGROUND),
+        "classification": other_near >= FOREGROUND,
+        "duplicate": near >= FOREGROUND,
+        "both": other_near >= BACKGROUND,
+    }
+    places = [list(KINDS).index(name) for name in cases]
+    kinds = np.select(list(cases.values()), places)
+    targets = np.select(
+        [kinds == 0, kinds == 1], [other.argmax(1), own.argmax(1)], np.full(len(found), -1)
+    )
+    return kinds, targets
+
+
+def _put_right(table: _Table, of_kind: np.ndarray, labels: np.ndarray) -> _Table:
+    """Makes wrong detections those of their targets; of several of one target the best stays."""
+    right = table.right | of_kind
+    mended = table._replace(
+        labels=np.where(of_kind, labels[table.targets], table.labels)
+        if len(labels)
+        else table.labels,
+        right=right,
+    )
+    order = np.argsort(-table.scores, kind="mergesort")
+    order = order[right[order]]
+    _, first = np.unique(table.targets[order], return_index=True)
+    stays = ~right
+    stays[order[first]] = True
+    return _Table(*(column[stays] for column in mended))

@@ -1,0 +1,158 @@
+"""The page that tells a person how good results are: one HTML file that needs nothing else."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import jinja2
+import numpy as np
+
+from solojax.evaluation import coco, errors
+
+EXTREMES = 6  # images shown of the worst, and of the best
+PICTURE_WIDTH = 960  # pixels; larger ones are shrunk, so that the page can be mailed
+JPEG_QUALITY = 80
+MOST_CELLS = 100  # classes beyond which a matrix cannot be read
+LABELLED_CELLS = 15  # classes up to which counts are written into the cells
+MOST_CONFUSIONS = 10  # pairs of classes that are listed
+CURVE_SIZE = 480, 300  # width and height of the curves, SVG units
+CURVE_NAMES = {"0.50": "IoU .50", "0.75": "IoU .75", "mean": "mean of IoU .50 to .95"}
+COLUMNS = {
+    "box": "box",
+    "boundary": "boundary",
+    "oracle_masks": "with true masks",
+    "oracle_classes": "with true classes",
+}
+
+
+class Shown(NamedTuple):
+    """A picture on the page."""
+
+    image_id: int
+    jpeg: bytes
+
+
+def page(
+    title: str,
+    scores: dict[str, Any],
+    worst: Sequence[Shown] = (),
+    best: Sequence[Shown] = (),
+) -> str:
+    """The report as HTML; it looks nothing up, so that it can be mailed as it is.
+
+    Args:
+      title: what was scored.
+      scores: from ``scores.score``, or read from its JSON; may hold ``oracle_masks`` and
+        ``oracle_classes`` with the numbers of ``coco.NAMES``.
+      worst: pictures of the worst images, the worst first.
+      best: those of the best ones, the best first.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    columns = {"mask" if scores["kind"] == "segm" else "box": scores}
+    columns |= {title: scores[name] for name, title in COLUMNS.items() if name in scores}
+    instances = sum(one["instances"] for one in scores["classes"])
+    images = {str(image_id): one for image_id, one in scores["images"].items()}
+    return environment.get_template("report.html.jinja").render(
+        title=title,
+        facts=[f"{len(scores['classes'])} classes", f"{instances:,} instances"],
+        names=coco.NAMES,
+        columns=columns,
+        curves=_curves(scores["curves"]),
+        curve_size=CURVE_SIZE,
+        kinds=errors.KINDS,
+        errors=scores["errors"],
+        most_gain=max(max(one["dAP50"] for one in scores["errors"].values()), 1e-9),
+        classes=scores["classes"],
+        confusion=scores["confusion"],
+        matrix=_matrix(scores),
+        confusions=_confusions(scores),
+        pictures={
+            "Worst images": [_figure(one, images) for one in worst],
+            "Best images": [_figure(one, images) for one in best],
+        },
+    )
+
+
+def jpeg_of(picture: np.ndarray) -> bytes:
+    """``H W 3`` uint8 RGB -> the bytes of a JPEG at most PICTURE_WIDTH wide."""
+    height, width = picture.shape[:2]
+    if width > PICTURE_WIDTH:
+        size = PICTURE_WIDTH, max(round(height * PICTURE_WIDTH / width), 1)
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)[1]
+    return encoded.tobytes()
+
+
+def _number(value: float) -> str:
+    return "–" if value < 0 else f"{value:.3f}"  # pycocotools says -1 where there is nothing
+
+
+def _curves(curves: dict[str, list[float]]) -> list[dict[str, str]]:
+    """Lines from left (recall 0) to right (1), precision 1 on top."""
+    width, height = CURVE_SIZE
+    lines = []
+    for name, text in CURVE_NAMES.items():
+        x = np.linspace(0, width, len(curves[name]))
+        points = " ".join(
+            f"{across:.1f},{(1 - precision) * height:.1f}"
+            for across, precision in zip(x, curves[name], strict=True)
+        )
+        lines.append({"text": text, "points": points})
+    return lines
+
+
+def _matrix(scores: dict[str, Any]) -> dict[str, Any] | None:
+    """Cells and labels of the confusion matrix, None where there are too many classes."""
+    classes = scores["classes"]
+    if len(classes) > MOST_CELLS:
+        return None
+    names = [*(one["name"] for one in classes), "background"]
+    place = {one["id"]: label for label, one in enumerate(classes)} | {None: len(classes)}
+    counts = np.zeros((len(names), len(names)), np.int64)
+    for one in scores["confusion"]["counts"]:
+        counts[place[one["truth"]], place[one["prediction"]]] = one["count"]
+    sums = counts.sum(1)
+    rows, columns = np.nonzero(counts)
+    labelled = len(classes) <= LABELLED_CELLS
+    return {
+        "names": names,
+        "side": 34 if labelled else 11,
+        "labelled": labelled,
+        "margin": 12 + 7 * min(max(map(len, names)), 18),
+        "cells": [
+            {
+                "row": row,
+                "column": column,
+                "count": counts[row, column],
+                "of": sums[row],
+                "share": counts[row, column] / sums[row],
+            }
+            for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+        ],
+    }
+
+
+def _confusions(scores: dict[str, Any]) -> list[dict[str, Any]]:
+    """The classes that are most often taken for others."""
+    names = {one["id"]: one["name"] for one in scores["classes"]}
+    pairs = [
+        {**one, "truth": names[one["truth"]], "prediction": names[one["prediction"]]}
+        for one in scores["confusion"]["counts"]
+        if one["truth"] != one["prediction"] and None not in (one["truth"], one["prediction"])
+    ]
+    return sorted(pairs, key=lambda one: -one["count"])[:MOST_CONFUSIONS]
+
+
+def _figure(shown: Shown, images: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    encoded = base64.b64encode(shown.jpeg).decode()
+    return {"image_id": shown.image_id, "jpeg": encoded, **images[str(shown.image_id)]}

@@ -1,0 +1,71 @@
+"""All that can be said of results: AP of masks, boxes and outlines, classes, errors, confusion."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from solojax.evaluation import boundary, coco, confusion, errors
+from solojax.inference.pictures import DRAWN_SCORE
+
+
+def score(
+    truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    kind: coco.Kind = "segm",
+    floor: float = DRAWN_SCORE,
+) -> dict[str, Any]:
+    """Scores results; masks are overlapped once, and all goes by that.
+
+    Args:
+      truth: a COCO dictionary as for ``coco.mask_ap``.
+      results: as for ``coco.mask_ap``; with a ``bbox`` (x y width height) in place of the
+        ``segmentation`` where boxes are to be scored.
+      kind: "segm" for masks, "bbox" for boxes alone.
+      floor: least score of what counts in ``confusion`` and ``images``; AP knows none.
+
+    Returns:
+      What JSON can hold: the numbers of ``coco.NAMES``; of masks also those of the ``box`` around
+      them and of their ``boundary``; ``classes``, ``curves`` and ``errors`` as in ``coco`` and
+      ``errors``; ``confusion``, the pairs of category ids, true and predicted, that occur,
+      None for background; ``images``, the F1 of each by its id.
+    """
+    found = coco.masks_found(results) if kind == "segm" else coco.boxes_found(results)
+    scenes = coco.overlap(truth, found, kind)
+    judged = coco.judge(truth, found, kind, scenes)
+    scores: dict[str, Any] = {**coco.numbers_of(judged), "kind": kind}
+    if kind == "segm":
+        scores["box"] = coco.numbers_of(coco.judge(truth, coco.boxes_found(found), "bbox"))
+        outlines = boundary.overlap(truth, scenes)
+        scores["boundary"] = coco.numbers_of(coco.judge(truth, found, kind, outlines))
+    scores["classes"] = coco.classes_of(judged, truth)
+    scores["curves"] = coco.curves_of(judged)
+    scores["errors"] = errors.split(judged, scenes)
+    ids = [one["id"] for one in scores["classes"]]
+    matrix, scores["images"] = confusion.count(scenes, ids, floor)
+    scores["confusion"] = {
+        "score": floor,
+        "iou": confusion.IOU,
+        "counts": [
+            {"truth": both[0], "prediction": both[1], "count": int(count)}
+            for both, count in zip(
+                itertools.product([*ids, None], repeat=2), matrix.flat, strict=True
+            )
+            if count
+        ],
+    }
+    return scores
+
+
+def table(scores: dict[str, Any]) -> str:
+    """The numbers and the errors as lines for people, named."""
+    columns = {("masks" if scores["kind"] == "segm" else "boxes"): scores}
+    columns |= {name: scores[name] for name in ("box", "boundary") if name in scores}
+    lines = [f"  {'':6}" + "".join(f" {name:>8}" for name in columns)]
+    for name, what in coco.NAMES.items():
+        numbers = "".join(f" {column[name]:8.3f}" for column in columns.values())
+        lines.append(f"  {name:6}{numbers}  {what}")
+    lines.append("  errors and what AP50 would gain without them")
+    for kind, what in errors.KINDS.items():
+        one = scores["errors"][kind]
+        lines.append(f"  {kind:14} {one['count']:8} {one['dAP50']:+8.3f}  {what}")
+    return "\n".join(lines)
