@@ -339,8 +339,12 @@ def _eval_results(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"--results {arguments.results} needs --gt, the COCO instances it is about"
         )
-    if arguments.set or arguments.checkpoint != "latest":
-        raise InputError("--set and --checkpoint are about a run; leave them out with --results")
+    if arguments.set or arguments.checkpoint != "latest" or arguments.coordinator:
+        raise InputError(
+            "--set, --checkpoint and --coordinator are about a run; leave them out with --results"
+        )
+    if arguments.out:  # before minutes of scoring
+        arguments.out.mkdir(parents=True, exist_ok=True)
     truth, skipped = results.read_truth(arguments.gt)
     found, kind = results.read(arguments.results, truth)
     if arguments.oracle and kind == "bbox":
@@ -357,7 +361,6 @@ def _eval_results(arguments: argparse.Namespace) -> None:
         by_image[one["image_id"]].append(one)
     _add_oracles(arguments.oracle, truth, by_image, scored)
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
         _save_scores(arguments.out, report.page(title, scored), scored)
 
 

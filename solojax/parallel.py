@@ -79,9 +79,14 @@ def pmap_update(update: Callable) -> Any:
 def pmap_predict(predict: Callable) -> Callable:
     """Maps ``predict(variables, *batch) -> results`` to ``mapped(variables, batch)``.
 
-    Each device takes its part of the batch.
+    Each local device takes its part of the batch. No other process takes part: how often one calls
+    may depend on what it finds.
     """
-    return jax.pmap(lambda variables, batch: predict(variables, *batch), AXIS, in_axes=(None, 0))
+
+    def mapped(variables: Any, batch: Any) -> Any:
+        return predict(variables, *batch)
+
+    return jax.pmap(mapped, AXIS, in_axes=(None, 0), devices=jax.local_devices())
 
 
 def jit_predict(predict: Callable) -> Callable:

@@ -97,7 +97,8 @@ def read(json_path: Path, image_root: Path | None) -> Annotations:
         raise InputError(f"{json_path}: {shorten(problems)}")
     if not any(image.instances for image in images.values()):
         why = f" with a usable mask ({_describe(skipped)})" if skipped else ""
-        raise InputError(f"{json_path}: no annotation{why}; there is nothing to learn from it")
+        cure = "there is nothing to learn from it" if image_root else "results are scored by masks"
+        raise InputError(f"{json_path}: no annotation{why}; {cure}")
     missing = _missing([image.path for image in images.values()]) if image_root else []
     if missing:
         raise InputError(

@@ -90,11 +90,19 @@ def on_canvas(
     Returns:
       The canvas with the image at its top left, zero elsewhere; (height, width) of the image there.
     """
-    canvas, original = data.canvases[canvas_number], _pair(image.shape)
-    size = transforms.fit_size(original, canvas, data.test_short_side, data.long_side)
-    drawn = np.zeros((*canvas, 3), np.uint8)
+    original = _pair(image.shape)
+    size = size_on_canvas(original, data, canvas_number)
+    drawn = np.zeros((*data.canvases[canvas_number], 3), np.uint8)
     transforms.place_image(image, transforms.Placement(original, size), drawn)
     return drawn, size
+
+
+def size_on_canvas(
+    original: tuple[int, int], data: config_lib.Data, canvas_number: int
+) -> tuple[int, int]:
+    """(height, width) of an image on its canvas when nothing is drawn at random."""
+    canvas = data.canvases[canvas_number]
+    return transforms.fit_size(original, canvas, data.test_short_side, data.long_side)
 
 
 def train_canvases_of(records: coco.Records, data: config_lib.Data) -> np.ndarray:

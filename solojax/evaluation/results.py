@@ -5,10 +5,11 @@ which scores NaN and masks of another size as if they were plain wrong.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from etils.epath import Path
+from etils import epath
 from tqdm import tqdm
 
 from solojax.data import annotations, rle
@@ -29,7 +30,7 @@ def read_truth(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
       InputError: the file is missing or not COCO, as ``annotations.read`` says.
     """
     _check_file(path)
-    found = annotations.read(path, None)
+    found = annotations.read(epath.Path(path), None)
     truth = coco.truth_of(
         [image.id for image in found.images],
         [(image.height, image.width) for image in found.images],
@@ -64,7 +65,8 @@ def read(path: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], coco.
     if not isinstance(entries, list):
         raise InputError(f"{path} is not a COCO results file: it holds no list")
     # An empty list is legal: nothing was found.
-    masks = not entries or any(isinstance(one, dict) and "segmentation" in one for one in entries)
+    # Writers of boxes may leave the place of the mask empty.
+    masks = not entries or any(isinstance(one, dict) and one.get("segmentation") for one in entries)
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     category_ids = {category["id"] for category in truth["categories"]}
     results, problems = [], {}
@@ -85,6 +87,8 @@ def read(path: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], coco.
 
 
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a JSON file")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
 

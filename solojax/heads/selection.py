@@ -1,8 +1,9 @@
 """From what a head predicts to detections: the way that all heads of the SOLO family share."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,75 +74,99 @@ def select(
         jnp.array(grid.strides), sides * sides, total_repeat_length=grid.starts[-1]
     )
 
-    def select_one(scores: jax.Array, predictions: Any) -> Detections:
-        return _select_one(selection, scores, strides, lambda cells: soft_masks(predictions, cells))
+    found = jax.vmap(lambda one: _candidates(selection, one))(flatten(scores))
 
-    return jax.vmap(select_one)(flatten(scores), predictions)
+    def measure(cells: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        probabilities = jax.vmap(soft_masks)(predictions, cells)
+        foreground = probabilities > selection.mask_threshold
+        areas = jnp.sum(foreground, (2, 3))
+        return foreground, areas, jax.vmap(masks.maskness)(probabilities, foreground)
+
+    measured = _in_blocks(measure, found.cells, jnp.max(found.passing))
+
+    def select_one(predictions: Any, found: _Candidates, *measured: jax.Array) -> Detections:
+        make = functools.partial(soft_masks, predictions)
+        return _select_one(selection, found, strides, make, *measured)
+
+    return jax.vmap(select_one)(predictions, found, *measured)
+
+
+class _Candidates(NamedTuple):
+    """The ``K`` best category scores of an image, best first."""
+
+    scores: jax.Array  # K float32
+    cells: jax.Array  # K int32
+    labels: jax.Array  # K int32
+    passing: jax.Array  # int32, scores above the threshold, also beyond K
+
+
+def _candidates(selection: Selection, scores: jax.Array) -> _Candidates:
+    num_classes = scores.shape[-1]
+    # A small model may have fewer (cell, class) pairs than the caps allow.
+    best, index = jax.lax.top_k(scores.reshape(-1), min(selection.max_candidates, scores.size))
+    passing = jnp.sum(scores > selection.score_threshold)
+    return _Candidates(best, index // num_classes, index % num_classes, passing)
 
 
 def _select_one(
     selection: Selection,
-    scores: jax.Array,
+    found: _Candidates,
     strides: jax.Array,
     soft_masks: Callable[[jax.Array], jax.Array],
+    foreground: jax.Array,
+    areas: jax.Array,
+    sureness: jax.Array,
 ) -> Detections:
-    num_classes = scores.shape[-1]
-    passing = jnp.sum(scores > selection.score_threshold)
-    # A small model may have fewer (cell, class) pairs than the caps allow.
-    max_candidates = min(selection.max_candidates, scores.size)
-    candidates, index = jax.lax.top_k(scores.reshape(-1), max_candidates)
-    cell, label = index // num_classes, index % num_classes
-
-    def measure(cells: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        probabilities = soft_masks(cells)
-        foreground = probabilities > selection.mask_threshold
-        area = jnp.sum(foreground, (1, 2))
-        return foreground, area, masks.maskness(probabilities, foreground)
-
-    foreground, area, sureness = _in_blocks(measure, cell, jnp.minimum(passing, max_candidates))
     # The published rule compares a count of pixels with a stride.
-    valid = (candidates > selection.score_threshold) & (area > strides[cell])
-    candidates = jnp.where(valid, candidates * sureness, -1)
+    valid = (found.scores > selection.score_threshold) & (areas > strides[found.cells])
+    scores = jnp.where(valid, found.scores * sureness, -1)
 
-    candidates, best = jax.lax.top_k(candidates, min(selection.nms_candidates, max_candidates))
-    cell, label = cell[best], label[best]
-    decayed = _suppress(selection, foreground[best], label, candidates)
+    scores, best = jax.lax.top_k(scores, min(selection.nms_candidates, len(scores)))
+    cells, labels = found.cells[best], found.labels[best]
+    decayed = _suppress(selection, foreground[best], labels, scores)
     decayed = jnp.where(decayed >= selection.final_threshold, decayed, 0)
 
     final, kept = jax.lax.top_k(decayed, min(selection.max_detections, len(decayed)))
     return Detections(
         scores=final,
-        labels=label[kept].astype(jnp.int32),
-        masks=soft_masks(cell[kept]),  # made again, for to keep those of all candidates costs more
+        labels=labels[kept].astype(jnp.int32),
+        masks=soft_masks(cells[kept]),  # made again, for to keep those of all candidates costs more
         valid=final > 0,
-        overflow=jnp.maximum(passing - max_candidates, 0).astype(jnp.int32),
+        overflow=jnp.maximum(found.passing - len(found.scores), 0).astype(jnp.int32),
     )
 
 
 def _in_blocks(
     measure: Callable[[jax.Array], tuple[jax.Array, ...]], cells: jax.Array, used: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """``measure(cells)`` in blocks, as many as hold the first ``used``; zero beyond.
+    """``measure(cells)`` in blocks of columns, as many as hold the first ``used``; zero beyond.
 
-    Images with few candidates take less time than the cap would, and the soft masks of a block
-    alone exist at a time.
+    A batch takes the time of its busiest image rather than that of the cap, and the soft masks of
+    one block exist at a time.
+
+    Args:
+      measure: ``B k`` cells -> arrays ``B k ...``.
+      cells: ``B K``.
+      used: scalar.
     """
-    block = min(BLOCK, len(cells))
-    count = -(-len(cells) // block)
-    padded = jnp.pad(cells, (0, count * block - len(cells)))
-    shapes = jax.eval_shape(measure, padded[:block])
-    empty = tuple(jnp.zeros((len(padded), *one.shape[1:]), one.dtype) for one in shapes)
+    batch, length = cells.shape
+    block = min(BLOCK, length)
+    count = -(-length // block)
+    padded = jnp.pad(cells, ((0, 0), (0, count * block - length)))
+    shapes = jax.eval_shape(measure, padded[:, :block])
+    empty = tuple(jnp.zeros((batch, count * block, *one.shape[2:]), one.dtype) for one in shapes)
 
     def step(number: jax.Array, measured: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         first = number * block
-        here = measure(jax.lax.dynamic_slice_in_dim(padded, first, block))
+        here = measure(jax.lax.dynamic_slice_in_dim(padded, first, block, axis=1))
         return tuple(
-            jax.lax.dynamic_update_slice_in_dim(whole, part, first, 0)
+            jax.lax.dynamic_update_slice_in_dim(whole, part, first, axis=1)
             for whole, part in zip(measured, here, strict=True)
         )
 
-    measured = jax.lax.fori_loop(0, (used + block - 1) // block, step, empty)
-    return tuple(one[: len(cells)] for one in measured)
+    blocks = (jnp.minimum(used, length) + block - 1) // block
+    measured = jax.lax.fori_loop(0, blocks, step, empty)
+    return tuple(one[:, :length] for one in measured)
 
 
 def _suppress(

@@ -5,9 +5,10 @@ the original images: one finds instances, the other makes their masks, a block o
 and some original pixels at a time, as many blocks as there are.
 """
 
+import collections
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -22,6 +23,7 @@ from solojax.types import Array, Detections, Results
 
 BLOCK = 20  # detections whose masks are made at once
 TILE = 640  # original pixels each way that are made at once: those of COCO's images
+IN_FLIGHT = 4  # tiles that the device may be ahead
 
 
 class Found(NamedTuple):
@@ -140,18 +142,18 @@ def make_find(
         height, width = np.max(original_sizes, 0)
         corners = list(itertools.product(range(0, height, TILE), range(0, width, TILE)))
         for first in range(0, counts.max(), BLOCK):
-            # All are on their way before the first is waited for.
-            tiles = [
-                (corner, restore_block((first, *corner), (found.masks, network, originals)))
-                for corner in corners
-            ]
             whole = [
                 np.zeros((min(max(count - first, 0), BLOCK), h, -(-w // 8)), np.uint8)
                 for count, (h, w) in zip(counts, original_sizes, strict=True)
             ]
-            for (top, left), tile in tiles:
-                for all_of_it, part in zip(whole, fetch(tile), strict=True):
-                    here = all_of_it[:, top : top + TILE, left // 8 : (left + TILE) // 8]
+            tiles = (
+                (corner, restore_block((first, *corner), (found.masks, network, originals)))
+                for corner in corners
+            )
+            for (top, left), tile in _ahead(tiles, IN_FLIGHT):
+                for mine, part in zip(whole, fetch(tile), strict=True):
+                    # Empty where this original ends before the tile.
+                    here = mine[:, top : top + TILE, left // 8 : (left + TILE) // 8]
                     here[...] = part[: here.shape[0], : here.shape[1], : here.shape[2]]
             for encoded, packed, size in zip(rles, whole, original_sizes, strict=True):
                 encoded += rle.encode_packed(packed, (int(size[0]), int(size[1])))
@@ -161,3 +163,13 @@ def make_find(
         ]
 
     return find
+
+
+def _ahead(coming: Iterable[Any], count: int) -> Iterator[Any]:
+    """What comes, in order; ``count`` more are begun before one is waited for."""
+    begun: collections.deque[Any] = collections.deque()
+    for one in coming:
+        begun.append(one)
+        if len(begun) > count:
+            yield begun.popleft()
+    yield from begun

@@ -17,7 +17,7 @@ from solojax.inference import predict, sources, tiles
 from solojax.inference.result import Result
 from solojax.models import detector
 from solojax.training import checkpoint as checkpoints
-from solojax.types import InputError
+from solojax.types import MASK_STRIDE, InputError
 
 Image = str | Path | np.ndarray
 """A file, or ``H W 3`` uint8 RGB."""
@@ -73,9 +73,15 @@ class Predictor:
           batch_size: as of the class.
 
         Raises:
-          InputError: it is no run folder, or has no such checkpoint.
+          InputError: it is no run folder, names no categories, or has no such checkpoint.
         """
         config = checkpoints.read_config(Path(run))
+        known, wanted = len(config.data.categories), config.model.head.num_classes
+        if known != wanted:
+            raise InputError(
+                f"{run} names {known} categories and its network knows {wanted}; give them as "
+                "data.categories in its config.json"
+            )
         like = jax.eval_shape(lambda: detector.init_variables(config.model, jax.random.key(0)))
         _, variables = checkpoints.read_variables(Path(run), like, checkpoint)
         return cls(config.model, variables, config.data, batch_size=batch_size)
@@ -105,14 +111,21 @@ class Predictor:
         picture = _read(image)
         size = picture.shape[0], picture.shape[1]
         windows = tiles.cut(size, tile)
-        looks = [picture, *(picture[y0:y1, x0:x1] for y0, x0, y1, x1 in windows)]
-        coming = tqdm(self._find_each(looks), "tiles", len(looks), leave=False, disable=None)
-        found = dict(coming)
+        ((_, whole),) = self._find_each([picture])
+        if len(windows) == 1:
+            return self._result(picture, whole, _name(image))
+        looks = [picture[y0:y1, x0:x1] for y0, x0, y1, x1 in windows]
+        bar = tqdm(self._find_each(looks), "tiles", len(looks), leave=False, disable=None)
+        found = dict(bar)
+        extent = looks[0].shape[0], looks[0].shape[1]
+        (canvas,) = examples.eval_canvases_of(np.array([extent]), self._data)
+        seen = examples.size_on_canvas(extent, self._data, int(canvas))
         merged = tiles.merge(
-            found[0],
-            [found[i] for i in range(1, len(looks))],
+            whole,
+            [found[i] for i in range(len(looks))],
             windows,
             size,
+            margin=MASK_STRIDE * max(extent[0] / seen[0], extent[1] / seen[1]),
             kernel=self._selection.nms_kernel,
             sigma=self._selection.nms_sigma,
             threshold=self._selection.final_threshold,

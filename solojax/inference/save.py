@@ -185,6 +185,7 @@ class Film:
     def __init__(self, path: Path):
         self._path, self._part = path, _part(path)
         self._container: Any = None
+        self._stream: Any = None
         self._last = -1
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
@@ -215,19 +216,21 @@ class Film:
         if self._container is None:
             return
         try:
-            self._container.mux(self._stream.encode())
-            self._container.close()
-            self._part.replace(self._path)
+            with self._container:
+                if self._stream:
+                    self._container.mux(self._stream.encode())
+            if self._stream:
+                self._part.replace(self._path)
         finally:
             self._part.unlink(missing_ok=True)
 
     def _open(self, height: int, width: int) -> None:
-        container = av.open(
+        self._container = av.open(
             str(self._part.absolute()), "w", format="mp4", options={"movflags": "faststart"}
         )
         try:
             # Without B-frames: the duration that is written is right for a variable rate, too.
-            self._stream = container.add_stream("libx264", options={**QUALITY, "bf": "0"})
+            self._stream = self._container.add_stream("libx264", options={**QUALITY, "bf": "0"})
         except (av.codec.codec.UnknownCodecError, ValueError) as error:
             raise InputError(
                 "this PyAV has no encoder for H.264; reinstall it with pip install "
@@ -238,7 +241,6 @@ class Film:
         context = self._stream.codec_context
         context.time_base = Fraction(1, CLOCK)
         context.colorspace = context.color_primaries = context.color_trc = BT709
-        self._container = container
 
 
 class Files:

@@ -2,13 +2,13 @@
 
 Tiles overlap by a quarter. What touches a border between tiles is cut there and left out: where it
 is smaller than the overlap another tile shows all of it, and where it is larger the look at the
-whole image does. What is seen twice is decayed by Matrix NMS, as within an image.
+whole image does. What two looks see is decayed by Matrix NMS, as within an image.
 """
 
 import itertools
 from collections.abc import Sequence
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -19,7 +19,8 @@ from solojax.types import InputError
 
 LEAST_TILE = 64  # original pixels
 OVERLAP = 0.25  # of a tile, with the next one
-TOUCHING = 4  # original pixels: masks are made at a quarter of the network's, and may end early
+
+_matrix_nms = jax.jit(nms.matrix_nms_of, static_argnames=("kernel", "sigma"))
 
 Window = tuple[int, int, int, int]
 """top left bottom right, original pixels."""
@@ -54,6 +55,7 @@ def merge(
     windows: Sequence[Window],
     size: tuple[int, int],
     *,
+    margin: float,
     kernel: nms.Kernel,
     sigma: float,
     threshold: float,
@@ -67,37 +69,60 @@ def merge(
       parts: of its tiles.
       windows: the tiles.
       size: (height, width) of the image.
+      margin: how near to a border between tiles a mask is cut by it, original pixels.
       kernel: of Matrix NMS.
       sigma: of Matrix NMS.
       threshold: of the decayed scores.
     """
     scores, labels, rles = [whole.scores], [whole.labels], list(whole.rles)
     for part, window in zip(parts, windows, strict=True):
-        kept = _uncut(part.rles, window, size)
+        kept = _uncut(part.rles, window, size, margin)
         scores.append(part.scores[kept])
         labels.append(part.labels[kept])
         extent = window[2] - window[0], window[3] - window[1]
         rles += rle.move([part.rles[i] for i in kept], extent, window[:2], size)
-    all_scores, all_labels = np.concatenate(scores), np.concatenate(labels)
-    encoded = [{"size": list(size), "counts": counts} for counts in rles]
-    overlaps = np.asarray(coco_mask.iou(encoded, encoded, [0] * len(rles)), np.float32)
-    if len(rles):
-        all_scores = np.asarray(
-            nms.matrix_nms_of(
-                jnp.asarray(overlaps.reshape(len(rles), -1)),
-                jnp.asarray(all_labels),
-                jnp.asarray(all_scores),
-                kernel=kernel,
-                sigma=sigma,
-            )
-        )
-    order = np.argsort(-all_scores, kind="stable")
-    order = order[all_scores[order] >= threshold]
+    looks = np.repeat(np.arange(len(scores)), [len(one) for one in scores])
+    decayed = _decay(
+        rles, size, looks, np.concatenate(labels), np.concatenate(scores), kernel, sigma
+    )
+    order = np.argsort(-decayed, kind="stable")
+    order = order[decayed[order] >= threshold]
     overflow = whole.overflow + sum(part.overflow for part in parts)
-    return Found(all_scores[order], all_labels[order], [rles[i] for i in order], overflow)
+    found = np.concatenate(labels)[order]
+    return Found(decayed[order], found, [rles[i] for i in order], overflow)
 
 
-def _uncut(rles: Sequence[bytes], window: Window, size: tuple[int, int]) -> np.ndarray:
+def _decay(
+    rles: Sequence[bytes],
+    size: tuple[int, int],
+    looks: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    kernel: nms.Kernel,
+    sigma: float,
+) -> np.ndarray:
+    """Matrix NMS between the looks: each has had its own."""
+    count = len(rles)
+    if not count:
+        return scores
+    encoded = [{"size": list(size), "counts": counts} for counts in rles]
+    overlaps = np.asarray(coco_mask.iou(encoded, encoded, [0] * count), np.float32)
+    overlaps[looks[:, None] == looks] = 0
+    # Filled up to a power of two: a few programs serve every image.
+    padding = (0, (1 << (count - 1).bit_length()) - count)
+    decayed = _matrix_nms(
+        np.pad(overlaps, padding),
+        np.pad(labels, padding, constant_values=-1),
+        np.pad(scores, padding, constant_values=-1),
+        kernel=kernel,
+        sigma=sigma,
+    )
+    return np.asarray(decayed)[:count]
+
+
+def _uncut(
+    rles: Sequence[bytes], window: Window, size: tuple[int, int], margin: float
+) -> np.ndarray:
     """Which masks of a tile have pixels, none of them at a border to another tile."""
     top, left, bottom, right = window
     extent = [bottom - top, right - left]
@@ -105,9 +130,9 @@ def _uncut(rles: Sequence[bytes], window: Window, size: tuple[int, int]) -> np.n
     x0, y0, width, height = boxes.reshape(-1, 4).T
     x1, y1 = x0 + width, y0 + height
     touches = (
-        ((top > 0) & (y0 < TOUCHING))
-        | ((left > 0) & (x0 < TOUCHING))
-        | ((bottom < size[0]) & (y1 > extent[0] - TOUCHING))
-        | ((right < size[1]) & (x1 > extent[1] - TOUCHING))
+        ((top > 0) & (y0 < margin))
+        | ((left > 0) & (x0 < margin))
+        | ((bottom < size[0]) & (y1 > extent[0] - margin))
+        | ((right < size[1]) & (x1 > extent[1] - margin))
     )
     return np.flatnonzero(~touches & (width > 0))

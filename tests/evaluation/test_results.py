@@ -262,7 +262,10 @@ def test_the_command_scores_an_empty_list(files, tmp_path, capfd):
     [
         (["--results", "r.json"], "--results r.json needs --gt"),
         (["--results", "r.json", "--gt", "none.json"], "none.json: no such file"),
-        (["--results", "r.json", "--gt", "g", "--set", "a=1"], "--set and --checkpoint are about"),
+        (
+            ["--results", "r.json", "--gt", "g", "--set", "a=1"],
+            "--set, --checkpoint and --coordinator are about",
+        ),
         (["--workdir", "run", "--gt", "g.json"], "--gt and --out go with --results"),
     ],
 )

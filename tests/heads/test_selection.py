@@ -4,21 +4,23 @@ import numpy as np
 import pytest
 
 from solojax.heads import selection
+from tests import examples
 
 
 def measure(cells: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cells * 2, jnp.stack([cells, -cells], 1)
+    return cells * 2, jnp.stack([cells, -cells], -1)
 
 
-@pytest.mark.parametrize("used", [0, 1, 3, 4, 10])
+@pytest.mark.parametrize("used", [0, 1, 3, 4, 10, 99])
 @pytest.mark.parametrize("block", [3, 4, 100])
-def test_blocks_measure_all_that_is_used(used, block, monkeypatch):
+def test_blocks_measure_all_that_is_used_and_leave_the_rest_zero(used, block, monkeypatch):
     monkeypatch.setattr(selection, "BLOCK", block)
-    cells = jnp.arange(1, 11)
+    cells = jnp.arange(1, 21).reshape(2, 10)
     doubled, pairs = selection._in_blocks(measure, cells, jnp.array(used))
-    assert doubled.shape == (10,) and pairs.shape == (10, 2)
-    np.testing.assert_array_equal(doubled[:used], 2 * cells[:used])
-    np.testing.assert_array_equal(pairs[:used], np.stack([cells, -cells], 1)[:used])
+    done = min(-(-min(used, 10) // min(block, 10)) * block, 10)
+    expected = np.where(np.arange(10) < done, 2 * np.asarray(cells), 0)
+    np.testing.assert_array_equal(doubled, expected)
+    np.testing.assert_array_equal(pairs, np.stack([expected, -expected], -1) // 2)
 
 
 def test_blocks_without_a_candidate_are_not_measured(monkeypatch):
@@ -29,18 +31,27 @@ def test_blocks_without_a_candidate_are_not_measured(monkeypatch):
         jax.debug.callback(lambda here: seen.append(here.tolist()), cells)
         return (cells,)
 
-    jax.block_until_ready(
-        jax.jit(lambda n: selection._in_blocks(watched, jnp.arange(100), n))(jnp.array(6))
-    )
+    run = jax.jit(lambda n: selection._in_blocks(watched, jnp.arange(100)[None], n))
+    jax.block_until_ready(run(jnp.array(6)))
     jax.effects_barrier()
-    assert sorted(seen) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert sorted(seen) == [[[0, 1, 2, 3]], [[4, 5, 6, 7]]]
 
 
-def test_images_of_a_batch_have_their_own_numbers_of_blocks(monkeypatch):
-    monkeypatch.setattr(selection, "BLOCK", 2)
-    cells = jnp.arange(12).reshape(2, 6)
-    (found,) = jax.vmap(lambda c, n: selection._in_blocks(lambda x: (x + 1,), c, n))(
-        cells, jnp.array([1, 6])
+def test_a_busy_image_does_not_change_what_is_found_in_a_quiet_one(monkeypatch):
+    monkeypatch.setattr(selection, "BLOCK", 7)  # of 60 candidates
+    head = examples.MODEL.head
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(2, 64, 64, 3)), jnp.float32)
+    outputs = examples.MODEL.apply(examples.make_variables(spread=0.3), inputs)
+
+    def quieter(logits: jax.Array) -> jax.Array:
+        return logits.at[1].add(-0.8 * jnp.max(logits[1]))
+
+    outputs = outputs._replace(
+        category_logits={k: quieter(logits) for k, logits in outputs.category_logits.items()}
     )
-    np.testing.assert_array_equal(found[0, :2], [1, 2])
-    np.testing.assert_array_equal(found[1], np.arange(7, 13))
+    together = head.detect(outputs)
+    counts = together.valid.sum(1)
+    assert counts[0] > counts[1] > 0
+    alone = head.detect(jax.tree.map(lambda x: x[1:], outputs))
+    for one, both in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one[0], both[1], atol=1e-6)

@@ -1,3 +1,8 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
 import cv2
 import jax
 import jax.numpy as jnp
@@ -5,10 +10,12 @@ import numpy as np
 import pytest
 
 import solojax
+from solojax import cli
 from solojax import config as config_lib
 from solojax.config import Category
 from solojax.heads.selection import Selection
 from solojax.inference.predictor import Predictor
+from solojax.training import checkpoint, optimizer, step
 from solojax.types import Detections, InputError
 from tests import examples
 
@@ -99,7 +106,7 @@ def test_a_mask_lies_where_its_image_shows_it(size):
     top, bottom, left, right = height // 7, height // 2, width // 3, width - width // 5
     image = np.zeros((*size, 3), np.uint8)
     image[top:bottom, left:right] = 255
-    (mask,) = Predictor(Bright(), {}, DATA)(image).masks
+    (mask,) = Predictor(Bright(), {"of": np.zeros(1)}, DATA)(image).masks
     shown = image[..., 0] > 0
     assert (mask & shown).sum() > 0.85 * (mask | shown).sum()
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -124,6 +131,12 @@ def test_batches_equal_single_images_in_any_order_of_canvases(predictor):
     together = make(batch_size=2)(images)
     assert [result.size for result in together] == [image.shape[:2] for image in images]
     for image, result in zip(images, together, strict=True):
+        assert_same(result, predictor(image))
+
+
+def test_all_devices_take_their_parts(predictor):
+    images = [noise(60, 90, seed) for seed in range(3)]  # of 8, one on each device
+    for image, result in zip(images, make(batch_size=8)(images), strict=True):
         assert_same(result, predictor(image))
 
 
@@ -164,8 +177,10 @@ def test_nothing_found_is_a_result_of_no_rows():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
-def test_strips_and_points_are_images(predictor, size):
-    assert predictor(noise(*size)).masks.shape[1:] == size
+def test_strips_and_points_are_images(size):
+    image = np.full((*size, 3), 255, np.uint8)
+    (mask,) = Predictor(Bright(), {"of": np.zeros(1)}, DATA)(image).masks
+    assert mask.shape == size and mask.all()
 
 
 def test_coco_results_name_the_categories_of_the_data(predictor):
@@ -208,3 +223,55 @@ def test_arrays_that_are_no_images_are_refused(predictor, image):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         Predictor.from_run(tmp_path)
+
+
+def save_run(folder: Path, categories: tuple[Category, ...]) -> dict[str, Any]:
+    """A run folder of one checkpoint; returns the variables in it that are to be used."""
+    optimizer_config = config_lib.Optimizer(ema_decay=0.9)
+    config = config_lib.Config(
+        examples.MODEL,
+        data=dataclasses.replace(DATA, categories=categories),
+        optimizer=optimizer_config,
+    )
+    (folder / checkpoint.CONFIG).write_text(config_lib.to_json(config))
+    variables = examples.make_variables(spread=0.3)
+    schedule = optimizer.make_schedule(optimizer_config, batch_size=8, steps=1, steps_per_epoch=1)
+    tx = optimizer.make_optimizer(optimizer_config, schedule, examples.MODEL)
+    blank = examples.make_variables(spread=0.0)
+    state = step.start_state(blank, tx, ema=True)
+    state = state._replace(ema={**state.ema, "params": variables["params"]}, step=np.int32(3))
+    with checkpoint.Checkpoints(folder) as checkpoints:
+        checkpoints.save(3, state)
+    return variables
+
+
+def test_a_run_folder_is_all_it_needs(tmp_path, predictor):
+    save_run(tmp_path, CATEGORIES)
+    result = Predictor.from_run(tmp_path)(noise(60, 90))
+    assert len(result), "the averages find something, the parameters nothing"
+    assert_same(result, predictor(noise(60, 90)))
+    assert result.categories == CATEGORIES
+
+
+def test_a_run_that_names_no_categories_is_refused(tmp_path):
+    save_run(tmp_path, ())
+    with pytest.raises(InputError, match="names 0 categories and its network knows 3"):
+        Predictor.from_run(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command_finds_what_the_predictor_finds(tmp_path, predictor):
+    save_run(tmp_path, CATEGORIES)
+    image = noise(60, 90)
+    cv2.imwrite(str(tmp_path / "noise.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    out = tmp_path / "out"
+    paths = [str(tmp_path / "noise.png"), "--run", str(tmp_path), "--out", str(out)]
+    assert cli.main(["predict", *paths, "--score", "0", "--save", "json,rle,polygons,png"]) == 0
+    (told,) = json.loads((out / "detections.json").read_text())
+    expected = predictor(image)
+    assert [one["class"] for one in told["detections"]] == expected.names
+    scores = [one["score"] for one in told["detections"]]
+    np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
+    names = {path.name for path in out.iterdir()}
+    files = {"detections.json", "results.json", "instances.json", "noise.png", "noise.ids.png"}
+    assert names == files

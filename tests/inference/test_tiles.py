@@ -22,7 +22,8 @@ def found(size: tuple[int, int], *squares: tuple[int, int, int, int, float]) -> 
 
 
 def merge(whole: Found, *parts: Found) -> Found:
-    return tiles.merge(whole, parts, TWO, SIZE, kernel="gaussian", sigma=2.0, threshold=0.05)
+    options = {"margin": 4, "kernel": "gaussian", "sigma": 2.0, "threshold": 0.05}
+    return tiles.merge(whole, parts, TWO, SIZE, **options)
 
 
 def boxes(result: Found) -> list[tuple[int, ...]]:
@@ -42,9 +43,11 @@ def test_tiles_cover_the_image_and_overlap(size, tile, count):
         assert bottom - top == min(tile, size[0]) and right - left == min(tile, size[1])
         covered[top:bottom, left:right] += 1
     assert covered.min() >= 1
-    for (_, _, bottom, right), (top, left, _, _) in zip(windows, windows[1:], strict=False):
-        if count > 1:
-            assert max(bottom - top, right - left) >= tile // 4
+    starts = [sorted({window[axis] for window in windows}) for axis in (0, 1)]
+    for here in starts:
+        assert all(
+            after - before <= 0.75 * tile for before, after in zip(here, here[1:], strict=False)
+        )
 
 
 def test_what_two_tiles_show_is_found_once():
@@ -54,6 +57,18 @@ def test_what_two_tiles_show_is_found_once():
     assert boxes(result)[0] == (20, 70, 40, 90)
     np.testing.assert_allclose(result.scores, [0.9, 0.8 * np.exp(-2)], rtol=1e-6)
     assert result.overflow == 3
+
+
+def test_what_one_look_sees_twice_has_been_decayed_there():
+    whole = found(SIZE, (20, 20, 40, 60, 0.9), (20, 25, 40, 65, 0.5))
+    result = merge(whole, found((100, 100)), found((100, 100)))
+    np.testing.assert_array_equal(result.scores, np.float32([0.9, 0.5]))
+
+
+def test_a_mask_that_ends_just_before_a_border_is_cut_by_it():
+    near, far = found((100, 100), (20, 50, 40, 97, 0.9)), found((100, 100), (20, 50, 40, 96, 0.9))
+    assert merge(found(SIZE), near, found((100, 100))).rles == []
+    assert len(merge(found(SIZE), far, found((100, 100))).rles) == 1
 
 
 def test_what_a_border_cuts_is_left_to_the_look_at_the_whole():
@@ -83,3 +98,10 @@ def test_a_tiled_result_has_the_size_of_the_image():
     result = make(batch_size=2).tiled(noise(150, 230), 100)
     assert len(result) and result.masks.shape[1:] == (150, 230)
     assert (np.diff(result.scores) <= 0).all()
+
+
+def test_an_image_of_one_tile_is_looked_at_once():
+    predictor, image = make(), noise(60, 90)
+    plain, tiled = predictor(image), predictor.tiled(image, 100)
+    assert len(plain) and tiled.rles == plain.rles
+    np.testing.assert_array_equal(tiled.scores, plain.scores)
