@@ -63,6 +63,24 @@ def test_masks_stay_inside_the_original_image(inputs, run):
         assert masks.any() and not masks[:, height:].any() and not masks[:, :, width:].any()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("transform", ["vmap", "pmap"])
+def test_the_whole_works_inside_of_other_programs(transform, inputs, run):
+    predict_batch = predict.make_predict(examples.MODEL, OUTPUT_SIZE)
+    batches = [x[:, None] for x in inputs]  # two batches of one image
+    axes = (None, 0, 0, 0)
+    if transform == "vmap":
+        mapped = jax.jit(jax.vmap(predict_batch, in_axes=axes))
+    else:
+        mapped = jax.pmap(predict_batch, in_axes=axes, devices=jax.local_devices()[:2])
+    found = mapped(examples.make_variables(spread=0.3), *batches)
+    expected = run(*inputs)
+    np.testing.assert_allclose(found.scores[:, 0], expected.scores, atol=1e-5)
+    np.testing.assert_array_equal(found.labels[:, 0], expected.labels)
+    bits = [np.unpackbits(np.asarray(x), axis=-1) for x in (found.masks[:, 0], expected.masks)]
+    assert (bits[0] != bits[1]).mean() < 1e-4
+
+
 def test_original_sizes_of_any_kind_run_the_two_programs_of_a_canvas(inputs, compiled):
     images, sizes, _ = inputs
     find = predict.make_find(examples.MODEL, all_devices=False)
