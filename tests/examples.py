@@ -1,5 +1,6 @@
 """Small made-up experiments that several tests share."""
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solojax.config import Config, Data, Optimizer, Training
 from solojax.data import rle, transforms
 from solojax.heads.grid import Grid
 from solojax.heads.selection import Selection
@@ -34,6 +36,24 @@ MODEL = Detector(
         selection=Selection(max_candidates=60, nms_candidates=40, max_detections=20),
     ),
 )
+
+
+def make_config(folder: Path, **training: Any) -> Config:
+    """Trains MODEL on the shapes drawn in ``folder / "shapes"``; ``training`` are fields of it."""
+    return Config(
+        model=MODEL,
+        data=Data(
+            root=str(folder / "shapes"),
+            records=str(folder / "records"),
+            canvases=((64, 64),),
+            train_short_sides=(64, 48),
+            test_short_side=64,
+            long_side=64,
+            max_instances=6,
+        ),
+        optimizer=Optimizer(base_batch_size=8, warmup_steps=2, ema_decay=0.9),
+        training=Training(**{"batch_size": 8, "log_every": 1, "checkpoint_every": 2, **training}),
+    )
 
 
 def make_variables(spread: float) -> dict[str, Any]:

@@ -25,32 +25,12 @@ from tests import examples
 STEPS = 24
 
 
-def config_of(folder: Path) -> config_lib.Config:
-    return config_lib.Config(
-        model=examples.MODEL,
-        data=config_lib.Data(
-            root=str(folder / "shapes"),
-            records=str(folder / "records"),
-            canvases=((64, 64),),
-            train_short_sides=(64, 48),
-            test_short_side=64,
-            long_side=64,
-            max_instances=6,
-            workers=2,
-        ),
-        optimizer=config_lib.Optimizer(base_batch_size=8, warmup_steps=2, ema_decay=0.9),
-        training=config_lib.Training(
-            batch_size=8, steps=STEPS, log_every=1, checkpoint_every=2, evaluate_every=3
-        ),
-    )
-
-
 def train(folder: Path, workdir: Path) -> None:
     """What a child does: no more than the command line."""
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    config = config_of(folder)
+    config = examples.make_config(folder, steps=STEPS, evaluate_every=3)
     records = coco.prepare(config.data, "train")
     config = config_lib.with_categories(config, records.categories)
 

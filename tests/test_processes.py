@@ -20,25 +20,11 @@ from solojax.types import RESTART, InputError
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """
-from solojax.config import Config, Data, Optimizer, Training
-from tests.examples import MODEL
+from pathlib import Path
 
-config = Config(
-    model=MODEL,
-    data=Data(
-        root={root!r},
-        records={records!r},
-        canvases=((64, 64),),
-        train_short_sides=(64, 48),
-        test_short_side=64,
-        long_side=64,
-        max_instances=6,
-    ),
-    optimizer=Optimizer(base_batch_size=8, warmup_steps=2, ema_decay=0.9),
-    training=Training(
-        batch_size=8, steps=4, log_every=1, checkpoint_every=2, evaluate_every=4
-    ),
-)
+from tests import examples
+
+config = examples.make_config(Path({folder!r}), steps=4, evaluate_every=4)
 """
 # Seconds of silence that a test waits for, in place of half a minute.
 PROGRAM = """
@@ -54,9 +40,8 @@ class Runs:
 
     def __init__(self, folder: Path):
         synthetic.draw_shapes(folder / "shapes", train=16, val=8, processes=1)
-        content = CONFIG.format(root=str(folder / "shapes"), records=str(folder / "records"))
         self.config = folder / "config.py"
-        self.config.write_text(content)
+        self.config.write_text(CONFIG.format(folder=str(folder)))
 
     def start(
         self,

@@ -125,9 +125,9 @@ def judge(
         gold.dataset, those.dataset = truth, {**truth, "annotations": found}
         gold.createIndex()
         those.createIndex()
-        judged = COCOeval(gold, those, kind)
-        if scenes is not None:
-            judged = _Judge(gold, those, kind, scenes)
+        judged = (
+            COCOeval(gold, those, kind) if scenes is None else _Judge(gold, those, kind, scenes)
+        )
         judged.evaluate()
         judged.accumulate()
     return judged
@@ -241,11 +241,6 @@ def truth_of(
         "annotations": annotations,
         "categories": [{"id": category.id, "name": category.name} for category in categories],
     }
-
-
-def table(numbers: dict[str, float]) -> str:
-    """The numbers as lines for people, named."""
-    return "\n".join(f"  {name:6} {numbers[name]:7.3f}  {what}" for name, what in NAMES.items())
 
 
 class _Judge(COCOeval):

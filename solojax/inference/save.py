@@ -292,12 +292,12 @@ class Files:
     def __enter__(self) -> "Files":
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._end_film()
         finally:
             for form, rows in self._rows.items():
-                if error and not self._begun:  # what an earlier prediction left is worth more
+                if not self._begun:  # what an earlier prediction left is worth more
                     rows.discard()
                     continue
                 images = ",\n".join(map(json.dumps, self._images))

@@ -23,7 +23,7 @@ def maskness(probabilities: jax.Array, foreground: jax.Array) -> jax.Array:
     >>> round(float(maskness(soft, soft > 0.5)[0]), 4)
     0.7667
     """
-    area = jnp.sum(foreground, (1, 2), dtype=jnp.float32)
+    area = jnp.sum(foreground, (1, 2))
     return jnp.sum(jnp.where(foreground, probabilities, 0), (1, 2)) / jnp.maximum(area, 1)
 
 

@@ -122,7 +122,7 @@ def test_random_cases_score_as_pycocotools_scores_them_from_files(true, found):
 
 
 @pytest.mark.slow
-@settings(CASES, max_examples=400)
+@settings(CASES, max_examples=940)
 @given(truths, detections)
 def test_more_random_cases_score_as_pycocotools_scores_them_from_files(true, found):
     check_scores(true, found)

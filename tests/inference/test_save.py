@@ -201,20 +201,17 @@ def test_frames_of_a_saved_set_lie_beside_it(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_nothing_found_is_the_same_structure_with_no_rows(count: int, tmp_path: Path) -> None:
-    write(tmp_path, [(origin(5), NONE)] * count, *save.FORMS, overlays=True)
-    rows = load(tmp_path / "detections.json")
-    assert [row["detections"] for row in rows] == [[]] * count
+def test_nothing_found_is_the_same_structure_with_no_rows(tmp_path: Path) -> None:
+    write(tmp_path, [(origin(5), NONE)], *save.FORMS, overlays=True)
+    assert [row["detections"] for row in load(tmp_path / "detections.json")] == [[]]
     assert load(tmp_path / "results.json") == []
     instances = load(tmp_path / "instances.json")
-    assert [image["id"] for image in instances["images"]] == [5] * count
+    assert [image["id"] for image in instances["images"]] == [5]
     assert instances["annotations"] == []
     assert instances["categories"] == [{"id": 1, "name": "circle"}, {"id": 7, "name": "square"}]
     jsons = {"detections.json", "results.json", "instances.json"}
-    assert names_in(tmp_path) == jsons | ({"5.png", "5.ids.png"} if count else set())
-    if count:
-        assert not cv2.imread(str(tmp_path / "5.ids.png"), cv2.IMREAD_UNCHANGED).any()
+    assert names_in(tmp_path) == jsons | {"5.png", "5.ids.png"}
+    assert not cv2.imread(str(tmp_path / "5.ids.png"), cv2.IMREAD_UNCHANGED).any()
 
 
 def test_an_overlay_shows_the_masks(tmp_path: Path) -> None:
@@ -252,6 +249,14 @@ def test_an_error_before_the_first_image_leaves_earlier_results_alone(tmp_path: 
             raise InputError("no")
     assert len(load(tmp_path / "detections.json")) == 1
     assert names_in(tmp_path) == {"detections.json"}
+
+
+def test_inputs_of_which_none_is_readable_leave_earlier_results_alone(tmp_path: Path) -> None:
+    write(tmp_path, [(origin(5), TWO)], "json", "rle", "polygons")
+    before = {name: (tmp_path / name).read_bytes() for name in names_in(tmp_path)}
+    with save.Files(tmp_path, NOTHING, ["json", "rle", "polygons"], CATEGORIES):
+        pass
+    assert {name: (tmp_path / name).read_bytes() for name in names_in(tmp_path)} == before
 
 
 def named(*paths: str, videos: tuple[str, ...] = (), webcams: tuple[int, ...] = ()) -> Inputs:

@@ -26,24 +26,7 @@ from tests import examples
 def config(tmp_path_factory) -> config_lib.Config:
     folder = tmp_path_factory.mktemp("loop")
     synthetic.draw_shapes(folder / "shapes", train=20, val=4, processes=1)
-    config = config_lib.Config(
-        model=examples.MODEL,
-        data=config_lib.Data(
-            root=str(folder / "shapes"),
-            train_json="annotations/instances_train.json",
-            val_json="annotations/instances_val.json",
-            train_images="images",
-            val_images="images",
-            records=str(folder / "records"),
-            canvases=((64, 64),),
-            train_short_sides=(64, 48),
-            test_short_side=64,
-            long_side=64,
-            max_instances=6,
-        ),
-        optimizer=config_lib.Optimizer(base_batch_size=8, warmup_steps=2, ema_decay=0.9),
-        training=config_lib.Training(batch_size=8, steps=6, log_every=1, checkpoint_every=2),
-    )
+    config = examples.make_config(folder, steps=6)
     return config_lib.with_categories(config, records_of(config).categories)
 
 
