@@ -91,6 +91,8 @@ class Checkpoints:
                 place = self._workdir / FOLDER / str(step)
                 place.rename(self._workdir / f"{_UNSCORED}{step}")
                 self._manager.reload()
+            # Orbax makes it in one thread and looks into it in another.
+            (self._workdir / FOLDER).mkdir(exist_ok=True)
             with _silent(), _settled():
                 self._manager.save(step, args=items, metrics=scores)
             self._failure = ""
@@ -98,12 +100,21 @@ class Checkpoints:
             self._failure = f"checkpoint {step} could not be written: {_first_line(error)}"
             with contextlib.suppress(OSError):  # it may go to a file on the same disk
                 print(f"solojax: warning: {self._failure}", file=sys.stderr, flush=True)
-            for half in (self._workdir / FOLDER).glob(f"{step}.*"):
-                shutil.rmtree(half, ignore_errors=True)
+            self._remove_half(step)
         if again:
             with contextlib.suppress(OSError):
                 self._put_back()
                 self._manager.reload()
+
+    def _remove_half(self, step: int) -> None:
+        """What a failed save has left; TensorStore's threads may write on and make it again."""
+        deadline = time.monotonic() + _GIVE_UP_AFTER
+        quiet_since = time.monotonic()
+        while time.monotonic() < min(quiet_since + 0.4, deadline):
+            for half in (self._workdir / FOLDER).glob(f"{step}.*"):
+                shutil.rmtree(half, ignore_errors=True)
+                quiet_since = time.monotonic()
+            time.sleep(0.02)
 
     def _put_back(self) -> None:
         """Ends what ``save`` began, if in another process: a checkpoint is there once."""
