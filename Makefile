@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiling takes most of the tests' time, on one core each; files stay whole, so that what their
-# tests share is compiled once.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# tests share is compiled once, and in order: those of few but long tests would come last otherwise.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # The other heads: shapes_solo, shapes_decoupled_solo.
 CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)
