@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from solojax.ops.conv import conv_general_dilated
 from solojax.ops.deform_conv import deform_conv
 from solojax.parallel import AXIS
 
@@ -48,7 +49,11 @@ def _follow_input(
     return [None if array is None else jnp.asarray(array, dtype) for array in arrays]
 
 
-Conv = functools.partial(nn.Conv, promote_dtype=_follow_input)
+Conv = functools.partial(
+    nn.Conv,
+    promote_dtype=_follow_input,
+    conv_general_dilated_cls=lambda: conv_general_dilated,
+)
 """Flax's convolution, in the type of its input."""
 
 

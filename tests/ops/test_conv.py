@@ -1,0 +1,128 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from solojax.models import layers
+from solojax.ops import conv
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+# As flax.linen.Conv calls it.
+OTHERS = dict(
+    lhs_dilation=(1, 1),
+    rhs_dilation=(1, 1),
+    feature_group_count=1,
+    precision=None,
+    dimension_numbers=lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)),
+)
+THREE = dict(window_strides=(1, 1), padding=[(1, 1), (1, 1)], **OTHERS)
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def in_doubles(x: np.ndarray, kernel: np.ndarray, stride: int = 1) -> np.ndarray:
+    """The convolution as it is defined."""
+    size, reach = len(kernel), len(kernel) // 2
+    padded = np.pad(x.astype(float), ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    height, width = x.shape[1:3]
+    return sum(
+        padded[:, i : i + height : stride, j : j + width : stride] @ kernel[i, j].astype(float)
+        for i in range(size)
+        for j in range(size)
+    )
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (2, 3), (5, 4), (16, 16), (70, 66), (131, 34), (2, 2100)], ids=str
+)
+def test_winograd_is_the_convolution(size):
+    x, kernel = numbers(2, *size, 12), numbers(3, 3, 12, 5, seed=1)
+    expected = in_doubles(x, kernel)
+    np.testing.assert_allclose(jax.jit(conv.winograd)(x, kernel), expected, rtol=0, atol=3e-5)
+
+
+def test_winograd_errs_less_than_the_direct_convolution():
+    x, kernel = numbers(1, 24, 24, 256), numbers(3, 3, 256, 64, seed=1)
+    expected = in_doubles(x, kernel)
+    direct = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
+    ours = jax.jit(conv.winograd)(x, kernel)
+    assert np.abs(ours - expected).max() < np.abs(direct - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", ["SAME", [(0, 0), (0, 0)]])
+def test_one_tap_is_a_matrix_product(stride, padding):
+    x, kernel = numbers(2, 9, 6, 7), numbers(1, 1, 7, 4, seed=1)
+    ours = conv.conv_general_dilated(x, kernel, (stride, stride), padding, **OTHERS)
+    np.testing.assert_allclose(ours, in_doubles(x, kernel, stride), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("taps", [1, 3])
+def test_a_training_convolves_as_ever(taps):
+    x, kernel = numbers(2, 30, 29, 256), numbers(taps, taps, 256, 3, seed=1)
+    weights = numbers(30, 29, 3)
+
+    def with_gradients(convolve):
+        def loss(x, kernel):
+            out = convolve(x, kernel, (1, 1), [(taps // 2, taps // 2)] * 2, **OTHERS)
+            return jnp.sum(out * weights[None])
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(x, kernel)
+
+    ours, direct = map(with_gradients, (conv.conv_general_dilated, lax.conv_general_dilated))
+    jax.tree.map(np.testing.assert_array_equal, ours, direct)
+
+
+def program_of(module: layers.Conv, *shape: int, dtype=jnp.float32, platform: str) -> str:
+    x = jax.ShapeDtypeStruct(shape, dtype)
+    variables = jax.eval_shape(module.init, jax.random.key(0), x)
+    traced = jax.jit(module.apply).trace(variables, x)
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("taps", [1, 3])
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_convolve_as_ever(taps, platform):
+    module = layers.Conv(8, (taps, taps), padding=taps // 2)
+    program = program_of(module, 1, 32, 32, 256, platform=platform)
+    assert program.count("stablehlo.convolution") == 1 and "dot_general" not in program
+
+
+@pytest.mark.parametrize(
+    "taps, stride, shape, dtype, products",
+    [
+        (1, 1, (1, 4, 4, 8), jnp.float32, 1),
+        (1, 2, (1, 4, 4, 8), jnp.bfloat16, 1),
+        (3, 1, (1, 28, 29, 256), jnp.float32, 16),
+        (3, 1, (1, 28, 28, 256), jnp.float32, 0),  # few tiles
+        (3, 1, (1, 28, 29, 255), jnp.float32, 0),  # few channels
+        (3, 2, (1, 32, 32, 256), jnp.float32, 0),
+        (3, 1, (1, 28, 29, 256), jnp.bfloat16, 0),
+        (5, 1, (1, 32, 32, 256), jnp.float32, 0),
+    ],
+)
+def test_a_cpu_multiplies_matrices_where_that_takes_less(taps, stride, shape, dtype, products):
+    module = layers.Conv(8, (taps, taps), stride, padding=taps // 2)
+    program = program_of(module, *shape, dtype=dtype, platform="cpu")
+    assert program.count("stablehlo.dot_general") == products
+    assert program.count("stablehlo.convolution") == (not products)
+
+
+def test_groups_and_dilation_are_left_to_xla():
+    for options in (dict(feature_group_count=2), dict(kernel_dilation=2)):
+        module = layers.Conv(8, (3, 3), padding=1, **options)
+        program = program_of(module, 1, 32, 32, 512, platform="cpu")
+        assert "dot_general" not in program
+
+
+def test_a_batch_is_convolved_image_by_image():
+    x, kernel = numbers(3, 30, 28, 256), numbers(3, 3, 256, 4, seed=1)
+    convolve = jax.jit(functools.partial(conv.conv_general_dilated, **THREE))
+    together = convolve(x, kernel)
+    for i in range(len(x)):
+        np.testing.assert_array_equal(convolve(x[i : i + 1], kernel)[0], together[i])
