@@ -37,4 +37,5 @@ def init_variables(model: nn.Module, key: jax.Array) -> dict[str, Any]:
 
     Under ``jax.eval_shape`` this gives the shapes alone.
     """
-    return dict(model.init(key, jnp.zeros((1, 64, 64, 3))))
+    # Inside jit what the network computes on the way is left out.
+    return dict(jax.jit(model.init)(key, jnp.zeros((1, 64, 64, 3))))

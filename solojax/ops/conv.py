@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 # From both on, what Winograd's scheme saves is well more than the sums around it cost. Below 200
-# tiles, at the coarse levels of a head, it would double the time to compile for a fiftieth.
+# tiles, at the coarse levels of a head, it would nearly double the time to compile for little.
 LEAST_CHANNELS = 256  # of the input
 LEAST_TILES = 200  # of 2x2 outputs, in an image
 
