@@ -27,6 +27,18 @@ def test_bilinear_equals_the_recorded_case(case):
     np.testing.assert_allclose(found, expected, atol=3e-6)
 
 
+@pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-6), (jnp.bfloat16, 2e-2)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 2), (8, 13)], ids=str)
+def test_doubling_is_bilinear(size, dtype, tolerance):
+    features = jnp.asarray(np.random.default_rng(0).normal(size=(2, *size, 3)), dtype)
+    expected = resize.bilinear(features, (2 * size[0], 2 * size[1]))
+    found = resize.double(features)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(
+        *(one.astype(jnp.float32) for one in (found, expected)), atol=tolerance
+    )
+
+
 @pytest.mark.parametrize("case", BILINEAR)
 def test_the_matrices_resize_like_bilinear(case):
     features, expected = (RECORDED[f"interp/{case}/{side}"] for side in ("in", "out"))
