@@ -25,11 +25,13 @@ def bilinear(features: jax.Array, size: tuple[int, int]) -> jax.Array:
     return jax.image.resize(features, (batch, *size, channels), "bilinear", antialias=False)
 
 
+@jax.custom_jvp
 def double(features: jax.Array) -> jax.Array:
-    """Enlarges ``B H W C`` by 2 each way, as ``bilinear`` would.
+    """Enlarges ``B H W C`` by 2 each way, as ``bilinear`` does.
 
-    Each sample is three quarters of the nearest one and a quarter of the next: sums of shifted
-    maps, a quarter of the time that the matrices of ``jax.image.resize`` take on a CPU.
+    Where nothing is differentiated, each sample is summed: three quarters of the nearest one and a
+    quarter of the next. On a CPU that takes a quarter of the time of ``jax.image.resize``, which
+    multiplies by matrices; but a training would need up to an eighth more memory.
     """
     for axis in (1, 2):
         length = features.shape[axis]
@@ -40,6 +42,16 @@ def double(features: jax.Array) -> jax.Array:
         pairs = jnp.stack([near + 0.25 * before, near + 0.25 * after], axis + 1)
         features = pairs.reshape(*features.shape[:axis], 2 * length, *features.shape[axis + 1 :])
     return features
+
+
+@double.defjvp
+def _differentiate_double(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    def by_matrices(features: jax.Array) -> jax.Array:
+        return bilinear(features, (2 * features.shape[1], 2 * features.shape[2]))
+
+    return jax.jvp(by_matrices, primals, tangents)
 
 
 class Taps(NamedTuple):

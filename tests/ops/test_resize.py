@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -37,6 +38,22 @@ def test_doubling_is_bilinear(size, dtype, tolerance):
     np.testing.assert_allclose(
         *(one.astype(jnp.float32) for one in (found, expected)), atol=tolerance
     )
+
+
+def test_a_training_doubles_by_matrices():
+    features, weights = (
+        np.random.default_rng(0).normal(size=size).astype(np.float32)
+        for size in ((2, 5, 4, 3), (2, 10, 8, 3))
+    )
+
+    def loss(double, features):
+        return jnp.sum(weights * jnp.square(double(features)))
+
+    ours, matrices = (
+        jax.value_and_grad(functools.partial(loss, double))(features)
+        for double in (resize.double, lambda one: resize.bilinear(one, (10, 8)))
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, matrices)
 
 
 @pytest.mark.parametrize("case", BILINEAR)
