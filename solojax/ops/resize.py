@@ -31,7 +31,7 @@ def double(features: jax.Array) -> jax.Array:
 
     Where nothing is differentiated, each sample is summed: three quarters of the nearest one and a
     quarter of the next. On a CPU that takes a quarter of the time of ``jax.image.resize``, which
-    multiplies by matrices; but a training would need up to an eighth more memory.
+    multiplies by matrices; but a training would need up to a seventh more memory.
     """
     for axis in (1, 2):
         length = features.shape[axis]
