@@ -287,9 +287,27 @@ def test_scores_are_those_of_a_float32_product_to_the_bit():
     np.testing.assert_array_equal(nms.matrix_nms(masks, labels, scores), expected)
 
 
-def test_what_accelerators_multiply_a_cpu_counts():
-    masks = jnp.asarray(np.random.default_rng(1).random((30, 333)) < 0.4)
-    np.testing.assert_array_equal(nms._multiply(masks), nms._count_common_bits(masks))
+@pytest.mark.parametrize("pixels", [1, 333, 512])
+def test_what_accelerators_multiply_a_cpu_counts(pixels):
+    masks = np.random.default_rng(1).random((30, pixels)) < 0.4
+    expected = nms._multiply(jnp.asarray(masks))
+    for given in (masks, np.packbits(masks, axis=1)):
+        np.testing.assert_array_equal(nms._count_common_bits(jnp.asarray(given)), expected)
+        np.testing.assert_array_equal(nms._multiply(jnp.asarray(given)), expected)
+
+
+@pytest.mark.parametrize("suppress", [nms.matrix_nms, nms.hard_nms, nms.soft_nms, nms.fast_nms])
+def test_packed_masks_get_the_same_scores(suppress):
+    rng = np.random.default_rng(0)
+    coarse = (rng.random((40, 5, 7)) < 0.6).repeat(3, 1).repeat(5, 2)
+    masks = coarse ^ (rng.random(coarse.shape) < 0.02)
+    labels = jnp.asarray(rng.integers(0, 3, 40))
+    scores = jnp.asarray(rng.random(40).astype(np.float32))
+    expected = suppress(jnp.asarray(masks), labels, scores)
+    assert (np.asarray(expected) < 0.9 * np.asarray(scores)).any(), "the test needs overlaps"
+    for axis in (1, 2):  # of the pixels; their order does not matter
+        packed = jnp.asarray(np.packbits(masks, axis=axis))
+        np.testing.assert_array_equal(suppress(packed, labels, scores), expected)
 
 
 def test_iou_of_known_masks():
