@@ -77,10 +77,12 @@ def select(
     found = jax.vmap(lambda one: _candidates(selection, one))(flatten(scores))
 
     def measure(cells: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        probabilities = jax.vmap(soft_masks)(predictions, cells)
+        # Candidates last, B H W K: all sums are then of whole rows of candidates.
+        probabilities = jnp.moveaxis(jax.vmap(soft_masks)(predictions, cells), 1, -1)
         foreground = probabilities > selection.mask_threshold
-        areas = jnp.sum(foreground, (2, 3))
-        return foreground, areas, jax.vmap(masks.maskness)(probabilities, foreground)
+        packed = jnp.packbits(foreground, axis=2)
+        areas = jnp.sum(jax.lax.population_count(packed), (1, 2), dtype=jnp.int32)
+        return packed, areas, masks.maskness(probabilities, foreground, areas)
 
     measured = _in_blocks(measure, found.cells, jnp.max(found.passing))
 
@@ -113,7 +115,7 @@ def _select_one(
     found: _Candidates,
     strides: jax.Array,
     soft_masks: Callable[[jax.Array], jax.Array],
-    foreground: jax.Array,
+    packed: jax.Array,
     areas: jax.Array,
     sureness: jax.Array,
 ) -> Detections:
@@ -123,7 +125,7 @@ def _select_one(
 
     scores, best = jax.lax.top_k(scores, min(selection.nms_candidates, len(scores)))
     cells, labels = found.cells[best], found.labels[best]
-    decayed = _suppress(selection, foreground[best], labels, scores)
+    decayed = _suppress(selection, jnp.moveaxis(packed, -1, 0)[best], labels, scores)
     decayed = jnp.where(decayed >= selection.final_threshold, decayed, 0)
 
     final, kept = jax.lax.top_k(decayed, min(selection.max_detections, len(decayed)))
@@ -145,7 +147,7 @@ def _in_blocks(
     one block exist at a time.
 
     Args:
-      measure: ``B k`` cells -> arrays ``B k ...``.
+      measure: ``B k`` cells -> arrays ``B ... k``.
       cells: ``B K``.
       used: scalar.
     """
@@ -154,31 +156,31 @@ def _in_blocks(
     count = -(-length // block)
     padded = jnp.pad(cells, ((0, 0), (0, count * block - length)))
     shapes = jax.eval_shape(measure, padded[:, :block])
-    empty = tuple(jnp.zeros((batch, count * block, *one.shape[2:]), one.dtype) for one in shapes)
+    empty = tuple(jnp.zeros((*one.shape[:-1], count * block), one.dtype) for one in shapes)
 
     def step(number: jax.Array, measured: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         first = number * block
         here = measure(jax.lax.dynamic_slice_in_dim(padded, first, block, axis=1))
         return tuple(
-            jax.lax.dynamic_update_slice_in_dim(whole, part, first, axis=1)
+            jax.lax.dynamic_update_slice_in_dim(whole, part, first, axis=-1)
             for whole, part in zip(measured, here, strict=True)
         )
 
     blocks = (jnp.minimum(used, length) + block - 1) // block
     measured = jax.lax.fori_loop(0, blocks, step, empty)
-    return tuple(one[:, :length] for one in measured)
+    return tuple(one[..., :length] for one in measured)
 
 
 def _suppress(
-    selection: Selection, foreground: jax.Array, labels: jax.Array, scores: jax.Array
+    selection: Selection, packed: jax.Array, labels: jax.Array, scores: jax.Array
 ) -> jax.Array:
     kernel, sigma = selection.nms_kernel, selection.nms_sigma
     if selection.nms == "matrix":
-        return nms.matrix_nms(foreground, labels, scores, kernel=kernel, sigma=sigma)
+        return nms.matrix_nms(packed, labels, scores, kernel=kernel, sigma=sigma)
     if selection.nms == "soft":
-        return nms.soft_nms(foreground, labels, scores, kernel=kernel, sigma=sigma)
+        return nms.soft_nms(packed, labels, scores, kernel=kernel, sigma=sigma)
     suppress = nms.hard_nms if selection.nms == "hard" else nms.fast_nms
-    return suppress(foreground, labels, scores, iou_threshold=selection.nms_iou_threshold)
+    return suppress(packed, labels, scores, iou_threshold=selection.nms_iou_threshold)
 
 
 def by_level(grid: Grid, masks: Sequence[jax.Array], cells: jax.Array) -> jax.Array:
@@ -193,12 +195,12 @@ def by_level(grid: Grid, masks: Sequence[jax.Array], cells: jax.Array) -> jax.Ar
       ``K H/4 W/4``, resized after the sigmoid as in the published models.
     """
     size = detection_size(grid, *masks[0].shape[1:])
-    together = jnp.zeros((len(cells), *size))
+    together = jnp.zeros((*size, len(cells)))
     for start, end, one in zip(grid.starts[:-1], grid.starts[1:], masks, strict=True):
         here = (cells >= start) & (cells < end)
-        resized = resize.bilinear(one[..., None], size)[..., 0]
-        together = jnp.where(here[:, None, None], resized, together)
-    return together
+        resized = resize.bilinear(jnp.moveaxis(one, 0, -1)[None], size)[0]
+        together = jnp.where(here[None, None], resized, together)
+    return jnp.moveaxis(together, -1, 0)
 
 
 def detection_size(grid: Grid, height: int, width: int) -> tuple[int, int]:

@@ -25,12 +25,12 @@ def dynamic_conv(features: jax.Array, kernels: jax.Array, size: int = 1) -> jax.
     taps = kernels.reshape(len(kernels), channels, size, size)
     by_tap = [
         jnp.einsum(
-            "ke,hwe->khw",
-            taps[:, :, y, x],
+            "hwe,ke->hwk",
             padded[y : y + height, x : x + width],
+            taps[:, :, y, x],
             preferred_element_type=sum_type(features.dtype),
         )
         for y in range(size)
         for x in range(size)
     ]
-    return functools.reduce(jnp.add, by_tap)
+    return jnp.moveaxis(functools.reduce(jnp.add, by_tap), -1, 0)

@@ -12,19 +12,19 @@ from solojax.types import MASK_STRIDE
 AT_ONCE = 2**28  # bytes of masks at original size, as floats, that exist at a time
 
 
-def maskness(probabilities: jax.Array, foreground: jax.Array) -> jax.Array:
+def maskness(probabilities: jax.Array, foreground: jax.Array, areas: jax.Array) -> jax.Array:
     """Mean probability over the foreground of each mask; 0 for an empty one.
 
     Args:
-      probabilities: ``K H W`` in 0..1.
-      foreground: ``K H W`` bool.
+      probabilities: ``K H W`` in 0..1, or of several images ``B H W K``.
+      foreground: bool, of the same shape.
+      areas: pixels of each foreground, ``K`` or ``B K``.
 
     >>> soft = jnp.array([[[0.9, 0.8, 0.6, 0.4, 0.2]]])
-    >>> round(float(maskness(soft, soft > 0.5)[0]), 4)
+    >>> round(float(maskness(soft, soft > 0.5, jnp.array([3]))[0]), 4)
     0.7667
     """
-    area = jnp.sum(foreground, (1, 2))
-    return jnp.sum(jnp.where(foreground, probabilities, 0), (1, 2)) / jnp.maximum(area, 1)
+    return jnp.sum(jnp.where(foreground, probabilities, 0), (1, 2)) / jnp.maximum(areas, 1)
 
 
 def unpack(masks: dict[int, jax.Array], width: int) -> dict[int, jax.Array]:

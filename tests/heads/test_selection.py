@@ -8,7 +8,7 @@ from tests import examples
 
 
 def measure(cells: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cells * 2, jnp.stack([cells, -cells], -1)
+    return cells * 2, jnp.stack([cells, -cells], 1)
 
 
 @pytest.mark.parametrize("used", [0, 1, 3, 4, 10, 99])
@@ -20,7 +20,7 @@ def test_blocks_measure_all_that_is_used_and_leave_the_rest_zero(used, block, mo
     done = min(-(-min(used, 10) // min(block, 10)) * block, 10)
     expected = np.where(np.arange(10) < done, 2 * np.asarray(cells), 0)
     np.testing.assert_array_equal(doubled, expected)
-    np.testing.assert_array_equal(pairs, np.stack([expected, -expected], -1) // 2)
+    np.testing.assert_array_equal(pairs, np.stack([expected, -expected], 1) // 2)
 
 
 def test_blocks_without_a_candidate_are_not_measured(monkeypatch):
