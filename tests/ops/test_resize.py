@@ -28,30 +28,42 @@ def test_bilinear_equals_the_recorded_case(case):
     np.testing.assert_allclose(found, expected, atol=3e-6)
 
 
+def by_matrices(features, size):
+    return jax.image.resize(
+        features, (len(features), *size, features.shape[3]), "bilinear", antialias=False
+    )
+
+
+DOUBLED_AND_HALVED = [
+    *[(size, (2 * size[0], 2 * size[1])) for size in [(1, 1), (1, 4), (5, 2), (8, 13)]],
+    *[((2 * size[0], 2 * size[1]), size) for size in [(1, 1), (1, 4), (5, 2), (8, 13)]],
+]
+
+
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-6), (jnp.bfloat16, 2e-2)])
-@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 2), (8, 13)], ids=str)
-def test_doubling_is_bilinear(size, dtype, tolerance):
-    features = jnp.asarray(np.random.default_rng(0).normal(size=(2, *size, 3)), dtype)
-    expected = resize.bilinear(features, (2 * size[0], 2 * size[1]))
-    found = resize.double(features)
-    assert found.dtype == dtype
+@pytest.mark.parametrize(("shape", "size"), DOUBLED_AND_HALVED, ids=str)
+def test_twice_and_half_the_size_are_what_the_matrices_make(shape, size, dtype, tolerance):
+    features = jnp.asarray(np.random.default_rng(0).normal(size=(2, *shape, 3)), dtype)
+    found, expected = resize.bilinear(features, size), by_matrices(features, size)
+    assert found.dtype == dtype and found.shape == expected.shape
     np.testing.assert_allclose(
         *(one.astype(jnp.float32) for one in (found, expected)), atol=tolerance
     )
 
 
-def test_a_training_doubles_by_matrices():
+@pytest.mark.parametrize(("shape", "size"), [((5, 4), (10, 8)), ((10, 8), (5, 4))], ids=str)
+def test_a_training_resizes_by_matrices(shape, size):
     features, weights = (
-        np.random.default_rng(0).normal(size=size).astype(np.float32)
-        for size in ((2, 5, 4, 3), (2, 10, 8, 3))
+        np.random.default_rng(0).normal(size=(2, *sides, 3)).astype(np.float32)
+        for sides in (shape, size)
     )
 
-    def loss(double, features):
-        return jnp.sum(weights * jnp.square(double(features)))
+    def loss(resize, features):
+        return jnp.sum(weights * jnp.square(resize(features, size)))
 
     ours, matrices = (
-        jax.value_and_grad(functools.partial(loss, double))(features)
-        for double in (resize.double, lambda one: resize.bilinear(one, (10, 8)))
+        jax.value_and_grad(functools.partial(loss, each))(features)
+        for each in (resize.bilinear, by_matrices)
     )
     jax.tree.map(np.testing.assert_array_equal, ours, matrices)
 

@@ -1,0 +1,22 @@
+"""Two ways to one result: one for where it is only wanted, one for where it is differentiated."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+
+Function = Callable[..., jax.Array]
+
+
+def forward_only(fast: Function, direct: Function) -> Function:
+    """``fast`` as long as nothing is differentiated, else ``direct``, which must be equal to it.
+
+    What is the faster way to a value may keep more for its gradient, or have a slow one.
+
+    Args:
+      fast: of arrays alone.
+      direct: of the same; its values and derivatives are those of a training.
+    """
+    function = jax.custom_jvp(fast)
+    function.defjvp(functools.partial(jax.jvp, direct))
+    return function
