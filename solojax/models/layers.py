@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from solojax.ops.conv import conv_general_dilated
 from solojax.ops.deform_conv import deform_conv
+from solojax.ops.precision import widen
 from solojax.parallel import AXIS
 
 # PyTorch's default for both norms, hence that of all published weights; Flax's own is 1e-6.
@@ -57,11 +58,31 @@ Conv = functools.partial(
 """Flax's convolution, in the type of its input."""
 
 
-class GroupNorm(nn.GroupNorm):
-    """Flax's group norm, float32 inside: ``B ... C -> B ... C`` of the input's type."""
+class GroupNorm(nn.Module):
+    """Group norm, float32 inside: ``B ... C -> B ... C`` of the input's type.
 
-    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
-        return super().__call__(x).astype(x.dtype)
+    Flax's own sums each group of channels at once; positions first is several times faster on CPUs.
+    """
+
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        wide = widen(x)
+        positions = tuple(range(1, x.ndim - 1))
+
+        def mean(values: jax.Array) -> jax.Array:
+            each = jnp.mean(values, positions).reshape(len(x), self.groups, -1)
+            spread = jnp.broadcast_to(jnp.mean(each, -1, keepdims=True), each.shape)
+            return spread.reshape(len(x), *(1 for _ in positions), -1)
+
+        centre = mean(wide)
+        variance = jnp.maximum(mean(jnp.square(wide)) - jnp.square(centre), 0)
+        first = (None,) * (x.ndim - 1)
+        factor = scale[first] * jax.lax.rsqrt(variance + NORM_EPSILON)
+        return ((wide - centre) * factor + bias[first]).astype(x.dtype)
 
 
 class BatchNorm(nn.BatchNorm):
@@ -101,7 +122,7 @@ def make_norm(norm: Norm, groups: int, name: str, train: bool = False) -> nn.Mod
     With "sync" and ``train`` it runs under ``parallel.pmap_update`` only, ``batch_stats`` mutable.
     """
     if norm == "group":
-        return GroupNorm(num_groups=groups, epsilon=NORM_EPSILON, name=name)
+        return GroupNorm(groups, name=name)
     if norm == "sync":
         return BatchNorm(
             use_running_average=not train,
@@ -194,7 +215,7 @@ class ConvNormReLU(nn.Module):
             kernel_init=self.kernel_init,
             deform=self.deform,
         )(x)
-        x = GroupNorm(num_groups=self.groups, epsilon=NORM_EPSILON, name="norm")(x)
+        x = GroupNorm(self.groups, name="norm")(x)
         return nn.relu(x)
 
 
