@@ -125,7 +125,7 @@ def make_find(
     compiled: Callable[[Callable], Callable] = parallel.jit_predict
     place: Callable[[Any], Any] = jax.device_put
     fetch: Callable[[Any], Any] = jax.device_get
-    if all_devices:
+    if all_devices and jax.local_device_count() > 1:
         compiled, place, fetch = parallel.pmap_predict, parallel.shard, parallel.gather
     detect_batch, restore_block = compiled(make_detect(model, precision)), compiled(make_block)
 
