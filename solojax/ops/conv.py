@@ -19,7 +19,8 @@ from solojax.ops.forward import forward_only
 LEAST_CHANNELS = 256  # of the input
 LEAST_TILES = 64  # of 2x2 outputs, in an image
 
-TILES_AT_ONCE = 512  # 1024 take an eighth longer for 256 channels of 200x336
+# Tiles of 256 channels and their products fit a core's cache then, nearly.
+TILES_AT_ONCE = 200, 512
 
 # Of all rows and columns at once: of a 3x3 kernel to 4x4 factors, of 4x4 products to 2x2 outputs.
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
@@ -89,20 +90,23 @@ def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     batch, height, width, channels = x.shape
     columns, all_rows = -(-width // 2), -(-height // 2)  # of tiles
-    rows = -(-all_rows // max(1, round(all_rows * columns / TILES_AT_ONCE)))
+    # At a time some rows of tiles, of all images equally many: as many as leave the least empty.
+    least, most = (min(max(tiles // columns, 1), all_rows) for tiles in TILES_AT_ONCE)
+    rows = min(range(least, most + 1), key=lambda rows: (-(-all_rows // rows) * rows, -rows))
     strips = -(-all_rows // rows)
     bottom, right = 1 + 2 * rows * strips - height, 1 + 2 * columns - width
     x = jnp.pad(x, ((0, 0), (1, bottom), (1, right), (0, 0)))
-    factors = jnp.matmul(TRANSFORM_KERNEL, kernel.reshape(9, -1)).reshape(16, channels, -1)
+    taps = kernel.swapaxes(0, 1).reshape(9, -1)  # column by column, as the inputs come
+    factors = jnp.matmul(TRANSFORM_KERNEL, taps).reshape(16, channels, -1)
 
     def convolve(strip: jax.Array) -> jax.Array:
         first = (strip // strips, strip % strips * 2 * rows, 0, 0)
         window = lax.dynamic_slice(x, first, (1, 2 * rows + 2, *x.shape[2:]))[0]
-        across = _transform_input(*(window[:, j : j + 2 * columns : 2] for j in range(4)))
-        inputs = _transform_input(*(across[:, i : i + 2 * rows : 2] for i in range(4)))
+        down = _transform_input(*(window[i : i + 2 * rows : 2] for i in range(4)))
+        inputs = _transform_input(*(down[:, :, j : j + 2 * columns : 2] for j in range(4)))
         products = jnp.matmul(inputs.reshape(16, rows * columns, channels), factors)
         out = jnp.matmul(TRANSFORM_OUTPUT, products.reshape(16, -1))
-        tiles = out.reshape(2, 2, rows, columns, -1).transpose(2, 0, 3, 1, 4)
+        tiles = out.reshape(2, 2, rows, columns, -1).transpose(2, 1, 3, 0, 4)
         return tiles.reshape(2 * rows, 2 * columns, -1)
 
     out = lax.map(convolve, jnp.arange(batch * strips))
