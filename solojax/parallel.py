@@ -94,7 +94,10 @@ def pmap_predict(predict: Callable) -> Callable:
 
 
 def jit_predict(predict: Callable) -> Callable:
-    """``pmap_predict`` for one device: compiles ``predict`` to ``mapped(variables, batch)``."""
+    """``pmap_predict`` for one device: compiles ``predict`` to ``mapped(variables, batch)``.
+
+    With options for CPUs, hence not for use inside another ``jit``.
+    """
     options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
     return jax.jit(lambda variables, batch: predict(variables, *batch), compiler_options=options)
 

@@ -77,7 +77,8 @@ def select(
     found = jax.vmap(lambda one: _candidates(selection, one))(flatten(scores))
 
     def measure(cells: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        # Candidates last, B H W K: all sums are then of whole rows of candidates.
+        """Masks ``B H/4 W/32 k``, packed along the width, their areas and maskness ``B k``."""
+        # Candidates last: all sums are then of whole rows of candidates.
         probabilities = jnp.moveaxis(jax.vmap(soft_masks)(predictions, cells), 1, -1)
         foreground = probabilities > selection.mask_threshold
         packed = jnp.packbits(foreground, axis=2)
@@ -119,6 +120,7 @@ def _select_one(
     areas: jax.Array,
     sureness: jax.Array,
 ) -> Detections:
+    """What is left of one image's ``K`` candidates, of which ``measure`` gave the last three."""
     # The published rule compares a count of pixels with a stride.
     valid = (found.scores > selection.score_threshold) & (areas > strides[found.cells])
     scores = jnp.where(valid, found.scores * sureness, -1)

@@ -125,6 +125,7 @@ def make_find(
     compiled: Callable[[Callable], Callable] = parallel.jit_predict
     place: Callable[[Any], Any] = jax.device_put
     fetch: Callable[[Any], Any] = jax.device_get
+    # pmap takes none of the options that jit_predict gives the compiler.
     if all_devices and jax.local_device_count() > 1:
         compiled, place, fetch = parallel.pmap_predict, parallel.shard, parallel.gather
     detect_batch, restore_block = compiled(make_detect(model, precision)), compiled(make_block)

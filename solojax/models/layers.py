@@ -61,22 +61,31 @@ Conv = functools.partial(
 class GroupNorm(nn.Module):
     """Group norm, float32 inside: ``B ... C -> B ... C`` of the input's type.
 
-    Flax's own sums each group of channels at once; positions first is several times faster on CPUs.
+    Flax's own sums each group of channels at once; to sum over the positions first takes CPUs a
+    fraction of the time.
+
+    Raises:
+      ValueError: the groups do not divide the channels.
     """
 
     groups: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        channels = x.shape[-1]
+        if channels % self.groups:
+            raise ValueError(f"{self.groups} groups do not divide {channels} channels")
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         wide = widen(x)
         positions = tuple(range(1, x.ndim - 1))
 
         def mean(values: jax.Array) -> jax.Array:
-            each = jnp.mean(values, positions).reshape(len(x), self.groups, -1)
-            spread = jnp.broadcast_to(jnp.mean(each, -1, keepdims=True), each.shape)
-            return spread.reshape(len(x), *(1 for _ in positions), -1)
+            each = jnp.mean(values, positions, keepdims=True)
+            groups = each.reshape(*each.shape[:-1], self.groups, channels // self.groups)
+            return jnp.broadcast_to(groups.mean(-1, keepdims=True), groups.shape).reshape(
+                each.shape
+            )
 
         centre = mean(wide)
         variance = jnp.maximum(mean(jnp.square(wide)) - jnp.square(centre), 0)

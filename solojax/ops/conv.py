@@ -19,7 +19,7 @@ from solojax.ops.forward import forward_only
 LEAST_CHANNELS = 256  # of the input
 LEAST_TILES = 64  # of 2x2 outputs, in an image
 
-# Tiles of 256 channels and their products fit a core's cache then, nearly.
+# At least, where an image has them, and at most: fewer make slow products, more leave the caches.
 TILES_AT_ONCE = 200, 512
 
 # Of all rows and columns at once: of a 3x3 kernel to 4x4 factors, of 4x4 products to 2x2 outputs.
@@ -90,8 +90,10 @@ def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     batch, height, width, channels = x.shape
     columns, all_rows = -(-width // 2), -(-height // 2)  # of tiles
-    # At a time some rows of tiles, of all images equally many: as many as leave the least empty.
-    least, most = (min(max(tiles // columns, 1), all_rows) for tiles in TILES_AT_ONCE)
+    # A strip is some rows of tiles: as many as need the fewest rows of padding.
+    fewest, most = TILES_AT_ONCE
+    most = min(max(most // columns, 1), all_rows)
+    least = min(-(-fewest // columns), most)
     rows = min(range(least, most + 1), key=lambda rows: (-(-all_rows // rows) * rows, -rows))
     strips = -(-all_rows // rows)
     bottom, right = 1 + 2 * rows * strips - height, 1 + 2 * columns - width

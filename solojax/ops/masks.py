@@ -16,12 +16,15 @@ def maskness(probabilities: jax.Array, foreground: jax.Array, areas: jax.Array) 
     """Mean probability over the foreground of each mask; 0 for an empty one.
 
     Args:
-      probabilities: ``K H W`` in 0..1, or of several images ``B H W K``.
+      probabilities: ``B H W K`` in 0..1, the masks last.
       foreground: bool, of the same shape.
-      areas: pixels of each foreground, ``K`` or ``B K``.
+      areas: pixels of each foreground, ``B K``.
 
-    >>> soft = jnp.array([[[0.9, 0.8, 0.6, 0.4, 0.2]]])
-    >>> round(float(maskness(soft, soft > 0.5, jnp.array([3]))[0]), 4)
+    Returns:
+      ``B K``.
+
+    >>> soft = jnp.array([0.9, 0.8, 0.6, 0.4, 0.2]).reshape(1, 1, 5, 1)
+    >>> round(float(maskness(soft, soft > 0.5, jnp.array([[3]]))[0, 0]), 4)
     0.7667
     """
     return jnp.sum(jnp.where(foreground, probabilities, 0), (1, 2)) / jnp.maximum(areas, 1)

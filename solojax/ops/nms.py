@@ -49,7 +49,12 @@ def pairwise_intersections(masks: jax.Array) -> jax.Array:
 
     Args:
       masks: ``K H W`` bool or packed.
+
+    Raises:
+      ValueError: they are of another type, soft masks for instance.
     """
+    if masks.dtype not in (jnp.bool_, jnp.uint8):
+        raise ValueError(f"masks are {masks.dtype}, neither bool nor packed bits (uint8)")
     flat = masks.reshape(len(masks), -1)
     return lax.platform_dependent(flat, cpu=_count_common_bits, default=_multiply)
 

@@ -1,9 +1,19 @@
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solojax.models.layers import Conv, ConvNormReLU, DeformConv, make_norm, rematerialised
+from solojax.models.layers import (
+    Conv,
+    ConvNormReLU,
+    DeformConv,
+    GroupNorm,
+    make_norm,
+    rematerialised,
+)
 from solojax.ops.deform_conv import deform_conv
 from solojax.parallel import AXIS
 
@@ -109,6 +119,38 @@ def test_a_synchronised_norm_gives_the_same_on_one_and_eight_devices(x, variable
     one, eight = (synchronised(devices, x, variables) for devices in (1, 8))
     for ours, theirs in zip(jax.tree.leaves(eight), jax.tree.leaves(one), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 24), (3, 7, 24), (2, 5, 9, 24), (0, 4, 4, 24)], ids=str)
+def test_group_norm_and_its_gradients_are_those_of_flax(shape):
+    x, weights, scale, bias = (
+        np.random.default_rng(seed).normal(1, 2, size).astype(np.float32)
+        for seed, size in enumerate((shape, shape, 24, 24))
+    )
+
+    def run(module, variables, x):
+        out = module.apply(variables, x)
+        return jnp.sum(out * weights), out
+
+    ours, flax_s = (
+        jax.value_and_grad(functools.partial(run, module), argnums=(0, 1), has_aux=True)(
+            {"params": {"scale": scale, "bias": bias}}, x
+        )
+        for module in (GroupNorm(4), nn.GroupNorm(num_groups=4, epsilon=1e-5))
+    )
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, ours, flax_s)
+
+
+def test_group_norm_of_a_constant_is_its_bias():
+    variables = {"params": {"scale": np.full(4, 3.0), "bias": np.arange(4.0)}}
+    found = GroupNorm(2).apply(variables, jnp.full((1, 5, 5, 4), 7.25))
+    np.testing.assert_allclose(found, np.broadcast_to(np.arange(4.0), (1, 5, 5, 4)), atol=1e-5)
+
+
+def test_groups_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match="4 groups do not divide 6 channels"):
+        GroupNorm(4).init(jax.random.key(0), jnp.zeros((1, 3, 3, 6)))
 
 
 def test_group_norm_has_no_statistics(x):

@@ -310,6 +310,12 @@ def test_packed_masks_get_the_same_scores(suppress):
         np.testing.assert_array_equal(suppress(packed, labels, scores), expected)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int32])
+def test_masks_that_are_neither_bool_nor_packed_are_refused(dtype):
+    with pytest.raises(ValueError, match=f"masks are {jnp.dtype(dtype)}, neither bool nor"):
+        nms.mask_iou(jnp.ones((2, 3, 8), dtype))
+
+
 def test_iou_of_known_masks():
     found = nms.mask_iou(line_masks((0, 10), (1, 11), (12, 20)))
     np.testing.assert_allclose(found, [[1, 9 / 11, 0], [9 / 11, 1, 0], [0, 0, 1]], rtol=1e-6)
