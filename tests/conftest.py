@@ -15,6 +15,13 @@ jax.config.update("jax_num_cpu_devices", 8)
 # A silent broadcast between ranks has hidden more bugs than it has saved characters.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests begin, so that the last of them does not keep one core alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
