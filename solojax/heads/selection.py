@@ -153,7 +153,7 @@ def _in_blocks(
       cells: ``B K``.
       used: scalar.
     """
-    batch, length = cells.shape
+    length = cells.shape[1]
     block = min(BLOCK, length)
     count = -(-length // block)
     padded = jnp.pad(cells, ((0, 0), (0, count * block - length)))

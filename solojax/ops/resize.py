@@ -1,6 +1,6 @@
 """Resizing: bilinear (half-pixel centres, never antialiased), its matrix form, and to a grid."""
 
-from collections.abc import Callable
+import functools
 from typing import Literal, NamedTuple
 
 import jax
@@ -26,22 +26,17 @@ def bilinear(features: jax.Array, size: tuple[int, int]) -> jax.Array:
     a CPU that takes from a quarter to a twentieth of the time of ``jax.image.resize``, which
     multiplies by matrices; but a training would need up to a seventh more memory.
     """
-    height, width = features.shape[1:3]
+    batch, height, width, channels = features.shape
+    by_matrices = functools.partial(
+        jax.image.resize, shape=(batch, *size, channels), method="bilinear", antialias=False
+    )
     if (height, width) == size:
         return features
     if (height, width) == (2 * size[0], 2 * size[1]):
-        return forward_only(_halve, _by_matrices(size))(features)
+        return forward_only(_halve, by_matrices)(features)
     if (2 * height, 2 * width) == size:
-        return forward_only(_double, _by_matrices(size))(features)
-    return _by_matrices(size)(features)
-
-
-def _by_matrices(size: tuple[int, int]) -> Callable[[jax.Array], jax.Array]:
-    def resize(features: jax.Array) -> jax.Array:
-        shape = (len(features), *size, features.shape[3])
-        return jax.image.resize(features, shape, "bilinear", antialias=False)
-
-    return resize
+        return forward_only(_double, by_matrices)(features)
+    return by_matrices(features)
 
 
 def _halve(features: jax.Array) -> jax.Array:

@@ -83,7 +83,8 @@ def updated(steps: int, **options) -> tuple[list[dict[str, float]], TrainState]:
     update = jax.jit(jax.vmap(update, (None, 0), axis_name=AXIS, axis_size=1, out_axes=None))
     state = step.start_state(examples.make_variables(0.1), tx, ema=True)
     rows = []
-    for seed in range(steps):
+    # After batches 0 and 1, rounding decides on a part of the gradient of batch 2.
+    for seed in range(10, 10 + steps):
         state, metrics = update(state, one(examples.make_batch(8, seed)))
         rows.append({name: float(value) for name, value in metrics.items()})
     return rows, state
@@ -92,9 +93,8 @@ def updated(steps: int, **options) -> tuple[list[dict[str, float]], TrainState]:
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [2, 8])
 def test_a_batch_in_parts_is_the_big_batch(accumulate):
-    # In a third step the input of a ReLU lies so near zero that rounding decides on its gradient.
-    rows, state = updated(2)
-    in_parts, of_parts = updated(2, accumulate=accumulate)
+    rows, state = updated(3)
+    in_parts, of_parts = updated(3, accumulate=accumulate)
     for ours, theirs in zip(in_parts, rows, strict=True):
         for name in theirs:
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, err_msg=name)
