@@ -28,7 +28,7 @@ def start() -> TrainState:
 
 
 def run(
-    devices: int, state: TrainState, model: nn.Module = MODEL
+    devices: int, state: TrainState, model: nn.Module = MODEL, steps: int = STEPS
 ) -> tuple[list[dict], TrainState, list[int]]:
     """Metrics of each step, the last state, and the number of compilations of each step."""
     update = step.make_update(model, TX, seed=0, ema_decay=0.9)
@@ -43,7 +43,7 @@ def run(
             return jax.tree.map(lambda x: x[None], batch)
 
     rows, compiled = [], []
-    for number in range(STEPS):
+    for number in range(steps):
         before = len(COMPILATIONS)
         state, metrics = mapped(state, shard(examples.make_batch(8, seed=number)))
         rows.append({name: float(value) for name, value in metrics.items()})
@@ -111,11 +111,13 @@ def test_synchronised_norms_see_the_batch_of_all_devices():
     model = MODEL.clone(backbone=ResNet(18, width=8, norm="sync", frozen_stages=0))
     variables = jax.jit(detector.init_variables, static_argnums=0)(model, jax.random.key(0))
     start = jax.device_get(step.start_state(variables, TX, ema=True))
-    (rows_of_one, one, _), (rows_of_eight, eight, _) = (run(n, start, model) for n in (1, 8))
-    # From the fourth step on some ReLU may be on in one and off in the other.
-    for ours, theirs in zip(rows_of_eight[:3], rows_of_one[:3], strict=True):
+    (rows_of_one, one, _), (rows_of_eight, eight, _) = (run(n, start, model, 3) for n in (1, 8))
+    # A ReLU at its corner may be on in one and off in the other: that has moved the third gradient's
+    # norm by 2e-4. Without synchronised norms all three norms are off by at least .15.
+    for ours, theirs in zip(rows_of_eight, rows_of_one, strict=True):
         for name in theirs:
-            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, err_msg=name)
+            tolerance = 1e-2 if name == "grad_norm" else 1e-5
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=tolerance, err_msg=name)
     statistics = (one.batch_stats, eight.batch_stats, start.batch_stats)
     for ours, theirs, before in zip(*map(jax.tree.leaves, statistics), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)

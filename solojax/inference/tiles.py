@@ -1,12 +1,16 @@
 """Images with more in them than one look can hold: cut into tiles, what is found put together.
 
-Tiles overlap by a quarter. What touches a border between tiles is cut there and left out: where it
-is smaller than the overlap another tile shows all of it, and where it is larger the look at the
-whole image does. What two looks see is decayed by Matrix NMS, as within an image.
+Tiles overlap by a quarter, and what touches a border between them is cut there. A cut mask is left
+out where one that no border cuts shows the same, in another tile or in the look at the whole image.
+Where none does, since the thing is larger than the overlap and too small for the look at the whole,
+the cut masks of neighbouring tiles are joined. What two looks see is decayed by Matrix NMS, as
+within an image.
 """
 
+import collections
 import itertools
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,11 +23,41 @@ from solojax.types import InputError
 
 LEAST_TILE = 64  # original pixels
 OVERLAP = 0.25  # of a tile, with the next one
+# Cut masks of two tiles are of one thing where their IoU, in what both tiles show, is above this. A
+# mask shows what a cut one shows where it covers more than this share of it ...
+AGREED = 0.5
+AS_SURE = 0.5  # ... and scores at least this share of its score.
+COMPARED = 2**24  # pairs of boxes at a time
 
-_matrix_nms = jax.jit(nms.matrix_nms_of, static_argnames=("kernel", "sigma"))
+_matrix_nms = jax.jit(nms.matrix_nms_of_pairs, static_argnames=("kernel", "sigma"))
 
 Window = tuple[int, int, int, int]
 """top left bottom right, original pixels."""
+
+
+class _Seen(NamedTuple):
+    """``K`` masks in the frame of the whole image, none of them empty."""
+
+    scores: np.ndarray  # K float32
+    labels: np.ndarray  # K int32
+    looks: np.ndarray  # K int, 0 for the whole image, from 1 the tiles, then what has been joined
+    is_cut: np.ndarray  # K bool, by a border between tiles
+    areas: np.ndarray  # K float64, pixels
+    masks: np.ndarray  # K objects, COCO's dictionaries of run lengths
+
+    def take(self, chosen: np.ndarray) -> "_Seen":
+        return _Seen(*(column[chosen] for column in self))
+
+
+class _Pairs(NamedTuple):
+    """``P`` times two masks of one class that different looks see and that share pixels."""
+
+    first: np.ndarray  # P int, the number of one
+    second: np.ndarray  # P int, the greater number of the other
+    shared: np.ndarray  # P float64, pixels
+
+    def take(self, chosen: np.ndarray) -> "_Pairs":
+        return _Pairs(*(column[chosen] for column in self))
 
 
 def cut(size: tuple[int, int], tile: int) -> list[Window]:
@@ -37,12 +71,9 @@ def cut(size: tuple[int, int], tile: int) -> list[Window]:
         raise InputError(f"tiles of {tile} pixels are too small; give {LEAST_TILE} or more")
     starts = []
     for length in size:
-        count = (
-            1
-            if length <= tile
-            else -(-round(length - OVERLAP * tile) // round(tile * (1 - OVERLAP)))
-        )
-        starts.append(np.linspace(0, max(length - tile, 0), count).round().astype(int).tolist())
+        beyond = max(length - tile, 0)
+        count = 1 + -(-beyond // int(tile * (1 - OVERLAP)))
+        starts.append(np.linspace(0, beyond, count).round().astype(int).tolist())
     return [
         (top, left, min(top + tile, size[0]), min(left + tile, size[1]))
         for top, left in itertools.product(*starts)
@@ -62,8 +93,6 @@ def merge(
 ) -> Found:
     """What was found in an image and in its tiles, each thing once, best first.
 
-    Memory grows with the square of the detections: 1 GB for ten thousand.
-
     Args:
       whole: of the whole image.
       parts: of its tiles.
@@ -74,65 +103,155 @@ def merge(
       sigma: of Matrix NMS.
       threshold: of the decayed scores.
     """
-    scores, labels, rles = [whole.scores], [whole.labels], list(whole.rles)
-    for part, window in zip(parts, windows, strict=True):
-        kept = _uncut(part.rles, window, size, margin)
-        scores.append(part.scores[kept])
-        labels.append(part.labels[kept])
-        extent = window[2] - window[0], window[3] - window[1]
-        rles += rle.move([part.rles[i] for i in kept], extent, window[:2], size)
-    looks = np.repeat(np.arange(len(scores)), [len(one) for one in scores])
-    decayed = _decay(
-        rles, size, looks, np.concatenate(labels), np.concatenate(scores), kernel, sigma
-    )
+    windows = [(0, 0, *size), *windows]  # by look
+    looks = enumerate(zip([whole, *parts], windows, strict=True))
+    seen = _together([_see(look, found, window, size, margin) for look, (found, window) in looks])
+    seen = _together([seen.take(~seen.is_cut), _join(seen.take(seen.is_cut), windows)])
+    pairs = _overlaps(seen)
+    stays = ~_replaced(seen, pairs)
+    pairs = pairs.take(stays[pairs.first] & stays[pairs.second])
+    decayed = np.where(stays, _decay(seen, pairs, kernel, sigma), 0)
     order = np.argsort(-decayed, kind="stable")
     order = order[decayed[order] >= threshold]
-    overflow = whole.overflow + sum(part.overflow for part in parts)
-    found = np.concatenate(labels)[order]
-    return Found(decayed[order], found, [rles[i] for i in order], overflow)
-
-
-def _decay(
-    rles: Sequence[bytes],
-    size: tuple[int, int],
-    looks: np.ndarray,
-    labels: np.ndarray,
-    scores: np.ndarray,
-    kernel: nms.Kernel,
-    sigma: float,
-) -> np.ndarray:
-    """Matrix NMS between the looks: each has had its own."""
-    count = len(rles)
-    if not count:
-        return scores
-    encoded = [{"size": list(size), "counts": counts} for counts in rles]
-    overlaps = np.asarray(coco_mask.iou(encoded, encoded, [0] * count), np.float32)
-    overlaps[looks[:, None] == looks] = 0
-    # Filled up to a power of two: a few programs serve every image.
-    padding = (0, (1 << (count - 1).bit_length()) - count)
-    decayed = _matrix_nms(
-        np.pad(overlaps, padding),
-        np.pad(labels, padding, constant_values=-1),
-        np.pad(scores, padding, constant_values=-1),
-        kernel=kernel,
-        sigma=sigma,
+    return Found(
+        decayed[order],
+        seen.labels[order],
+        [mask["counts"] for mask in seen.masks[order]],
+        whole.overflow + sum(part.overflow for part in parts),
     )
-    return np.asarray(decayed)[:count]
 
 
-def _uncut(
-    rles: Sequence[bytes], window: Window, size: tuple[int, int], margin: float
-) -> np.ndarray:
-    """Which masks of a tile have pixels, none of them at a border to another tile."""
+def _see(look: int, found: Found, window: Window, size: tuple[int, int], margin: float) -> _Seen:
+    """What a look shows, of those masks that have a pixel."""
     top, left, bottom, right = window
-    extent = [bottom - top, right - left]
-    boxes = np.array([coco_mask.toBbox({"size": extent, "counts": one}) for one in rles])
-    x0, y0, width, height = boxes.reshape(-1, 4).T
-    x1, y1 = x0 + width, y0 + height
-    touches = (
+    extent = bottom - top, right - left
+    boxes = _boxes(_masks(found.rles, extent))
+    chosen = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
+    x0, y0, x1, y1 = boxes[chosen].T
+    is_cut = (
         ((top > 0) & (y0 < margin))
         | ((left > 0) & (x0 < margin))
         | ((bottom < size[0]) & (y1 > extent[0] - margin))
         | ((right < size[1]) & (x1 > extent[1] - margin))
     )
-    return np.flatnonzero(~touches & (width > 0))
+    masks = _masks(rle.move([found.rles[i] for i in chosen], extent, (top, left), size), size)
+    looks = np.full(len(chosen), look)
+    return _Seen(found.scores[chosen], found.labels[chosen], looks, is_cut, _areas(masks), masks)
+
+
+def _join(parts: _Seen, windows: Sequence[Window]) -> _Seen:
+    """Joins the cut masks of one thing, at most one of each tile, beginning with the best.
+
+    What is joined is as sure as its parts in the mean of their pixels. A part that nothing agrees
+    with stays as it is.
+
+    Args:
+      parts: the cut masks.
+      windows: by look.
+    """
+    agreeing = collections.defaultdict(list)
+    for one, other, shared in zip(*_overlaps(parts), strict=True):
+        corners = np.array([windows[parts.looks[number]] for number in (one, other)])
+        both_show = (*corners[:, :2].max(0), *corners[:, 2:].min(0))
+        union = (
+            sum(_area_within(parts.masks[number], both_show) for number in (one, other)) - shared
+        )
+        if shared > AGREED * union:
+            agreeing[one].append((shared / union, other))
+            agreeing[other].append((shared / union, one))
+    joined, taken = [parts.take(np.zeros(0, int))], np.zeros(len(parts.scores), bool)
+    for best in np.argsort(-parts.scores, kind="stable"):
+        if taken[best]:
+            continue
+        group, waiting = [best], [best]
+        while waiting:
+            for _, other in sorted(agreeing[waiting.pop()], reverse=True):
+                if not taken[other] and parts.looks[other] not in parts.looks[group]:
+                    group.append(other)
+                    waiting.append(other)
+        taken[group] = True
+        one = parts.take(np.array(group))
+        if len(group) > 1:
+            masks = np.array([coco_mask.merge(list(one.masks))])
+            score = np.average(one.scores, weights=one.areas).astype(np.float32)
+            look = np.array([len(windows) + len(joined)])
+            one = _Seen(score[None], one.labels[:1], look, one.is_cut[:1], _areas(masks), masks)
+        joined.append(one)
+    return _together(joined)
+
+
+def _replaced(seen: _Seen, pairs: _Pairs) -> np.ndarray:
+    """Which masks are cut and shown by another that is not, ``K`` bool."""
+    replaced = np.zeros(len(seen.scores), bool)
+    for one, other in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
+        covered = pairs.shared > AGREED * seen.areas[one]
+        as_sure = seen.scores[other] >= AS_SURE * seen.scores[one]
+        replaced[one[seen.is_cut[one] & ~seen.is_cut[other] & covered & as_sure]] = True
+    return replaced
+
+
+def _decay(seen: _Seen, pairs: _Pairs, kernel: nms.Kernel, sigma: float) -> np.ndarray:
+    """Matrix NMS between the looks, since each has had its own."""
+    first, second, shared = pairs
+    overlaps = shared / (seen.areas[first] + seen.areas[second] - shared)
+    is_above = seen.scores[first] >= seen.scores[second]
+    columns = np.where(is_above, first, second), np.where(is_above, second, first), overlaps
+    # Filled up to powers of two: a few programs serve every image.
+    counts = len(seen.scores), len(first)
+    masks, filled = (1 << max(count - 1, 0).bit_length() for count in counts)
+    above, below, overlaps = (np.pad(one, (0, filled - len(first))) for one in columns)
+    scores = np.pad(seen.scores, (0, masks - len(seen.scores)))
+    decayed = _matrix_nms(
+        above, below, overlaps.astype(np.float32), scores, kernel=kernel, sigma=sigma
+    )
+    return np.asarray(decayed)[: len(seen.scores)]
+
+
+def _overlaps(seen: _Seen) -> _Pairs:
+    boxes, numbers = _boxes(seen.masks), np.arange(len(seen.scores))
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [(numbers[:0],) * 3]
+    step = max(COMPARED // max(len(numbers), 1), 1)
+    for begin in range(0, len(numbers), step):
+        some = numbers[begin : begin + step, None]
+        x0, y0, x1, y1 = boxes[some].transpose(2, 0, 1)
+        near = (
+            (numbers > some) & (seen.labels == seen.labels[some]) & (seen.looks != seen.looks[some])
+        )
+        near &= (boxes[:, 0] < x1) & (x0 < boxes[:, 2]) & (boxes[:, 1] < y1) & (y0 < boxes[:, 3])
+        for number, row in zip(some[:, 0], near, strict=True):
+            others = np.flatnonzero(row)
+            if len(others):
+                # Of a crowd it is the share of the other that is in it.
+                shares = coco_mask.iou(list(seen.masks[others]), [seen.masks[number]], [1])[:, 0]
+                shared = np.round(shares * seen.areas[others])
+                sharing = shared > 0
+                found.append((np.full(sharing.sum(), number), others[sharing], shared[sharing]))
+    return _Pairs(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _together(some: Sequence[_Seen]) -> _Seen:
+    return _Seen(*map(np.concatenate, zip(*some, strict=True)))
+
+
+def _masks(rles: Sequence[bytes], size: tuple[int, int]) -> np.ndarray:
+    masks = np.empty(len(rles), object)
+    masks[:] = [{"size": list(size), "counts": counts} for counts in rles]
+    return masks
+
+
+def _areas(masks: np.ndarray) -> np.ndarray:
+    return np.array(coco_mask.area(list(masks)), np.float64)
+
+
+def _boxes(masks: np.ndarray) -> np.ndarray:
+    """``K 4`` float64, x0 y0 x1 y1."""
+    boxes = np.array([coco_mask.toBbox(mask) for mask in masks], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def _area_within(mask: dict[str, Any], window: Window) -> int:
+    """Pixels of a mask that are in a part of its image."""
+    (patch,), ((y, x),) = rle.decode_patches([mask["counts"]], mask["size"][0])
+    top, left, bottom, right = np.maximum(window - np.array([y, x, y, x]), 0)
+    return int(patch[top:bottom, left:right].sum())

@@ -133,6 +133,35 @@ def matrix_nms_of(
     return scores * jnp.min(jnp.where(suffered > 0, decay, 1.0), axis=0)
 
 
+def matrix_nms_of_pairs(
+    above: jax.Array,
+    below: jax.Array,
+    overlaps: jax.Array,
+    scores: jax.Array,
+    *,
+    kernel: Kernel = "gaussian",
+    sigma: float = 2.0,
+) -> jax.Array:
+    """``matrix_nms`` of many masks of which few overlap, in memory that grows with those.
+
+    Args:
+      above: ``P`` int, the number of the better mask of each two of one label that overlap.
+      below: ``P`` int, that of the other one.
+      overlaps: ``P`` float32, their IoU; pairs of IoU 0 take part harmlessly.
+      scores: ``K`` float32.
+      kernel: as of ``matrix_nms``.
+      sigma: as of ``matrix_nms``.
+
+    Returns:
+      ``K`` float32 decayed scores, in the order given.
+    """
+    most = jnp.zeros_like(scores).at[below].max(overlaps)
+    suffered = _decay(most, kernel, sigma)[above]
+    decay = _decay(overlaps, kernel, sigma) / jnp.where(suffered > 0, suffered, 1)
+    # 1 at most, as in the dense form, where the best mask of all overlaps most others by nothing.
+    return scores * jnp.ones_like(scores).at[below].min(jnp.where(suffered > 0, decay, 1.0))
+
+
 def hard_nms(
     masks: jax.Array, labels: jax.Array, scores: jax.Array, *, iou_threshold: float = 0.5
 ) -> jax.Array:
