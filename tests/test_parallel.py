@@ -112,8 +112,8 @@ def test_synchronised_norms_see_the_batch_of_all_devices():
     variables = jax.jit(detector.init_variables, static_argnums=0)(model, jax.random.key(0))
     start = jax.device_get(step.start_state(variables, TX, ema=True))
     (rows_of_one, one, _), (rows_of_eight, eight, _) = (run(n, start, model, 3) for n in (1, 8))
-    # A ReLU at its corner may be on in one and off in the other: that has moved the third gradient's
-    # norm by 2e-4. Without synchronised norms all three norms are off by at least .15.
+    # A ReLU at its corner may be on in one and off in the other: that has moved the norm of the
+    # third gradient by 2e-4. Without synchronised norms all three are off by at least .15.
     for ours, theirs in zip(rows_of_eight, rows_of_one, strict=True):
         for name in theirs:
             tolerance = 1e-2 if name == "grad_norm" else 1e-5

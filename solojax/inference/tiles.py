@@ -1,9 +1,9 @@
 """Images with more in them than one look can hold: cut into tiles, what is found put together.
 
-Tiles overlap by a quarter, and what touches a border between them is cut there. A cut mask is left
-out where one that no border cuts shows the same, in another tile or in the look at the whole image.
-Where none does, since the thing is larger than the overlap and too small for the look at the whole,
-the cut masks of neighbouring tiles are joined. What two looks see is decayed by Matrix NMS, as
+Tiles overlap by a quarter. What touches a border between them is cut there, and left out: another
+tile shows all of what is smaller than the overlap, the look at the whole image what is large. What
+is in between may be seen by neither. So cut masks of neighbouring tiles that agree are joined, and
+stand where no mask that is not cut shows the same. What two looks see is decayed by Matrix NMS, as
 within an image.
 """
 
@@ -23,11 +23,11 @@ from solojax.types import InputError
 
 LEAST_TILE = 64  # original pixels
 OVERLAP = 0.25  # of a tile, with the next one
-# Cut masks of two tiles are of one thing where their IoU, in what both tiles show, is above this. A
-# mask shows what a cut one shows where it covers more than this share of it ...
+# Two cut masks are of one thing where their IoU, in what both tiles show, is above this. A mask
+# that is not cut shows what a joined one shows where it covers more than this share of it ...
 AGREED = 0.5
 AS_SURE = 0.5  # ... and scores at least this share of its score.
-COMPARED = 2**24  # pairs of boxes at a time
+COMPARED = 2**22  # pairs of boxes at a time
 
 _matrix_nms = jax.jit(nms.matrix_nms_of_pairs, static_argnames=("kernel", "sigma"))
 
@@ -40,8 +40,8 @@ class _Seen(NamedTuple):
 
     scores: np.ndarray  # K float32
     labels: np.ndarray  # K int32
-    looks: np.ndarray  # K int, 0 for the whole image, from 1 the tiles, then what has been joined
-    is_cut: np.ndarray  # K bool, by a border between tiles
+    looks: np.ndarray  # K int, 0 for the whole image, from 1 the tiles, then each that is joined
+    is_cut: np.ndarray  # K bool, by a border between tiles, or joined of such
     areas: np.ndarray  # K float64, pixels
     masks: np.ndarray  # K objects, COCO's dictionaries of run lengths
 
@@ -142,8 +142,8 @@ def _see(look: int, found: Found, window: Window, size: tuple[int, int], margin:
 def _join(parts: _Seen, windows: Sequence[Window]) -> _Seen:
     """Joins the cut masks of one thing, at most one of each tile, beginning with the best.
 
-    What is joined is as sure as its parts in the mean of their pixels. A part that nothing agrees
-    with stays as it is.
+    A joined one is as sure as its parts in the mean of their pixels. What nothing agrees with is
+    left out.
 
     Args:
       parts: the cut masks.
@@ -161,27 +161,27 @@ def _join(parts: _Seen, windows: Sequence[Window]) -> _Seen:
             agreeing[other].append((shared / union, one))
     joined, taken = [parts.take(np.zeros(0, int))], np.zeros(len(parts.scores), bool)
     for best in np.argsort(-parts.scores, kind="stable"):
-        if taken[best]:
-            continue
-        group, waiting = [best], [best]
+        group = [best]
+        waiting = [] if taken[best] else [best]
         while waiting:
             for _, other in sorted(agreeing[waiting.pop()], reverse=True):
                 if not taken[other] and parts.looks[other] not in parts.looks[group]:
                     group.append(other)
                     waiting.append(other)
-        taken[group] = True
-        one = parts.take(np.array(group))
         if len(group) > 1:
+            taken[group] = True
+            one = parts.take(np.array(group))
             masks = np.array([coco_mask.merge(list(one.masks))])
             score = np.average(one.scores, weights=one.areas).astype(np.float32)
             look = np.array([len(windows) + len(joined)])
-            one = _Seen(score[None], one.labels[:1], look, one.is_cut[:1], _areas(masks), masks)
-        joined.append(one)
+            joined.append(
+                _Seen(score[None], one.labels[:1], look, one.is_cut[:1], _areas(masks), masks)
+            )
     return _together(joined)
 
 
 def _replaced(seen: _Seen, pairs: _Pairs) -> np.ndarray:
-    """Which masks are cut and shown by another that is not, ``K`` bool."""
+    """Which masks are joined and shown by another that is not, ``K`` bool."""
     replaced = np.zeros(len(seen.scores), bool)
     for one, other in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
         covered = pairs.shared > AGREED * seen.areas[one]
@@ -208,24 +208,28 @@ def _decay(seen: _Seen, pairs: _Pairs, kernel: nms.Kernel, sigma: float) -> np.n
 
 
 def _overlaps(seen: _Seen) -> _Pairs:
-    boxes, numbers = _boxes(seen.masks), np.arange(len(seen.scores))
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = [(numbers[:0],) * 3]
-    step = max(COMPARED // max(len(numbers), 1), 1)
-    for begin in range(0, len(numbers), step):
-        some = numbers[begin : begin + step, None]
-        x0, y0, x1, y1 = boxes[some].transpose(2, 0, 1)
-        near = (
-            (numbers > some) & (seen.labels == seen.labels[some]) & (seen.looks != seen.looks[some])
-        )
-        near &= (boxes[:, 0] < x1) & (x0 < boxes[:, 2]) & (boxes[:, 1] < y1) & (y0 < boxes[:, 3])
-        for number, row in zip(some[:, 0], near, strict=True):
-            others = np.flatnonzero(row)
+    boxes = _boxes(seen.masks)
+    order = np.argsort(boxes[:, 0])  # from the left: what begins beyond a block is not compared
+    lefts = boxes[order, 0]
+    found = [_Pairs(order[:0], order[:0], lefts[:0])]
+    step = max(COMPARED // max(len(order), 1), 1)
+    for begin in range(0, len(order), step):
+        rows = order[begin : begin + step]
+        columns = order[begin : np.searchsorted(lefts, boxes[rows, 2].max())]
+        near = np.arange(len(columns)) > np.arange(len(rows))[:, None]
+        for kind, differs in ((seen.labels, False), (seen.looks, True)):
+            near &= (kind[columns] != kind[rows, None]) == differs
+        _, top, right, bottom = boxes[rows, :, None].transpose(1, 0, 2)
+        near &= (boxes[columns, 0] < right) & (boxes[columns, 1] < bottom)
+        near &= top < boxes[columns, 3]
+        for one, row in zip(rows, near, strict=True):
+            others = columns[row]
             if len(others):
-                # Of a crowd it is the share of the other that is in it.
-                shares = coco_mask.iou(list(seen.masks[others]), [seen.masks[number]], [1])[:, 0]
+                # Of a crowd pycocotools gives the share of the other that is in it.
+                shares = coco_mask.iou(list(seen.masks[others]), [seen.masks[one]], [1])[:, 0]
                 shared = np.round(shares * seen.areas[others])
-                sharing = shared > 0
-                found.append((np.full(sharing.sum(), number), others[sharing], shared[sharing]))
+                pairs = _Pairs(np.minimum(one, others), np.maximum(one, others), shared)
+                found.append(pairs.take(shared > 0))
     return _Pairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
@@ -240,7 +244,8 @@ def _masks(rles: Sequence[bytes], size: tuple[int, int]) -> np.ndarray:
 
 
 def _areas(masks: np.ndarray) -> np.ndarray:
-    return np.array(coco_mask.area(list(masks)), np.float64)
+    # One by one: pycocotools 2.0 takes lists of up to 255 masks.
+    return np.array([coco_mask.area(mask) for mask in masks], np.float64)
 
 
 def _boxes(masks: np.ndarray) -> np.ndarray:

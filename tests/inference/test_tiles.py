@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,82 @@ def test_an_image_of_one_tile_is_looked_at_once():
     plain, tiled = predictor(image), predictor.tiled(image, 100)
     assert len(plain) and tiled.rles == plain.rles
     np.testing.assert_array_equal(tiled.scores, plain.scores)
+
+
+LONG = (20, 30, 40, 130)  # in none of the two tiles whole
+
+
+def halves(left: float, right: float) -> tuple[Found, Found]:
+    """What two tiles show of LONG, with these scores."""
+    return found((100, 100), (20, 30, 40, 100, left)), found((100, 100), (20, 0, 40, 70, right))
+
+
+def test_what_neighbouring_tiles_show_in_parts_is_joined():
+    result = merge(found(SIZE), *halves(0.9, 0.5))
+    assert boxes(result) == [LONG]
+    np.testing.assert_allclose(result.scores, [0.7], rtol=1e-6)  # 70 columns of each
+
+
+def test_parts_that_do_not_agree_are_of_two_things():
+    left, _ = halves(0.9, 0.5)
+    lower = found((100, 100), (31, 0, 51, 70, 0.5))  # nine of thirty-one rows in common
+    assert merge(found(SIZE), left, lower).rles == []
+
+
+def test_parts_of_two_classes_are_not_joined():
+    left, right = halves(0.9, 0.5)
+    assert merge(found(SIZE), left, right._replace(labels=right.labels + 1)).rles == []
+
+
+def test_of_what_one_tile_shows_twice_the_best_is_joined():
+    left, _ = halves(0.9, 0.5)
+    right = found((100, 100), (20, 0, 40, 70, 0.5), (18, 0, 40, 90, 0.4))
+    assert boxes(merge(found(SIZE), left, right)) == [LONG]
+
+
+@pytest.mark.parametrize(("score", "stands"), [(0.5, False), (0.3, True)])
+def test_a_mask_that_is_not_cut_replaces_a_joined_one_unless_it_is_far_less_sure(score, stands):
+    whole = found(SIZE, (20, 35, 40, 125, score))
+    result = merge(whole, *halves(0.9, 0.5))
+    assert boxes(result)[0] == (LONG if stands else (20, 35, 40, 125))
+    decay = np.exp(-2 * 0.9**2) if stands else 1  # by the joined one, of an IoU of .9
+    np.testing.assert_allclose(result.scores[-1], score * decay, rtol=1e-6)
+
+
+def test_a_thing_may_go_through_many_tiles():
+    size, tile = (100, 400), 100
+    windows = tiles.cut(size, tile)
+    assert len(windows) == 5
+    parts = [
+        found((tile, tile), (20, max(30 - left, 0), 40, min(370 - left, tile), 0.8))
+        for _, left, *_ in windows
+    ]
+    options = {"margin": 4, "kernel": "gaussian", "sigma": 2.0, "threshold": 0.05}
+    result = tiles.merge(found(size), parts, windows, size, **options)
+    (mask,) = rle.decode(result.rles, *size)
+    assert mask.sum() == mask[20:40, 30:370].sum() == 20 * 340
+
+
+def test_memory_does_not_grow_with_the_square_of_the_detections():
+    # Ten thousand: as a matrix their overlaps are 800 MB.
+    size, side = (3000, 3000), 10
+    windows = tiles.cut(size, 1000)
+    rng = np.random.default_rng(0)
+    corners = rng.integers(10, 980, (len(windows), 10_000 // len(windows), 2))
+    square = np.ones((side, side), np.uint8)
+    parts = [
+        Found(
+            rng.random(len(here)).astype(np.float32),
+            np.zeros(len(here), np.int32),
+            [rle.encode_patch(square, (int(y), int(x)), (1000, 1000)) for y, x in here],
+            overflow=0,
+        )
+        for here in corners
+    ]
+    options = {"margin": 4, "kernel": "gaussian", "sigma": 2.0, "threshold": 0.05}
+    tracemalloc.start()
+    result = tiles.merge(found(size), parts, windows, size, **options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 5_000 < len(result.rles) < 10_000
+    assert peak < 100e6

@@ -287,6 +287,28 @@ def test_scores_are_those_of_a_float32_product_to_the_bit():
     np.testing.assert_array_equal(nms.matrix_nms(masks, labels, scores), expected)
 
 
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+def test_matrix_nms_of_pairs_is_that_of_all_masks(kernel):
+    rng = np.random.default_rng(0)
+    masks = (rng.random((60, 5, 7)) < 0.3).reshape(60, -1)
+    masks[7] = masks[3]  # a linear decay of zero
+    labels = rng.integers(0, 3, 60)
+    scores = rng.integers(1, 20, 60).astype(np.float32) / 20  # with equal ones
+    iou = np.asarray(nms.mask_iou(jnp.asarray(masks[:, None])))
+    first, second = np.nonzero(np.triu(iou * (labels[:, None] == labels), 1))
+    is_above = scores[first] >= scores[second]
+    found = nms.matrix_nms_of_pairs(
+        np.append(np.where(is_above, first, second), 0),  # the last is padding
+        np.append(np.where(is_above, second, first), 0),
+        np.append(iou[first, second], np.float32(0)),
+        jnp.asarray(scores),
+        kernel=kernel,
+    )
+    expected = nms.matrix_nms_of(jnp.asarray(iou), jnp.asarray(labels), scores, kernel=kernel)
+    assert (np.asarray(expected) < 0.9 * scores).any(), "the test needs overlaps"
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("pixels", [1, 333, 512])
 def test_what_accelerators_multiply_a_cpu_counts(pixels):
     masks = np.random.default_rng(1).random((30, pixels)) < 0.4
