@@ -111,7 +111,10 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
         help="COCO results that any program wrote, masks or boxes, in place of a run's",
     )
     parser.add_argument(
-        "--gt", type=Path, metavar="FILE", help="the COCO instances that --results are about"
+        "--gt",
+        type=Path,
+        metavar="FILE",
+        help="the COCO instances, with masks, that --results are about",
     )
     parser.add_argument(
         "--out",
@@ -305,21 +308,20 @@ def _eval(arguments: argparse.Namespace) -> None:
     if processes.is_first():
         title = f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images"
         scored = {**evaluation.numbers, "step": step}
-        print(title)
-        print(scores.table(scored))
+        told = [title, scores.table(scored)]
         if evaluation.overflow:
-            print(
+            told.append(
                 f"  {evaluation.overflow} candidates were beyond "
                 "model.head.selection.max_candidates"
             )
-        _add_oracles(arguments.oracle, evaluation.truth, evaluation.results, scored)
+        told += _add_oracles(arguments.oracle, evaluation.truth, evaluation.results, scored)
         folder = workdir / "pictures"
         folder.mkdir(exist_ok=True)
         chosen = pictures.spread(len(records.image_ids), PICTURES)
         for index in tqdm(chosen, "drawing", unit="image"):
             picture = pictures.beside_truth(records, index, evaluation.results[index])
             draw.save_png(str(folder / f"{records.image_ids[index]}.png"), picture)
-        print(f"{len(chosen)} pictures in {folder}")
+        told.append(f"{len(chosen)} pictures in {folder}")
 
         def show(image_id: int) -> report.Shown:
             index = records.image_ids.index(image_id)
@@ -328,7 +330,8 @@ def _eval(arguments: argparse.Namespace) -> None:
 
         extremes = confusion.extremes(scored["images"], report.EXTREMES)
         shown = [[show(image_id) for image_id in here] for here in extremes]
-        _save_scores(workdir, report.page(title, scored, *shown), scored)
+        told += _save_scores(workdir, report.page(title, scored, *shown), scored)
+        print("\n".join(told))  # when all is saved, for who reads may have enough of it
     processes.finish()
 
 
@@ -344,24 +347,28 @@ def _eval_results(arguments: argparse.Namespace) -> None:
             "--set, --checkpoint and --coordinator are about a run; leave them out with --results"
         )
     if arguments.out:  # before minutes of scoring
+        if arguments.out.exists() and not arguments.out.is_dir():
+            raise InputError(f"--out {arguments.out} is a file; give a folder")
         arguments.out.mkdir(parents=True, exist_ok=True)
     truth, skipped = results.read_truth(arguments.gt)
     found, kind = results.read(arguments.results, truth)
     if arguments.oracle and kind == "bbox":
         raise InputError(f"--oracle is about masks; {arguments.results} has boxes only")
-    for reason, count in skipped.items():
-        print(f"{count} instances of {arguments.gt} are left out: {reason}")
+    told = [
+        f"{count} instances of {arguments.gt} are left out: {reason}"
+        for reason, count in skipped.items()
+    ]
     scored = scores.score(truth, found, kind)
     what = {"segm": "mask", "bbox": "box"}[kind]
     title = f"{what} AP of {arguments.results} on {len(truth['images'])} images"
-    print(title)
-    print(scores.table(scored))
+    told += [title, scores.table(scored)]
     by_image = collections.defaultdict(list)
     for one in found:
         by_image[one["image_id"]].append(one)
-    _add_oracles(arguments.oracle, truth, by_image, scored)
+    told += _add_oracles(arguments.oracle, truth, by_image, scored)
     if arguments.out:
-        _save_scores(arguments.out, report.page(title, scored), scored)
+        told += _save_scores(arguments.out, report.page(title, scored), scored)
+    print("\n".join(told))
 
 
 def _add_oracles(
@@ -369,23 +376,25 @@ def _add_oracles(
     truth: dict[str, Any],
     results: dict[int, list[dict[str, Any]]],
     scored: dict[str, Any],
-) -> None:
-    """Scores with true masks or classes, tells it and adds it."""
+) -> list[str]:
+    """Scores with true masks or classes and adds the numbers; returns lines for people."""
     from solojax.evaluation import coco, oracle
 
-    replace = {"masks": oracle.masks, "classes": oracle.classes}
+    replace, told = {"masks": oracle.masks, "classes": oracle.classes}, []
     for name in dict.fromkeys(names):  # each once
         replaced = replace[name](truth, results)
         numbers = coco.mask_ap(truth, [one for here in replaced.values() for one in here])
-        print(f"with the {name} of the ground truth that each prediction overlaps most")
-        print(oracle.table(scored, numbers))
+        told.append(f"with the {name} of the ground truth that each prediction overlaps most")
+        told.append(oracle.table(scored, numbers))
         scored[f"oracle_{name}"] = numbers
+    return told
 
 
-def _save_scores(folder: Path, page: str, scored: dict[str, Any]) -> None:
+def _save_scores(folder: Path, page: str, scored: dict[str, Any]) -> list[str]:
+    """Writes eval.json and report.html; returns lines for people."""
     (folder / "eval.json").write_text(json.dumps(scored, indent=2) + "\n")
     (folder / "report.html").write_text(page, encoding="utf-8")
-    print(f"all numbers in {folder / 'eval.json'}, to look at in {folder / 'report.html'}")
+    return [f"all numbers in {folder / 'eval.json'}, to look at in {folder / 'report.html'}"]
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -464,7 +473,7 @@ def _predict_each(
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Sets the event on Ctrl-C, for what is under way to be ended; on the second one it raises."""
+    """Sets the event on Ctrl-C or SIGTERM, for files to be ended; on the second one it raises."""
     stop = threading.Event()
 
     def hear(number: int, frame: FrameType | None) -> None:
@@ -472,11 +481,12 @@ def _interruptible() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = signal.signal(signal.SIGINT, hear)
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, heard in before.items():
+            signal.signal(number, heard)
 
 
 def _shapes(arguments: argparse.Namespace) -> None:

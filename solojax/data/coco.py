@@ -7,6 +7,7 @@ A record holds the bytes of the image file, untouched, and its instances as run 
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import os
 import re
@@ -22,6 +23,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from etils.epath import Path
+from PIL import ImageOps, TiffImagePlugin
 from tqdm import tqdm
 
 from solojax import config as config_lib
@@ -164,11 +166,24 @@ def decode_image(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
     """
     if not encoded:
         return None
+    if encoded[:4] in (b"II*\0", b"MM\0*") and not as_stored:
+        image = _decode_rgba_tiff(encoded)
+        if image is not None:
+            return image
     flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
     try:
         return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except cv2.error:  # a header that promises more pixels than OpenCV is willing to hold
         return None
+
+
+def _decode_rgba_tiff(encoded: bytes) -> np.ndarray | None:
+    """A TIFF whose colours OpenCV would multiply by their alpha; None where it is another image."""
+    with contextlib.suppress(Exception):  # of what is damaged OpenCV will say so
+        with TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)) as image:
+            if image.mode == "RGBA":
+                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    return None
 
 
 @functools.cache

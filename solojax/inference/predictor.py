@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from solojax import config as config_lib
@@ -19,8 +20,8 @@ from solojax.models import detector
 from solojax.training import checkpoint as checkpoints
 from solojax.types import MASK_STRIDE, InputError
 
-Image = str | Path | np.ndarray
-"""A file, or ``H W 3`` uint8 RGB."""
+Image = str | Path | ArrayLike
+"""A file; or ``H W 3`` uint8 RGB: an array, or what NumPy makes one of, such as Pillow's images."""
 
 WINDOW = 4  # batches of images that are held, to find those that share a canvas
 
@@ -51,8 +52,8 @@ class Predictor:
         *,
         batch_size: int = 1,
     ):
-        if batch_size < 1:
-            raise InputError(f"batch_size={batch_size} must be at least 1")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size={batch_size} must be a whole number of at least 1")
         all_devices = batch_size % jax.local_device_count() == 0
         self.categories = data.categories
         self._data = data
@@ -63,7 +64,7 @@ class Predictor:
 
     @classmethod
     def from_run(
-        cls, run: str | Path, checkpoint: str = "latest", *, batch_size: int = 1
+        cls, run: str | Path, checkpoint: str | int = "latest", *, batch_size: int = 1
     ) -> "Predictor":
         """That of a run folder.
 
@@ -83,17 +84,20 @@ class Predictor:
                 "data.categories in its config.json"
             )
         like = jax.eval_shape(lambda: detector.init_variables(config.model, jax.random.key(0)))
-        _, variables = checkpoints.read_variables(Path(run), like, checkpoint)
+        _, variables = checkpoints.read_variables(Path(run), like, str(checkpoint))
         return cls(config.model, variables, config.data, batch_size=batch_size)
 
-    def __call__(self, images: Image | Sequence[Image]) -> Any:
+    def __call__(self, images: Any) -> Any:
         """One image -> its ``Result``; a list of them, or ``B H W 3``, -> a list."""
-        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        one = isinstance(images, str | Path | bytes) or not isinstance(images, Iterable)
+        if one or getattr(images, "ndim", 4) != 4:
             return next(self.stream([images]))
         return list(self.stream(images))
 
     def stream(self, images: Iterable[Image]) -> Iterator[Result]:
         """A result for each image, in their order; ``WINDOW`` batches are held at a time."""
+        if isinstance(images, str | Path):
+            raise InputError(f"stream takes several images and got {images}; give them in a list")
         coming = iter(images)
         while window := list(itertools.islice(coming, WINDOW * self._batch_size)):
             pictures = [_read(image) for image in window]
@@ -162,12 +166,13 @@ class Predictor:
 def _read(image: Image) -> np.ndarray:
     if isinstance(image, str | Path):
         return sources.read_image(Path(image))
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise InputError(
-            f"an image is an array of {image.shape}, {image.dtype}; give height, width, 3 in "
-            "uint8, RGB"
-        )
-    return image
+    wanted = "give a file, or an array of height, width, 3 in uint8, RGB"
+    if not (hasattr(image, "__array__") or hasattr(image, "__array_interface__")):
+        raise InputError(f"an image is of type {type(image).__name__}; {wanted}")
+    pixels = np.asarray(image)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise InputError(f"an image is an array of {pixels.shape}, {pixels.dtype}; {wanted}")
+    return pixels
 
 
 def _name(image: Image) -> str:

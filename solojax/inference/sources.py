@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import io
+import os
 import re
 import time
 import warnings
@@ -41,6 +42,8 @@ STRANGERS = (
     (4, b"ftypmif", "a HEIC photo", "save it as JPEG or PNG"),
     (4, b"ftyp", "a video (MP4)", "name it .mp4"),
     (8, b"avi ", "a video (AVI)", "name it .avi"),
+    (0, b"ii*\0", "a TIFF of a kind that is not read", "save it as PNG"),
+    (0, b"mm\0*", "a TIFF of a kind that is not read", "save it as PNG"),
 )
 
 
@@ -80,9 +83,7 @@ def find(given: Sequence[str]) -> Inputs:
     if not any(found):
         raise InputError("nothing to predict on; give files, folders, patterns or webcam")
     return Inputs(
-        list(dict.fromkeys(found.images)),
-        list(dict.fromkeys(found.videos)),
-        list(dict.fromkeys(found.webcams)),
+        _each_once(found.images), _each_once(found.videos), list(dict.fromkeys(found.webcams))
     )
 
 
@@ -102,6 +103,10 @@ def read_image(path: Path) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     image = coco.decode_image(encoded)
+    if image is None and _ends(path, VIDEOS):
+        raise InputError(
+            f"{path} is a video; solojax.inference.sources.read_video gives its frames"
+        )
     if image is None:
         raise InputError(f"{path} {_describe(encoded)}")
     return image
@@ -185,10 +190,21 @@ def _files(text: str) -> list[Path]:
         matching = map(Path, glob.glob(text, recursive=True))
         found = [one for one in matching if _ends(one, IMAGES + VIDEOS) and one.is_file()]
         if not found:
-            raise InputError(f"{text} matches no image and no video; check the pattern")
+            raise InputError(
+                f"{text} matches no image and no video; check the pattern, in which a [ that is "
+                "meant as such is [[]"
+            )
     else:
         raise InputError(f"{text}: no such file or folder; check the path")
     return sorted(found, key=_counted)
+
+
+def _each_once(paths: Sequence[Path]) -> list[Path]:
+    """Without those that are named twice, however they are written."""
+    firsts: dict[str, Path] = {}
+    for path in paths:
+        firsts.setdefault(os.path.abspath(path), path)
+    return list(firsts.values())
 
 
 def _ends(path: Path, suffixes: Sequence[str]) -> bool:
@@ -224,7 +240,7 @@ def _describe(encoded: bytes) -> str:
     for place, signature, what, cure in STRANGERS:
         if start[place:].startswith(signature):
             return f"is no image: it seems to be {what}; {cure}"
-    if encoded[:1024].isascii() and encoded[:1024].decode().isprintable():
+    if not encoded[:1024].translate(None, bytes(range(32, 127)) + b"\t\n\r"):
         return "is no image: it seems to be text"
     return f"is no image: no kind of file known here begins with {encoded[:8].hex(' ')}"
 
@@ -285,7 +301,9 @@ def _decode(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
     if damaged:
         raise InputError(f"is cut or damaged from frame {count} on; those before it are done")
     if count and container.duration is not None:
-        told = ((container.start_time or 0) + container.duration) / av.time_base
+        # Matroska tells when it ends, the others how long they are.
+        begin = 0 if "matroska" in container.format.name else container.start_time or 0
+        told = (begin + container.duration) / av.time_base
         if told - end > SHORTFALL:
             raise InputError(
                 f"was cut after frame {count - 1}, at {end:.1f} of {told:.1f} seconds; what is "

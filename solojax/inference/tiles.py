@@ -67,8 +67,8 @@ def cut(size: tuple[int, int], tile: int) -> list[Window]:
       size: original pixels.
       tile: side of the squares; an image that is less high or wide than that is not cut there.
     """
-    if tile < LEAST_TILE:
-        raise InputError(f"tiles of {tile} pixels are too small; give {LEAST_TILE} or more")
+    if not isinstance(tile, int | np.integer) or tile < LEAST_TILE:
+        raise InputError(f"tiles of {tile} pixels: give a whole number, {LEAST_TILE} or more")
     starts = []
     for length in size:
         beyond = max(length - tile, 0)

@@ -1,6 +1,7 @@
 """Claims about results that other programs wrote: what is read, what is refused, how it is told."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,24 @@ def test_the_command_scores_files_and_leaves_a_report(files, tmp_path, capfd):
     assert numbers["errors"]["background"] == {"count": 1, "dAP50": pytest.approx(0.5)}
     assert numbers["oracle_masks"]["AP"] == numbers["AP"] == pytest.approx(0.5)
     assert "dog" in (out / "report.html").read_text()
+
+
+def test_a_reader_that_has_enough_loses_no_file(files, tmp_path, monkeypatch):
+    def close(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    gt, path = files
+    path.write_text(json.dumps([entry()]))
+    monkeypatch.setattr(sys.stdout, "write", close)  # as head -1 does, after the first line
+    assert evaluate("--results", path, "--gt", gt, "--out", tmp_path / "out") == 2
+    assert {one.name for one in (tmp_path / "out").iterdir()} == {"eval.json", "report.html"}
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(files, capfd):
+    gt, path = files
+    path.write_text("[]")
+    assert evaluate("--results", path, "--gt", gt, "--out", gt) == 2
+    assert f"--out {gt} is a file; give a folder" in capfd.readouterr().err
 
 
 def test_the_command_scores_boxes(files, tmp_path, capfd):

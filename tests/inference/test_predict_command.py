@@ -264,16 +264,17 @@ def test_ctrl_c_ends_a_webcam_with_a_film_that_plays(
     assert "in 4 frames; in predictions" in capsys.readouterr().out
 
 
-def test_ctrl_c_keeps_what_is_done_of_images(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_is_done_of_images(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for number in range(1, 7):
-        draw_image(f"photos/{number}.png", number)
+    for photo in range(1, 7):
+        draw_image(f"photos/{photo}.png", photo)
     call = Predictor.__call__
 
     def interrupted(self: Predictor, image: np.ndarray) -> Result:
         if np.count_nonzero(image[0, :, 0]) == 3:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return call(self, image)
 
     monkeypatch.setattr(Predictor, "__call__", interrupted)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import solojax
 from solojax import cli
@@ -220,6 +221,38 @@ def test_arrays_that_are_no_images_are_refused(predictor, image):
         predictor(image)
 
 
+@pytest.mark.parametrize("image", [None, 3, b"a.jpg", [[0, 0, 0]], ["a.jpg"]])
+def test_what_is_no_image_is_refused_by_its_type(predictor, image):
+    with pytest.raises(InputError, match="an image is of type"):
+        predictor([image])
+
+
+@pytest.mark.parametrize("make_image", [Image.fromarray, jnp.asarray])
+def test_images_of_other_libraries_are_taken(predictor, make_image):
+    pixels = noise(60, 90)
+    expected = predictor(pixels)
+    assert_same(predictor(make_image(pixels)), expected)
+    (listed,) = predictor([make_image(pixels)])
+    assert_same(listed, expected)
+
+
+def test_all_images_of_a_batch_can_come_from_jax(predictor):
+    images = np.stack([noise(60, 90, 0), noise(60, 90, 1)])
+    for result, image in zip(predictor(jnp.asarray(images)), images, strict=True):
+        assert_same(result, predictor(image))
+
+
+def test_a_stream_of_one_path_is_refused(predictor):
+    with pytest.raises(InputError, match=r"got photo\.jpg; give them in a list"):
+        next(predictor.stream("photo.jpg"))
+
+
+@pytest.mark.parametrize("size", [0, 2.0])
+def test_a_batch_size_that_is_none_is_refused(size):
+    with pytest.raises(InputError, match=f"batch_size={size} must be a whole number"):
+        make(batch_size=size)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         Predictor.from_run(tmp_path)
@@ -247,7 +280,7 @@ def save_run(folder: Path, categories: tuple[Category, ...]) -> dict[str, Any]:
 
 def test_a_run_folder_is_all_it_needs(tmp_path, predictor):
     save_run(tmp_path, CATEGORIES)
-    result = Predictor.from_run(tmp_path)(noise(60, 90))
+    result = Predictor.from_run(tmp_path, 3)(noise(60, 90))
     assert len(result), "the averages find something, the parameters nothing"
     assert_same(result, predictor(noise(60, 90)))
     assert result.categories == CATEGORIES

@@ -89,6 +89,10 @@ FILES: dict[str, tuple[Callable[[], bytes], np.ndarray]] = {
         lambda: encode(Image.fromarray(np.dstack([colors(), ramp()])), "PNG"),
         colors(),
     ),
+    "alpha.tif": (
+        lambda: encode(Image.fromarray(np.dstack([colors(), ramp()])), "TIFF"),
+        colors(),
+    ),
     "palette.png": (lambda: encode(Image.fromarray(ramp()).convert("P"), "PNG"), GREY),
     "one bit.png": (
         lambda: encode(Image.fromarray(ramp() > 127), "PNG"),
@@ -164,7 +168,8 @@ FAULTS = {
     "pdf": (b"%PDF-1.7", "seems to be a PDF"),
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "seems to be a HEIC photo"),
     "video": (b"\0\0\0\x18ftypisom\0\0\2\0", "seems to be a video (MP4); name it .mp4"),
-    "text": (b"see the other folder", "is no image: it seems to be text"),
+    "text": (b"see\tthe\r\nother folder\n", "is no image: it seems to be text"),
+    "tiff": (b"II*\0\0\0\0\0", "seems to be a TIFF of a kind that is not read; save it as PNG"),
     "random": (bytes(range(200, 250)), "begins with c8 c9 ca cb cc cd ce cf"),
     "floats": (
         encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"),
@@ -234,6 +239,20 @@ def test_inputs_keep_their_order_and_come_once(tmp_path: Path) -> None:
     assert found.webcams == [0, 3]
 
 
+def test_a_file_is_taken_once_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "folder/2.jpg", "1.jpg")
+    monkeypatch.chdir(tmp_path)
+    found = sources.find(["folder/2.jpg", "1.jpg", str(tmp_path / "1.jpg"), "folder/../1.jpg"])
+    assert found.images == [Path("folder/2.jpg"), Path("1.jpg")]
+
+
+def test_a_video_is_no_image(tmp_path: Path) -> None:
+    make_video(tmp_path / "clip.mp4")
+    assert "is a video; solojax.inference.sources.read_video" in fault_of(tmp_path / "clip.mp4")
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -258,7 +277,7 @@ def test_a_file_that_is_named_is_taken_whatever_its_name(name: str, tmp_path: Pa
     [
         ("gone.jpg", "gone.jpg: no such file or folder; check the path"),
         ("folder", "folder has no image in it; for what is in its folders give a pattern such as"),
-        ("*.png", "*.png matches no image and no video; check the pattern"),
+        ("*.png", "*.png matches no image and no video; check the pattern, in which a ["),
         ("https://a.b/c.jpg", "no such file or folder"),
     ],
 )
@@ -314,9 +333,11 @@ def test_every_frame_of_a_video_comes_in_order_with_its_time(tmp_path: Path) -> 
         assert abs(frame.image[16, 24].astype(int) - picture[16, 24]).max() < 6
 
 
-def test_a_variable_rate_keeps_its_times(tmp_path: Path) -> None:
-    make_video(tmp_path / "a.mp4", [5 + seconds for seconds in TIMES])
-    frames, faults = read(tmp_path / "a.mp4")
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+def test_a_variable_rate_keeps_its_times(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{ending}"
+    make_video(path, [5 + seconds for seconds in TIMES])
+    frames, faults = read(path)
     assert faults == []
     assert [frame.time for frame in frames] == pytest.approx(TIMES, abs=1e-4)
 

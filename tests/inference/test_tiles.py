@@ -35,7 +35,8 @@ def boxes(result: Found) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("size", "tile", "count"), [((100, 160), 100, 2), ((64, 64), 64, 1), ((1000, 64), 100, 13)]
+    ("size", "tile", "count"),
+    [((100, 160), 100, 2), ((64, 64), 64, 1), ((1000, 64), 100, 13), ((267, 66), 66, 6)],
 )
 def test_tiles_cover_the_image_and_overlap(size, tile, count):
     windows = tiles.cut(size, tile)
@@ -91,9 +92,10 @@ def test_nothing_in_any_tile_is_nothing():
     assert result.rles == [] and len(result.scores) == 0
 
 
-def test_a_tile_that_is_too_small_is_refused():
-    with pytest.raises(InputError, match="64 or more"):
-        tiles.cut((500, 500), 10)
+@pytest.mark.parametrize("tile", [10, 100.0, None])
+def test_a_tile_that_is_no_size_is_refused(tile):
+    with pytest.raises(InputError, match=f"tiles of {tile} pixels: give a whole number, 64 or"):
+        tiles.cut((500, 500), tile)
 
 
 def test_a_tiled_result_has_the_size_of_the_image():
