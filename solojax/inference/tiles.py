@@ -110,7 +110,7 @@ def merge(
     pairs = _overlaps(seen)
     stays = ~_replaced(seen, pairs)
     pairs = pairs.take(stays[pairs.first] & stays[pairs.second])
-    decayed = np.where(stays, _decay(seen, pairs, kernel, sigma), 0)
+    decayed = _decay(seen, pairs, kernel, sigma) * stays
     order = np.argsort(-decayed, kind="stable")
     order = order[decayed[order] >= threshold]
     return Found(
