@@ -10,7 +10,7 @@ within an image.
 import collections
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ OVERLAP = 0.25  # of a tile, with the next one
 AGREED = 0.5
 AS_SURE = 0.5  # ... and scores at least this share of its score.
 COMPARED = 2**22  # pairs of boxes at a time
+DECODED = 2**10  # pairs of cut masks at a time
 
 _matrix_nms = jax.jit(nms.matrix_nms_of_pairs, static_argnames=("kernel", "sigma"))
 
@@ -149,16 +150,13 @@ def _join(parts: _Seen, windows: Sequence[Window]) -> _Seen:
       parts: the cut masks.
       windows: by look.
     """
+    pairs = _overlaps(parts)
+    agreements = _agreements(parts, pairs, windows)
     agreeing = collections.defaultdict(list)
-    for one, other, shared in zip(*_overlaps(parts), strict=True):
-        corners = np.array([windows[parts.looks[number]] for number in (one, other)])
-        both_show = (*corners[:, :2].max(0), *corners[:, 2:].min(0))
-        union = (
-            sum(_area_within(parts.masks[number], both_show) for number in (one, other)) - shared
-        )
-        if shared > AGREED * union:
-            agreeing[one].append((shared / union, other))
-            agreeing[other].append((shared / union, one))
+    for number in np.flatnonzero(agreements > AGREED):
+        one, other = pairs.first[number], pairs.second[number]
+        agreeing[one].append((agreements[number], other))
+        agreeing[other].append((agreements[number], one))
     joined, taken = [parts.take(np.zeros(0, int))], np.zeros(len(parts.scores), bool)
     for best in np.argsort(-parts.scores, kind="stable"):
         group = [best]
@@ -178,6 +176,26 @@ def _join(parts: _Seen, windows: Sequence[Window]) -> _Seen:
                 _Seen(score[None], one.labels[:1], look, one.is_cut[:1], _areas(masks), masks)
             )
     return _together(joined)
+
+
+def _agreements(parts: _Seen, pairs: _Pairs, windows: Sequence[Window]) -> np.ndarray:
+    """IoU of each pair in the part of the image that both looks show, ``P``."""
+    ious = [np.zeros(0)]
+    for begin in range(0, len(pairs.first), DECODED):
+        some = pairs.take(np.arange(begin, min(begin + DECODED, len(pairs.first))))
+        numbers, places = np.unique([some.first, some.second], return_inverse=True)
+        masks = parts.masks[numbers]
+        patches, corners = rle.decode_patches([one["counts"] for one in masks], masks[0]["size"][0])
+        looks = np.array([windows[look] for look in parts.looks[numbers]])
+        both = places.reshape(2, -1).T
+        starts, ends = looks[both, :2].max(1), looks[both, 2:].min(1)  # of what both show
+        areas = np.zeros(len(both))
+        for place in both.T:
+            shown = np.concatenate([starts - corners[place], ends - corners[place]], axis=1)
+            for number, (top, left, bottom, right) in enumerate(np.maximum(shown, 0)):
+                areas[number] += patches[place[number]][top:bottom, left:right].sum()
+        ious.append(some.shared / (areas - some.shared))
+    return np.concatenate(ious)
 
 
 def _replaced(seen: _Seen, pairs: _Pairs) -> np.ndarray:
@@ -253,10 +271,3 @@ def _boxes(masks: np.ndarray) -> np.ndarray:
     boxes = np.array([coco_mask.toBbox(mask) for mask in masks], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
-
-
-def _area_within(mask: dict[str, Any], window: Window) -> int:
-    """Pixels of a mask that are in a part of its image."""
-    (patch,), ((y, x),) = rle.decode_patches([mask["counts"]], mask["size"][0])
-    top, left, bottom, right = np.maximum(window - np.array([y, x, y, x]), 0)
-    return int(patch[top:bottom, left:right].sum())
