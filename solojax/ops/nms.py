@@ -126,11 +126,8 @@ def matrix_nms_of(
 ) -> jax.Array:
     """``matrix_nms`` of masks whose IoU is known: ``K K`` float32."""
     iou = jnp.where(_above(labels, scores), overlaps, 0.0)  # row above column
-    suffered = _decay(jnp.max(iou, axis=0), kernel, sigma)[:, None]  # by the row itself
-    # A row that equals a mask above it has been suppressed itself; its linear decay of zero must
-    # not divide.
-    decay = _decay(iou, kernel, sigma) / jnp.where(suffered > 0, suffered, 1)
-    return scores * jnp.min(jnp.where(suffered > 0, decay, 1.0), axis=0)
+    worst = jnp.max(iou, axis=0)[:, None]  # of the row itself
+    return scores * jnp.min(_compensated(iou, worst, kernel, sigma), axis=0)
 
 
 def matrix_nms_of_pairs(
@@ -155,11 +152,10 @@ def matrix_nms_of_pairs(
     Returns:
       ``K`` float32 decayed scores, in the order given.
     """
-    most = jnp.zeros_like(scores).at[below].max(overlaps)
-    suffered = _decay(most, kernel, sigma)[above]
-    decay = _decay(overlaps, kernel, sigma) / jnp.where(suffered > 0, suffered, 1)
+    worst = jnp.zeros_like(scores).at[below].max(overlaps)[above]
+    decay = _compensated(overlaps, worst, kernel, sigma)
     # 1 at most, as in the dense form, where the best mask of all overlaps most others by nothing.
-    return scores * jnp.ones_like(scores).at[below].min(jnp.where(suffered > 0, decay, 1.0))
+    return scores * jnp.ones_like(scores).at[below].min(decay)
 
 
 def hard_nms(
@@ -254,6 +250,15 @@ def _above(labels: jax.Array, scores: jax.Array) -> jax.Array:
         (scores[:, None] == scores[None, :]) & (place[:, None] < place[None, :])
     )
     return above & (labels[:, None] == labels[None, :])
+
+
+def _compensated(iou: jax.Array, worst: jax.Array, kernel: Kernel, sigma: float) -> jax.Array:
+    """Matrix NMS: f(iou) with a mask above, over f of that mask's own worst; broadcast."""
+    suffered = _decay(worst, kernel, sigma)
+    # A mask that equals one above it has been suppressed itself; its linear decay of zero must not
+    # divide.
+    decay = _decay(iou, kernel, sigma) / jnp.where(suffered > 0, suffered, 1)
+    return jnp.where(suffered > 0, decay, 1.0)
 
 
 def _decay(iou: jax.Array, kernel: Kernel, sigma: float) -> jax.Array:
