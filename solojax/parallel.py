@@ -5,6 +5,7 @@ comes back the same way, so there is no ``replicate``/``unreplicate`` pair and o
 way out to ``jit(shard_map)``, should ``pmap`` go, is an edit of this file (docs/architecture.md).
 """
 
+import contextvars
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -21,6 +22,14 @@ Precision = Literal["float32", "bfloat16"]
 # One operation after the other, each on all cores. XLA for CPUs would have several at a time, which
 # takes twice the temporary memory, and a twentieth longer to fetch it from the system.
 _CPU_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+
+# What XLA for CPUs may leave to its library of kernels: sums, which that is four times faster at;
+# not convolutions, of which it turns the gradient of a wide kernel into one whose window is the
+# whole map, at a twentieth of the speed.
+_CPU_LIBRARY = "xla_cpu_experimental_ynn_fusion_type"
+_CPU_TRAINING_OPTIONS = {_CPU_LIBRARY: "LIBRARY_FUSION_TYPE_REDUCE"}
+
+_trained_on_cpus = contextvars.ContextVar("_trained_on_cpus", default=False)
 
 
 def _local(spec: PartitionSpec) -> NamedSharding:
@@ -72,12 +81,58 @@ def shard(batch: Any) -> Any:
     return jax.device_put(jax.tree.map(split, batch), _local(PartitionSpec(AXIS)))
 
 
-def pmap_update(update: Callable) -> Any:
+def pmap_update(update: Callable) -> Callable:
     """Maps ``update(state, batch) -> (state, metrics)``; both results are equal on all devices.
 
     The state's buffers are donated.
     """
+    if jax.default_backend() == "cpu":
+        return _TrainingOnCPUs(update)
+    return portable_update(update)
+
+
+def is_trained_on_cpus() -> bool:
+    """Whether what is being traced is an update that ``pmap_update`` compiles for CPUs.
+
+    Said by the tracing and not asked of the platform inside the program
+    (``lax.platform_dependent``), so that those of accelerators bear no trace of it.
+    """
+    return _trained_on_cpus.get()
+
+
+def portable_update(update: Callable) -> Any:
+    """``pmap_update`` without what is done for CPUs alone: the program of an accelerator."""
     return jax.pmap(update, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+
+
+class _TrainingOnCPUs:
+    """An update in the forms and with the options of CPUs, compiled once for each batch's shape."""
+
+    def __init__(self, update: Callable):
+        def traced(state: Any, batch: Any) -> Any:
+            token = _trained_on_cpus.set(True)
+            try:
+                return update(state, batch)
+            finally:
+                _trained_on_cpus.reset(token)
+
+        self._mapped = portable_update(traced)
+        self._programs: dict[tuple, Any] = {}
+
+    def lower(self, state: Any, batch: Any) -> Any:
+        return self._mapped.lower(state, batch)
+
+    def __call__(self, state: Any, batch: Any) -> Any:
+        shapes = tuple(x.shape for x in jax.tree.leaves(batch))
+        if shapes not in self._programs:
+            lowered = self.lower(state, batch)
+            try:
+                self._programs[shapes] = lowered.compile(compiler_options=_CPU_TRAINING_OPTIONS)
+            except jax.errors.JaxRuntimeError as error:
+                if _CPU_LIBRARY not in str(error):
+                    raise
+                self._programs[shapes] = lowered.compile()  # this jaxlib does not know the option
+        return self._programs[shapes](state, batch)
 
 
 def pmap_predict(predict: Callable) -> Callable:

@@ -2,10 +2,10 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from solojax.fields import check_fields, check_range
 from solojax.models.layers import Conv
+from solojax.ops import resize
 
 _xavier = nn.initializers.xavier_uniform()
 
@@ -65,7 +65,7 @@ def _merge(
     x = lateral(features[f"c{level}"])
     if above is None:
         return x
-    return x + jnp.repeat(jnp.repeat(above, 2, axis=1), 2, axis=2)
+    return x + resize.repeat(above)
 
 
 def _output(width: int, level: int) -> nn.Conv:

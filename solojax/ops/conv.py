@@ -1,7 +1,7 @@
-"""Convolution: XLA's own, but for two kinds that XLA for CPUs is slow at where nothing is trained.
+"""Convolution: XLA's own, but for two kinds that XLA for CPUs is slow at.
 
-There 1x1 taps are a matrix product and wide 3x3 ones take Winograd's 2.25 times fewer
-multiplications. Programs for GPUs and TPUs, and trainings anywhere, are those of XLA's own.
+There 1x1 taps are a matrix product and, where nothing is trained, wide 3x3 ones take Winograd's
+2.25 times fewer multiplications. Programs for GPUs and TPUs are those of XLA's own.
 """
 
 import functools
@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from solojax.ops.forward import forward_only
+from solojax.parallel import is_trained_on_cpus
 
 # From both on, what Winograd's scheme saves is well more than the sums around it cost.
 LEAST_CHANNELS = 256  # of the input
@@ -42,7 +43,10 @@ def conv_general_dilated(
     if {*others["lhs_dilation"], *others["rhs_dilation"]} != {1}:
         return direct(x, kernel)
     if kernel.shape[:3] == (1, 1, x.shape[3]):
-        return _on_cpus(functools.partial(_multiply, strides=window_strides), direct, x, kernel)
+        multiply = functools.partial(_multiply, strides=window_strides)
+        if is_trained_on_cpus():
+            return multiply(x, kernel)
+        return _on_cpus(multiply, direct, x, kernel)
     tiles = -(-x.shape[1] // 2) * -(-x.shape[2] // 2)
     if (
         x.dtype == jnp.float32
