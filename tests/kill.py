@@ -106,8 +106,8 @@ def half_saved(workdir: Path) -> bool:
 def outcome(workdir: Path) -> tuple[list, dict[str, np.ndarray], int]:
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     numbers = [(r["step"], r.get("loss"), r.get("grad_norm"), r.get("AP")) for r in rows]
-    manager = checkpoint._manager(workdir, read_only=True)
-    arrays = checkpoint._read(manager, STEPS)
+    manager = checkpoint.manager_of(workdir, read_only=True)
+    arrays = checkpoint.read_step(manager, STEPS)
     best, _ = checkpoint.read_arrays(workdir, "best")
     return numbers, arrays, best
 

@@ -1,6 +1,7 @@
 """The floors: a module imports only from floors below its own or from its own folder."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,8 @@ BANNED = {  # third-party module -> rooms that must not know it
     },
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
+MOST_LINES = 300
+LIGHT = {"solojax.cli", "solojax.config", "solojax.types"}  # what a command may import at once
 
 
 def room_of(path: Path) -> str:
@@ -83,6 +86,28 @@ def test_a_module_imports_only_from_below(path):
 def test_every_room_has_its_floor():
     assert {room_of(path) for path in MODULES} - {"__init__"} == set(FLOORS)
     assert (PACKAGE / "py.typed").exists()
+
+
+def test_no_module_has_outgrown_the_rest():
+    lengths = {
+        str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in MODULES
+    }
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
+
+
+def test_the_command_line_imports_what_is_heavy_only_when_a_command_runs():
+    for path in (PACKAGE / "cli").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for name in names:
+                top, *rest = name.split(".")
+                light = top in sys.stdlib_module_names or ".".join([top, *rest[:1]]) in LIGHT
+                assert light, f"{path.name} imports {name} before its command runs"
 
 
 def test_collectives_live_in_the_training_step_alone():

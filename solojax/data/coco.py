@@ -4,40 +4,22 @@ A record holds the bytes of the image file, untouched, and its instances as run 
 ``coco`` has no instance masks, which is why this one exists. Nothing here needs TensorFlow.
 """
 
-import contextlib
-import functools
 import hashlib
-import io
 import json
 import os
 import re
-import tempfile
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python import array_record_module
 from etils.epath import Path
-from PIL import ImageOps, TiffImagePlugin
-from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import annotations
+from solojax.data import annotations, image_files, record_files
 from solojax.types import InputError
 
 Split = Literal["train", "val"]
-
-NAME = "coco_instances"  # of the TFDS data set
-FORMAT = "4"  # raise it with any change to _features, so that older records are written anew
-SHARD = 512  # images a file: 80 MB of COCO, and no more open files than a system allows
-COMPLETE = "complete.json"  # the last file to be written: the bytes of each file of records
-INCOMPLETE = ".incomplete"  # folder in data.records for what is being written
-STALE = 24 * 3600  # seconds after which what a killed process was writing is removed
 
 
 class Record(NamedTuple):
@@ -72,8 +54,8 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
     """
     json_path, image_root = locate(data, split)
     folder = Path(data.records) / _name(data, split, json_path)
-    if not _is_complete(folder):
-        _write(folder, split, json_path, image_root)
+    if not record_files.is_complete(folder):
+        record_files.write(folder, split, json_path, image_root, threads=workers())
     builder = tfds.builder_from_directory(os.fspath(folder))
     about = builder.info.metadata
     categories = tuple(config_lib.Category(i, name) for i, name in about["categories"])
@@ -153,141 +135,10 @@ def read(records: Records, index: int) -> Record:
 
 def image_of(record: Record) -> np.ndarray:
     """The image of a record, ``H W 3`` uint8 RGB."""
-    image = decode_image(record.encoded, record.as_stored)
+    image = image_files.decode_image(record.encoded, record.as_stored)
     if image is None:
         raise InputError(f"the record of {record.path} is damaged; delete the folder data.records")
     return image
-
-
-def decode_image(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
-    """The bytes of an image file -> ``H W 3`` uint8 RGB, or None where they are damaged.
-
-    Turned as its EXIF orientation asks for, unless it is wanted ``as_stored``.
-    """
-    if not encoded:
-        return None
-    if encoded[:4] in (b"II*\0", b"MM\0*") and not as_stored:
-        image = _decode_rgba_tiff(encoded)
-        if image is not None:
-            return image
-    flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
-    try:
-        return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-    except cv2.error:  # a header that promises more pixels than OpenCV is willing to hold
-        return None
-
-
-def _decode_rgba_tiff(encoded: bytes) -> np.ndarray | None:
-    """A TIFF whose colours OpenCV would multiply by their alpha; None where it is another image."""
-    with contextlib.suppress(Exception):  # of what is damaged OpenCV will say so
-        with TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)) as image:
-            if image.mode == "RGBA":
-                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    return None
-
-
-@functools.cache
-def _features() -> tfds.features.FeaturesDict:
-    return tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(),  # any format, bytes as they are
-            "path": tfds.features.Text(),
-            "as_stored": np.bool_,
-            "instances": tfds.features.Sequence(
-                {
-                    "id": np.int64,
-                    "label": np.int64,
-                    "rle": tfds.features.Tensor(shape=(), dtype=np.bytes_),
-                    "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-                    "area": np.float64,
-                    "center": tfds.features.Tensor(shape=(2,), dtype=np.float32),
-                    "is_crowd": np.bool_,
-                }
-            ),
-        }
-    )
-
-
-def _write(folder: Path, split: Split, json_path: Path, image_root: Path) -> None:
-    """Writes what is missing of the records of a split, with a progress bar."""
-    content = annotations.read(json_path, image_root)
-    for reason, count in content.skipped.items():
-        print(f"{json_path}: {count} instances skipped: {reason}")
-    images = content.images
-    shards = [images[start : start + SHARD] for start in range(0, len(images), SHARD)]
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=folder, dataset_name=NAME, split=split, filetype_suffix="array_record"
-    )
-    paths = [
-        Path(template.sharded_filepath(shard_index=i, num_shards=len(shards)))
-        for i in range(len(shards))
-    ]
-    # Beside the folder, whose files TFDS takes for its own whatever their names.
-    staging = folder.parent / INCOMPLETE
-    for path in (folder, staging):
-        path.mkdir(parents=True, exist_ok=True)
-    for left in staging.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # by another process that tidies up
-            if time.time() - left.stat().mtime > STALE:
-                left.rmtree() if left.is_dir() else left.unlink()
-    cv2.setNumThreads(1)  # one file on each core is enough
-    stop = threading.Event()
-    with tqdm(total=len(images), desc=f"writing {split} records", unit="image") as bar:
-
-        def write(place: int) -> list[str]:
-            if paths[place].exists():
-                bar.update(len(shards[place]))
-                return []
-            try:
-                return _write_shard(paths[place], staging, shards[place], stop, bar)
-            except BaseException:  # the other files are not to be finished first
-                stop.set()
-                raise
-
-        with ThreadPoolExecutor(workers()) as pool:
-            try:
-                problems = [one for here in pool.map(write, range(len(shards))) for one in here]
-            except KeyboardInterrupt:  # by a user, who interrupts this thread alone
-                stop.set()
-                raise
-    if problems:
-        raise InputError(f"{json_path}: {annotations.shorten(problems)}")
-    metadata = tfds.core.MetadataDict(
-        categories=[[one.id, one.name] for one in content.categories],
-        images=[[one.id, one.height, one.width] for one in images],
-    )
-    lengths = [len(shard) for shard in shards]
-    sizes = {path.name: path.stat().length for path in paths}
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder,
-        features=_features(),
-        split_infos=[
-            tfds.core.SplitInfo(split, lengths, sum(sizes.values()), filename_template=template)
-        ],
-        filename_template=template,
-        check_data=False,
-        description="Images and instance masks of a COCO-format folder.",
-        metadata=metadata,
-        disable_shuffling=True,  # record i is image i of the JSON
-    )
-    (folder / COMPLETE).write_text(json.dumps(sizes))
-
-
-def _is_complete(folder: Path) -> bool:
-    """Whether all files of a folder of records are there; one that was cut is removed."""
-    if not (folder / COMPLETE).exists():
-        return False
-    try:
-        sizes = json.loads((folder / COMPLETE).read_text())
-    except ValueError:  # cut itself
-        return False
-    sound = True
-    for name, size in sizes.items():
-        path = folder / name
-        if not path.exists() or path.stat().length != size:
-            path.unlink(missing_ok=True)
-            sound = False
-    return sound
 
 
 def workers() -> int:
@@ -295,66 +146,11 @@ def workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _write_shard(
-    path: Path, staging: Path, images: list[annotations.Image], stop: threading.Event, bar: tqdm
-) -> list[str]:
-    """Writes one file of records, unless there are problems with its images: those are returned."""
-    problems = []
-    # To a bucket, what ArrayRecord writes here is copied by the path layer.
-    local = None if "://" in os.fspath(staging) else staging
-    with tempfile.TemporaryDirectory(dir=local) as here:
-        written = Path(here) / path.name
-        # Never a group of records: each is read by itself.
-        writer = array_record_module.ArrayRecordWriter(os.fspath(written), "group_size:1")
-        try:
-            for image in images:
-                if stop.is_set():
-                    return []
-                try:
-                    writer.write(_features().serialize_example(_example(image)))
-                except InputError as problem:
-                    problems.append(str(problem))
-                with bar.get_lock():
-                    bar.update()
-        finally:
-            writer.close()
-        if not problems:
-            if local is None:
-                written = written.copy(staging / f"{os.getpid()}-{path.name}", overwrite=True)
-            written.replace(path)
-    return problems
-
-
-def _example(image: annotations.Image) -> dict[str, Any]:
-    """One image as it is stored, once its file is known to be sound."""
-    encoded = image.path.read_bytes()
-    pixels = decode_image(encoded)
-    if pixels is None:
-        raise InputError(f"{image.path} is damaged or no image")
-    as_stored = False
-    if pixels.shape[:2] != (image.height, image.width):
-        # Some tools annotate the pixels as stored and never look at the EXIF orientation.
-        stored = decode_image(encoded, as_stored=True)
-        as_stored = stored is not None and stored.shape[:2] == (image.height, image.width)
-        if not as_stored:
-            raise InputError(
-                f"{image.path} is {pixels.shape[0]}x{pixels.shape[1]} (height x width) where the "
-                f"JSON says {image.height}x{image.width}"
-            )
-    instances = [instance._asdict() for instance in image.instances]
-    return {
-        "image": encoded,
-        "path": str(image.path),
-        "as_stored": as_stored,
-        "instances": instances,
-    }
-
-
 def _name(data: config_lib.Data, split: Split, json_path: Path) -> str:
     """Of the folder of a split's records: for people, and a fingerprint of what is in them."""
     root = _absolute(Path(data.root))
     _, images = _given(data, split)
-    digest = hashlib.sha256(f"{FORMAT} {root} {images}".encode())
+    digest = hashlib.sha256(f"{record_files.FORMAT} {root} {images}".encode())
     digest.update(annotations.read_bytes(json_path))
     return f"{root.name}-{split}-{digest.hexdigest()[:12]}"
 

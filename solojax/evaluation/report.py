@@ -1,6 +1,7 @@
 """The page that tells a person how good results are: one HTML file that needs nothing else."""
 
 import base64
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +81,13 @@ def page(
             "Best images": [_figure(one, images) for one in best],
         },
     )
+
+
+def save(folder: Path, html: str, scores: dict[str, Any]) -> list[str]:
+    """Writes ``eval.json`` and ``report.html`` into a folder; returns lines for people."""
+    (folder / "eval.json").write_text(json.dumps(scores, indent=2) + "\n")
+    (folder / "report.html").write_text(html, encoding="utf-8")
+    return [f"all numbers in {folder / 'eval.json'}, to look at in {folder / 'report.html'}"]
 
 
 def jpeg_of(picture: np.ndarray) -> bytes:

@@ -6,7 +6,7 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax.data import annotations, coco, examples
-from solojax.evaluation import collisions
+from solojax.evaluation import collisions, grid_search
 from solojax.heads.grid import grid_of
 
 MEDIUM, LARGE = 32**2, 96**2  # least areas, original pixels, as COCO draws the line
@@ -61,7 +61,7 @@ def report(config: config_lib.Config, split: coco.Split) -> str:
             "",
             collisions.table(grid, collisions.count(surveyed, grid)),
             "",
-            collisions.suggestion(surveyed, data, grid),
+            grid_search.suggestion(surveyed, data, grid),
         ]
     )
 

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import cv2
 import jax
 import numpy as np
+from tqdm import tqdm
 
-from solojax.data import rle
+from solojax import config as config_lib
+from solojax.data import coco, examples, rle
 from solojax.heads import assign
-from solojax.heads.grid import Grid
+from solojax.heads.grid import Grid, grid_of
 from solojax.inference import draw
 from solojax.types import MASK_STRIDE, Batch
 
@@ -17,6 +19,38 @@ SHORT_SIDE = 512  # of an example on the picture: smaller ones are enlarged by d
 STRIP = 8  # pixels between the maps of the levels
 OUTSIDE = (96, 96, 96)  # RGB of the canvas beside the image
 LOST = (255, 40, 40)  # RGB of the cross on an instance that owns no cell of its own
+
+
+def of_training(
+    config: config_lib.Config, split: coco.Split, *, step: int, count: int
+) -> np.ndarray:
+    """Draws the first ``count`` examples of a training from a step on, with a progress bar.
+
+    Returns:
+      As ``contact_sheet``.
+
+    Raises:
+      InputError: the head has no grid, or ``coco.prepare`` refuses the data set.
+    """
+    grid = grid_of(config.model.head)
+    records = coco.prepare(config.data, split)
+    batch_size = config.training.batch_size
+    load = examples.train_examples(
+        records,
+        config.data,
+        mask_strides=(MASK_STRIDE,),
+        batch_size=batch_size,
+        seed=config.training.seed,
+    )
+    first = step * batch_size
+    numbers = tqdm(range(first, first + count), "drawing", unit="image")
+    shown = [load(*divmod(number, batch_size)) for number in numbers]
+    return contact_sheet(
+        shown,
+        [records.image_ids[one.indices] for one in shown],
+        grid,
+        [category.name for category in records.categories],
+    )
 
 
 def contact_sheet(

@@ -2,11 +2,9 @@
 
 import contextlib
 import glob
-import io
 import os
 import re
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,37 +12,17 @@ from typing import Any, NamedTuple
 import av
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from solojax.data import coco, foreign
+from solojax.data.image_files import IMAGE_ENDINGS, decode_image, describe_fault
 from solojax.types import InputError
 
-IMAGES = (*foreign.IMAGES, ".avif", ".gif", ".jp2")
+IMAGES = (*IMAGE_ENDINGS, ".avif", ".gif", ".jp2")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 # A video that ends so much earlier than its header says was cut, seconds; the last frame of a sound
 # one may be told to stay for a while.
 SHORTFALL = 1.0
 NO_DECODER = "has a codec that is not known here; convert it to H.264"
 USUAL_RATE = 30  # frames a second, of a video that does not tell
-# What files that are no images begin with: their bytes from that place on, what they are, the cure.
-STRANGERS = (
-    (0, b"\xff\xd8\xff", "the start of a JPEG image", "copy it again"),
-    (0, b"\x89png", "the start of a PNG image", "copy it again"),
-    (0, b"<!doctype html", "a web page (HTML)", "download the image itself"),
-    (0, b"<html", "a web page (HTML)", "download the image itself"),
-    (0, b"<", "XML, such as SVG", "save it as PNG"),
-    (0, b"version https://git-lfs", "a pointer of Git LFS", "run git lfs pull"),
-    (0, b"%pdf", "a PDF", "save its page as PNG"),
-    (0, b"pk\x03\x04", "a ZIP archive", "unpack it"),
-    (0, b"\x1f\x8b", "a gzip archive", "unpack it"),
-    (0, b"\x1ae\xdf\xa3", "a video (Matroska)", "name it .mkv"),
-    (4, b"ftyphei", "a HEIC photo", "save it as JPEG or PNG"),
-    (4, b"ftypmif", "a HEIC photo", "save it as JPEG or PNG"),
-    (4, b"ftyp", "a video (MP4)", "name it .mp4"),
-    (8, b"avi ", "a video (AVI)", "name it .avi"),
-    (0, b"ii*\0", "a TIFF of a kind that is not read", "save it as PNG"),
-    (0, b"mm\0*", "a TIFF of a kind that is not read", "save it as PNG"),
-)
 
 
 class Inputs(NamedTuple):
@@ -102,13 +80,13 @@ def read_image(path: Path) -> np.ndarray:
         raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    image = coco.decode_image(encoded)
+    image = decode_image(encoded)
     if image is None and _ends(path, VIDEOS):
         raise InputError(
             f"{path} is a video; solojax.inference.sources.read_video gives its frames"
         )
     if image is None:
-        raise InputError(f"{path} {_describe(encoded)}")
+        raise InputError(f"{path} {describe_fault(encoded)}")
     return image
 
 
@@ -215,34 +193,6 @@ def _counted(path: Path) -> tuple[list[Any], str]:
     """A key that sorts numbers in names by their value."""
     pieces = re.split(r"(\d+)", str(path))
     return [int(one) if i % 2 else one.lower() for i, one in enumerate(pieces)], str(path)
-
-
-def _describe(encoded: bytes) -> str:
-    """What is wrong with the bytes of a file that could not be decoded, and what to do."""
-    if not encoded:
-        return "is empty; copy it again"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded)) as header:
-                width, height = header.size
-                return (
-                    f"is a {header.format} image of {width}x{height} pixels ({header.mode}), cut, "
-                    "damaged or of a kind that is not read; copy it again or save it as PNG"
-                )
-    except Image.DecompressionBombError:
-        return "says to have more pixels than are read at once, or is damaged; cut it into parts"
-    except UnidentifiedImageError:
-        pass
-    except Exception:  # whatever a damaged header brings about
-        return "is an image whose first bytes are damaged; copy it again"
-    start = encoded.lstrip()[:64].lower()
-    for place, signature, what, cure in STRANGERS:
-        if start[place:].startswith(signature):
-            return f"is no image: it seems to be {what}; {cure}"
-    if not encoded[:1024].translate(None, bytes(range(32, 127)) + b"\t\n\r"):
-        return "is no image: it seems to be text"
-    return f"is no image: no kind of file known here begins with {encoded[:8].hex(' ')}"
 
 
 def _read_video(container: Any) -> Iterator[Frame]:

@@ -19,7 +19,7 @@ from etils.epath import gpath
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
-from solojax.data import annotations, coco, rle
+from solojax.data import annotations, coco, image_files, record_files, rle
 from solojax.types import InputError
 
 NAMES = (
@@ -311,7 +311,7 @@ def test_interrupted_writing_leaves_nothing_that_passes_for_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_folder(tmp_path)
-    decode, calls = coco.decode_image, []
+    decode, calls = image_files.decode_image, []
 
     def interrupt(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
         calls.append(encoded)
@@ -319,7 +319,7 @@ def test_interrupted_writing_leaves_nothing_that_passes_for_records(
             raise KeyboardInterrupt
         return decode(encoded)
 
-    monkeypatch.setattr(coco, "decode_image", interrupt)
+    monkeypatch.setattr(image_files, "decode_image", interrupt)
     with pytest.raises(KeyboardInterrupt):
         coco.prepare(data, "train")
     records = coco.prepare(data, "train")
@@ -337,7 +337,7 @@ def test_missing_json_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoded", [b"", b"abc", bomb()], ids=["empty", "text", "bomb"])
 def test_bytes_that_are_no_image_decode_to_none(encoded: bytes) -> None:
-    assert coco.decode_image(encoded) is None
+    assert image_files.decode_image(encoded) is None
 
 
 def test_damaged_record_names_the_image() -> None:
@@ -424,7 +424,7 @@ def test_annotations_of_the_pixels_as_stored_stay_on_them(orientation: int, tmp_
 @pytest.fixture
 def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
     """Fifty images of 16 x 16 in files of eight."""
-    monkeypatch.setattr(coco, "SHARD", 8)
+    monkeypatch.setattr(record_files, "SHARD", 8)
     (tmp_path / "images").mkdir()
     for i in range(50):
         path = tmp_path / f"images/{i}.png"
@@ -442,7 +442,7 @@ def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
 
 def records_of(data: Data) -> Path:
     """The folder of the only split's records."""
-    (folder,) = set(Path(data.records).iterdir()) - {Path(data.records) / coco.INCOMPLETE}
+    (folder,) = set(Path(data.records).iterdir()) - {Path(data.records) / record_files.INCOMPLETE}
     return folder
 
 
@@ -461,7 +461,7 @@ def test_what_was_written_before_an_interruption_is_kept(
     many: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coco, "workers", lambda: 1)
-    decode, calls = coco.decode_image, []
+    decode, calls = image_files.decode_image, []
 
     def interrupt(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
         calls.append(encoded)
@@ -469,7 +469,7 @@ def test_what_was_written_before_an_interruption_is_kept(
             raise KeyboardInterrupt
         return decode(encoded, as_stored)
 
-    monkeypatch.setattr(coco, "decode_image", interrupt)
+    monkeypatch.setattr(image_files, "decode_image", interrupt)
     with pytest.raises(KeyboardInterrupt):
         coco.prepare(many, "train")
     before = shards(many)
@@ -611,13 +611,13 @@ def test_a_bucket_is_read_and_written_like_a_folder(
 def test_what_a_killed_process_left_harms_nobody_and_goes_after_a_day(many: Data) -> None:
     coco.prepare(many, "train")
     folder = records_of(many)
-    staging = folder.parent / coco.INCOMPLETE
+    staging = folder.parent / record_files.INCOMPLETE
     left = [staging / name / "x.array_record" for name in ("old", "young")]
     for path in left:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"half")
     os.utime(left[0].parent, (0, 0))
-    for path in (*folder.glob("*00003*"), folder / coco.COMPLETE):
+    for path in (*folder.glob("*00003*"), folder / record_files.COMPLETE):
         path.unlink()
     assert len(coco.prepare(many, "train").source) == 50
     assert [path.exists() for path in left] == [False, True]
@@ -626,7 +626,7 @@ def test_what_a_killed_process_left_harms_nobody_and_goes_after_a_day(many: Data
 def test_nothing_but_records_is_left(many: Data) -> None:
     coco.prepare(many, "train")
     assert len(list(Path(many.records).iterdir())) == 2
-    assert not list((Path(many.records) / coco.INCOMPLETE).iterdir())
+    assert not list((Path(many.records) / record_files.INCOMPLETE).iterdir())
 
 
 def test_two_that_prepare_at_once_both_have_the_records(many: Data) -> None:
@@ -661,10 +661,10 @@ def test_records_without_a_list_of_their_files_are_completed(many: Data) -> None
     before = shards(many)
     folder = records_of(many)
     for content in ("", "{"):
-        (folder / coco.COMPLETE).write_text(content)
+        (folder / record_files.COMPLETE).write_text(content)
         assert len(coco.prepare(many, "train").source) == 50
     (folder / "dataset_info.json").write_text("")
-    (folder / coco.COMPLETE).unlink()
+    (folder / record_files.COMPLETE).unlink()
     assert len(coco.prepare(many, "train").source) == 50
     assert shards(many) == before
 

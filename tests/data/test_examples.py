@@ -13,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from solojax.config import Augmentation, Data
-from solojax.data import annotations, augment, coco, examples, plan, rle, transforms
+from solojax.data import annotations, augment, coco, examples, plan, rle, scene, transforms
 from solojax.types import Batch
 from tests.data.test_transforms import centers_of, shrunk, tight_box
 
@@ -575,11 +575,11 @@ def test_four_images_of_a_mosaic_meet_in_a_point(
             else:
                 assert owner == example.indices
         assert covered.max() == 1
-        assert (example.images[covered == 0] == examples.FILL).all()
+        assert (example.images[covered == 0] == scene.FILL).all()
         mirrored += sum(one.flip for one in placements)
         placements.clear()
     assert beside == set(range(len(SIZES)))
-    low, high = examples.MOSAIC_CENTER
+    low, high = scene.MOSAIC_CENTER
     assert low - 0.02 < np.min(meetings) < low + 0.03
     assert high - 0.03 < np.max(meetings) < high + 0.001
     assert mirrored / (80 * BATCH) == pytest.approx(0.5, abs=0.06)
@@ -663,7 +663,7 @@ def test_instances_of_another_image_are_pasted_and_nothing_else_changes(
         pasted.clear()
         canvas = one.images.shape[:2]
         assert tuple(other.sizes) == canvas
-        expected = np.full_like(one.images, examples.FILL)
+        expected = np.full_like(one.images, scene.FILL)
         height, width = one.sizes
         expected[:height, :width] = without_padding(one)
         covered = np.zeros(canvas, bool)
@@ -712,7 +712,7 @@ def test_each_instance_of_the_other_image_is_pasted_as_often_as_not(
     for _ in each(make(records, data, {"copy_paste_probability": 1.0}), 40):
         pass
     count = sum(len(shapes.labels) for _, shapes in pasted)
-    assert count / sum(counts[1::2]) == pytest.approx(examples.PASTED_SHARE, abs=0.05)
+    assert count / sum(counts[1::2]) == pytest.approx(scene.PASTED_SHARE, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -777,7 +777,7 @@ def test_dropped_pixels_change_nothing_but_the_image(
         difference = (example.images != plain.images).any(2)
         changed += bool(difference.any())
         if "grid_mask_probability" in dropped:
-            assert (example.images[difference] == examples.FILL).all()
+            assert (example.images[difference] == scene.FILL).all()
         else:
             x0, y0, x1, y1 = tight_box(difference.astype(np.uint8))
             assert difference.sum() >= 0.99 * (y1 - y0) * (x1 - x0)
@@ -923,4 +923,4 @@ def test_large_scale_jitter_takes_the_canvas_on_which_an_image_is_largest() -> N
 def test_the_range_of_scales_counts_in_a_mosaic_too(records: coco.Records, data: Data) -> None:
     recipe = {"mosaic_probability": 1.0, "scale_range": (0.1, 0.1)}
     for example in each(make(records, data, recipe), 5):
-        assert (example.images == examples.FILL).all(-1).mean() > 0.95
+        assert (example.images == scene.FILL).all(-1).mean() > 0.95

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from solojax.config import Augmentation, Data
-from solojax.data import coco, examples, pipeline, plan, rle, synthetic, transforms
+from solojax.data import coco, examples, image_files, pipeline, plan, rle, synthetic, transforms
 from solojax.types import Batch, InputError, Instances
 
 TRAIN, VAL, BATCH, LIMIT = 12, 5, 4, 5
@@ -275,7 +275,7 @@ def test_evaluation_images_are_neither_drawn_nor_mirrored(
 def test_damaged_record_stops_the_stream_with_the_name_of_its_image(
     records: coco.Records, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coco, "decode_image", lambda *_: None)
+    monkeypatch.setattr(image_files, "decode_image", lambda *_: None)
     with pytest.raises(Exception, match=r"the record of .*\.jpg is damaged"):
         train(records, data, 0, 1)
 

@@ -13,6 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from solojax.data import synthetic
+from solojax.data.synthetic import layout, textures
 from solojax.types import InputError
 
 SMALL: dict[str, Any] = {"train": 24, "val": 8, "seed": 3}
@@ -54,13 +55,13 @@ def read_picture(path: Path) -> np.ndarray:
 
 def lay_out_many(count: int, size: int = 128) -> list[tuple[list[Any], list[np.ndarray]]]:
     """Lays out many pictures without painting them."""
-    return [synthetic.lay_out(np.random.default_rng((9, k)), size) for k in range(count)]
+    return [layout.lay_out(np.random.default_rng((9, k)), size) for k in range(count)]
 
 
 def test_folder_is_an_ordinary_coco_folder(drawn: Path) -> None:
     for split in ("train", "val"):
         coco = read_set(drawn, split)
-        assert [c["name"] for c in coco["categories"]] == list(synthetic.CLASSES)
+        assert [c["name"] for c in coco["categories"]] == list(layout.CLASSES)
         assert [c["id"] for c in coco["categories"]] == [1, 2, 3, 4, 5]
         assert [i["id"] for i in coco["images"]] == list(range(1, SMALL[split] + 1))
         ids = [a["id"] for a in coco["annotations"]]
@@ -78,7 +79,7 @@ def test_boxes_and_areas_fit_the_visible_masks_tightly(drawn: Path) -> None:
         x, y, w, h = a["bbox"]
         assert (x, y) == (columns[0], rows[0])
         assert (x + w - 1, y + h - 1) == (columns[-1], rows[-1])
-        assert a["area"] == mask.sum() >= synthetic.MIN_PIXELS
+        assert a["area"] == mask.sum() >= layout.MIN_PIXELS
 
 
 def test_masks_of_one_image_never_overlap(drawn: Path) -> None:
@@ -100,8 +101,8 @@ def test_every_shape_stays_visible_although_shapes_overlap() -> None:
     covered = 0
     for shapes, visible in lay_out_many(100):
         for shape, mask in zip(shapes, visible, strict=True):
-            assert mask.sum() >= synthetic.MIN_VISIBLE * shape.area
-            assert mask.sum() >= synthetic.MIN_PIXELS
+            assert mask.sum() >= layout.MIN_VISIBLE * shape.area
+            assert mask.sum() >= layout.MIN_PIXELS
             covered += mask.sum() < (shape.coverage >= 0.5).sum()
     assert covered > 50
 
@@ -195,12 +196,12 @@ def test_bad_arguments_name_value_and_limit(
 
 
 def test_smallest_pictures_still_hold_shapes() -> None:
-    for shapes, visible in lay_out_many(20, synthetic.MIN_SIZE):
+    for shapes, visible in lay_out_many(20, layout.MIN_SIZE):
         assert 1 <= len(shapes) == len(visible)
 
 
 def test_smooth_noise_varies_alike_in_both_directions() -> None:
     y, x = np.mgrid[:256, :256].astype(np.float32) * 0.8 + 100
-    noise = synthetic.smooth_noise(np.random.default_rng(0), x, y, 4, 4)
+    noise = textures.smooth_noise(np.random.default_rng(0), x, y, 4, 4)
     along, across = np.abs(np.diff(noise, axis=1)).mean(), np.abs(np.diff(noise, axis=0)).mean()
     assert 0.8 < along / across < 1.25

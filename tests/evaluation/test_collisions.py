@@ -11,7 +11,7 @@ import pytest
 from solojax import config as config_lib
 from solojax.config import Config, Data
 from solojax.data import coco, rle, transforms
-from solojax.evaluation import collisions
+from solojax.evaluation import collisions, grid_search
 from solojax.heads import assign
 from solojax.heads.grid import Grid
 from solojax.types import Instances
@@ -130,7 +130,7 @@ def test_crowds_take_no_part(tmp_path):
 def test_a_data_set_of_crowds_alone_is_counted(tmp_path):
     surveyed = survey_of(write(tmp_path, [GIANT, []], crowds=1))
     assert collisions.count(surveyed, GRID).instances == 0
-    assert collisions.suggest(surveyed, data_of(tmp_path), GRID) == []
+    assert grid_search.suggest(surveyed, data_of(tmp_path), GRID) == []
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -233,13 +233,13 @@ def test_a_suggestion_leaves_fewer_without_a_cell_and_can_be_pasted(tmp_path):
     data, model = data_of(root, side=128), MODEL.clone(head=MODEL.head.clone(grid=GRID))
     surveyed = survey_of(root, data)
     before = collisions.count(surveyed, GRID).without_cell
-    suggested = collisions.suggest(surveyed, data, GRID)
+    suggested = grid_search.suggest(surveyed, data, GRID)
     after = [collisions.count(surveyed, one).without_cell for one in suggested]
     assert before > 16 and after and after[-1] < before / 2, (before, after)
     cells = [sum(side * side for side in one.sizes) for one in [GRID, *suggested]]
-    assert cells[-1] <= collisions.MOST_CELLS * cells[0]
+    assert cells[-1] <= grid_search.MOST_CELLS * cells[0]
 
-    lines = collisions.suggestion(surveyed, data, GRID).splitlines()
+    lines = grid_search.suggestion(surveyed, data, GRID).splitlines()
     pasted = [shlex.split(line)[1:] for line in lines if line.strip().startswith("--set")]
     config = Config(model=model, data=data)
     found = [config_lib.override(config, *texts).model.head.grid for texts in pasted]
@@ -251,7 +251,7 @@ def test_a_suggestion_leaves_fewer_without_a_cell_and_can_be_pasted(tmp_path):
 def test_scale_ranges_are_fitted_at_the_same_cells(tmp_path):
     root = write(tmp_path, [GIANT, BOTH_LEVELS])
     surveyed = survey_of(root)
-    (suggested,) = collisions.suggest(surveyed, data_of(root), GRID)
+    (suggested,) = grid_search.suggest(surveyed, data_of(root), GRID)
     assert suggested.sizes == GRID.sizes and suggested.scale_ranges[0][0] == 1
     assert suggested.scale_ranges[-1][1] >= 64  # whatever fits the canvas
     assert collisions.count(surveyed, suggested).without_cell == 0
@@ -259,8 +259,8 @@ def test_scale_ranges_are_fitted_at_the_same_cells(tmp_path):
 
 def test_nothing_is_suggested_where_nothing_is_lost(tmp_path):
     root = write(tmp_path, [BOTH_LEVELS, []])
-    assert collisions.suggest(survey_of(root), data_of(root), GRID) == []
-    text = collisions.suggestion(survey_of(root), data_of(root), GRID)
+    assert grid_search.suggest(survey_of(root), data_of(root), GRID) == []
+    text = grid_search.suggestion(survey_of(root), data_of(root), GRID)
     assert "--set" not in text and "none leaves fewer" in text
 
 
@@ -269,7 +269,7 @@ def test_nothing_is_suggested_where_nothing_helps(tmp_path):
     root = write(tmp_path, [twins])
     surveyed = survey_of(root)
     assert collisions.count(surveyed, GRID).lost == 1
-    assert collisions.suggest(surveyed, data_of(root), GRID) == []
+    assert grid_search.suggest(surveyed, data_of(root), GRID) == []
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_any_grid_is_searched(tmp_path, grid):
     root = write(tmp_path, [SWARM, GIANT, [(30, 30, 9, 9)]])
     surveyed = survey_of(root)
     least = collisions.count(surveyed, grid).without_cell
-    for one in collisions.suggest(surveyed, data_of(root), grid):
+    for one in grid_search.suggest(surveyed, data_of(root), grid):
         assert collisions.count(surveyed, one).without_cell < least
         least = collisions.count(surveyed, one).without_cell
         lows, highs = zip(*one.scale_ranges, strict=True)

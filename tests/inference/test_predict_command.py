@@ -17,7 +17,7 @@ from solojax.data import rle
 from solojax.inference import predictor
 from solojax.inference.result import Result
 from solojax.types import InputError
-from tests.inference.test_save import decode, load, names_in
+from tests.inference.save.scene import decode, load, names_in
 from tests.inference.test_sources import Camera, make_video, zero_frames
 
 

@@ -17,6 +17,7 @@ from solojax.config import Category
 from solojax.heads.selection import Selection
 from solojax.inference.predictor import Predictor
 from solojax.training import checkpoint, optimizer, step
+from solojax.training.checkpointer import Checkpoints
 from solojax.types import Detections, InputError
 from tests import examples
 
@@ -273,7 +274,7 @@ def save_run(folder: Path, categories: tuple[Category, ...]) -> dict[str, Any]:
     blank = examples.make_variables(spread=0.0)
     state = step.start_state(blank, tx, ema=True)
     state = state._replace(ema={**state.ema, "params": variables["params"]}, step=np.int32(3))
-    with checkpoint.Checkpoints(folder) as checkpoints:
+    with Checkpoints(folder) as checkpoints:
         checkpoints.save(3, state)
     return variables
 

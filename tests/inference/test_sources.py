@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from solojax.data import coco
+from solojax.data import image_files
 from solojax.inference import sources
 from solojax.types import InputError
 from tests.data.test_coco import bomb
@@ -147,7 +147,7 @@ def test_an_image_of_one_pixel_or_one_row_is_an_image(
 def test_an_image_is_what_a_training_sees(tmp_path: Path) -> None:
     encoded = encode(Image.fromarray(colors()), "JPEG")
     (tmp_path / "a.jpg").write_bytes(encoded)
-    decoded = coco.decode_image(encoded)
+    decoded = image_files.decode_image(encoded)
     assert decoded is not None
     np.testing.assert_array_equal(sources.read_image(tmp_path / "a.jpg"), decoded)
 

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from solojax.training import checkpoint
+from solojax.training.checkpointer import Checkpoints
 from solojax.types import InputError, TrainState
 from tests import disk
 
@@ -48,13 +49,13 @@ def steps_in(workdir: Path) -> list[str]:
 
 
 def save_all(workdir: Path, scores: dict[int, float | None]) -> None:
-    with checkpoint.Checkpoints(workdir) as checkpoints:
+    with Checkpoints(workdir) as checkpoints:
         for step, score in scores.items():
             checkpoints.save(step, make_state(step), None if score is None else {"AP": score})
 
 
 def restored(workdir: Path) -> TrainState:
-    with checkpoint.Checkpoints(workdir) as checkpoints:
+    with Checkpoints(workdir) as checkpoints:
         return checkpoints.restore(make_state(0))
 
 
@@ -88,14 +89,14 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path):
 def test_a_state_that_was_not_scored_is_no_best(tmp_path):
     save_all(tmp_path, {1: None, 2: None, 3: None})
     assert steps_in(tmp_path) == ["2", "3"]
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.best() is None
 
 
 def test_the_best_survives_a_restart(tmp_path):
     save_all(tmp_path, {1: 0.5})
     save_all(tmp_path, {2: 0.1, 3: 0.2, 4: 0.3})
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.best() == (1, 0.5)
     assert steps_in(tmp_path) == ["1", "3", "4"]
 
@@ -103,14 +104,14 @@ def test_the_best_survives_a_restart(tmp_path):
 def test_of_equal_scores_the_earliest_stays_the_best(tmp_path):
     save_all(tmp_path, {1: 0.0, 2: 0.0, 3: 0.0, 4: 0.0})
     save_all(tmp_path, {5: 0.0})
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.best() == (1, 0.0)
     assert checkpoint.read_arrays(tmp_path, "best")[0] == 1
 
 
 def test_a_state_can_be_scored_after_it_was_saved(tmp_path):
     save_all(tmp_path, {1: 0.2, 2: None})
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         assert not checkpoints.is_scored(2)
         checkpoints.save(2, make_state(2), {"AP": 0.3})
         checkpoints.save(2, make_state(2))  # as an interruption afterwards does
@@ -149,7 +150,7 @@ def test_a_damaged_file_costs_one_checkpoint_at_most(saved, tmp_path, capsys, da
             continue
         run = shutil.copytree(saved, tmp_path / str(number))
         damage(run / path.relative_to(saved))
-        with checkpoint.Checkpoints(run) as checkpoints:
+        with Checkpoints(run) as checkpoints:
             state = checkpoints.restore(make_state(0))
             told = capsys.readouterr().err
             assert checkpoints.best() == (4, 0.4), path
@@ -177,7 +178,7 @@ def test_a_damaged_checkpoint_of_the_same_step_makes_room_for_the_next(run, caps
 
 def test_a_score_that_cannot_be_read_is_scored_again(run):
     cut(run / "checkpoints" / "6" / "metrics" / "metrics")
-    with checkpoint.Checkpoints(run) as checkpoints:
+    with Checkpoints(run) as checkpoints:
         assert not checkpoints.is_scored(6)
         checkpoints.save(6, make_state(6), {"AP": 0.5})
         assert checkpoints.best() == (6, 0.5)
@@ -196,7 +197,7 @@ def test_where_all_are_damaged_nothing_begins_anew(run):
 
 def test_a_state_of_another_shape_is_refused_by_name(run):
     with (
-        checkpoint.Checkpoints(run) as checkpoints,
+        Checkpoints(run) as checkpoints,
         pytest.raises(InputError, match=r"ema/params/head/bias is float16\[4\], not float16\[5\]"),
     ):
         checkpoints.restore(make_state(0, width=5))
@@ -205,7 +206,7 @@ def test_a_state_of_another_shape_is_refused_by_name(run):
 def test_a_state_of_another_optimizer_is_refused_by_name(run):
     like = make_state(0)._replace(opt_state=(np.zeros(2, np.float32),))
     with (
-        checkpoint.Checkpoints(run) as checkpoints,
+        Checkpoints(run) as checkpoints,
         pytest.raises(InputError, match=r"\(opt_state/0 is None, not float32\[2\]\)"),
     ):
         checkpoints.restore(like)
@@ -230,7 +231,7 @@ def test_arrays_are_read_by_the_name_of_their_checkpoint(saved, which, step):
 
 def test_without_averages_the_parameters_are_read(tmp_path):
     state = make_state(3)._replace(ema=())
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(3, state)
     _, variables = checkpoint.read_variables(tmp_path, {"params": state.params})
     jax.tree.map(np.testing.assert_array_equal, variables["params"], state.params)
@@ -264,7 +265,7 @@ def test_what_was_asked_for_by_name_is_not_replaced(run, which):
 
 @pytest.mark.parametrize("room", [0, 200, 400, 2000])
 def test_a_full_disk_costs_no_checkpoint_but_that_one(run, capsys, room):
-    with checkpoint.Checkpoints(run) as checkpoints:
+    with Checkpoints(run) as checkpoints:
         with disk.full(room):
             checkpoints.save(8, make_state(8), {"AP": 0.9})
         told = capsys.readouterr().err
@@ -283,7 +284,7 @@ def test_a_full_disk_costs_no_checkpoint_but_that_one(run, capsys, room):
 
 def test_a_full_disk_costs_no_state_that_is_to_be_scored(run, capsys):
     save_all(run, {8: None})
-    with checkpoint.Checkpoints(run) as checkpoints:
+    with Checkpoints(run) as checkpoints:
         with disk.full(200):
             checkpoints.save(8, make_state(8), {"AP": 0.9})
         assert "could not be written" in capsys.readouterr().err
@@ -297,7 +298,7 @@ def test_a_full_disk_costs_no_state_that_is_to_be_scored(run, capsys):
 
 def test_a_folder_that_cannot_be_written_costs_no_checkpoint(run, capsys):
     folder, away = run / "checkpoints", run / "away"
-    with checkpoint.Checkpoints(run) as checkpoints:
+    with Checkpoints(run) as checkpoints:
         folder.rename(away)
         folder.write_text("no folder")
         for step in (6, 8):
@@ -313,7 +314,7 @@ def test_a_folder_that_cannot_be_written_costs_no_checkpoint(run, capsys):
 
 
 def test_a_folder_that_went_is_made_again(run):
-    with checkpoint.Checkpoints(run) as checkpoints:
+    with Checkpoints(run) as checkpoints:
         shutil.rmtree(run / "checkpoints")
         checkpoints.save(8, make_state(8), {"AP": 0.1})
         checkpoints.check()
@@ -330,7 +331,7 @@ def test_what_a_killed_process_was_writing_is_removed(run):
 
 def test_saves_leave_nothing_running_and_nothing_lying(tmp_path):
     before = set(threading.enumerate())
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         for step in range(5):
             checkpoints.save(step, make_state(step))
         for thread in set(threading.enumerate()) - before:  # on its way out

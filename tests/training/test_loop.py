@@ -17,7 +17,7 @@ from solojax import config as config_lib
 from solojax import parallel
 from solojax.data import coco, synthetic
 from solojax.models import detector
-from solojax.training import checkpoint, loop
+from solojax.training import checkpoint, loop, out_of_memory
 from solojax.types import InputError, Terminated, TrainState
 from tests import examples
 
@@ -317,7 +317,7 @@ def test_too_little_device_memory_is_told_with_what_needs_less(
         assert canvas == (64, 64)
         return "the device has too little memory; try --set training.accumulate=2"
 
-    monkeypatch.setattr(loop.memory, "advice", advise)
+    monkeypatch.setattr(out_of_memory, "advice", advise)
     text = "RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes"
     monkeypatch.setattr(parallel, "pmap_update", failing(text))
     with pytest.raises(InputError, match="too little memory; try --set training.accumulate=2"):

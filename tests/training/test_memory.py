@@ -12,7 +12,7 @@ from solojax import cli
 from solojax import config as config_lib
 from solojax.data import coco, pipeline, synthetic
 from solojax.heads.grid import Grid
-from solojax.training import memory
+from solojax.training import memory, memory_survey, out_of_memory
 from solojax.types import InputError
 from tests import examples
 
@@ -167,7 +167,7 @@ def test_the_largest_batch_is_that_of_the_largest_canvas(images, canvases, plann
     compiled = planned(linear)
     config = config_lib.override(small_config(), f"data.canvases={canvases}")
     # Room for half an image more than the eight devices should get each.
-    programs, most = memory.survey(config, state_bytes() + int((images + 0.5) * 64 * 128))
+    programs, most = memory_survey.survey(config, state_bytes() + int((images + 0.5) * 64 * 128))
     assert most == 8 * images
     peaks = {(one.canvas, one.batch_size): one.memory.peak for one in programs}
     assert peaks[(64, 128), most] == state_bytes() + images * 64 * 128
@@ -184,14 +184,14 @@ def test_images_go_to_all_devices_in_all_parts(planned):
         "training.accumulate=2",
         "data.canvases=((64,64),)",
     )
-    _, most = memory.survey(config, state_bytes() + 3 * 64 * 64)
+    _, most = memory_survey.survey(config, state_bytes() + 3 * 64 * 64)
     assert most == 3 * 2 * 8
 
 
 @pytest.mark.parametrize("room", [-1000, 0, 64 * 64])
 def test_nothing_fits_where_one_image_does_not(room, planned):
     compiled = planned(linear)
-    assert memory.survey(small_config(), state_bytes() + room)[1] == 0
+    assert memory_survey.survey(small_config(), state_bytes() + room)[1] == 0
     assert len(compiled) == 2
 
 
@@ -202,7 +202,7 @@ def test_a_peak_that_follows_no_line_is_searched_as_well(planned):
 
     compiled = planned(crooked)
     config = config_lib.override(small_config(), "data.canvases=((64,64),)")
-    assert memory.survey(config, state_bytes() + 900 + 20**2)[1] == 8 * 320
+    assert memory_survey.survey(config, state_bytes() + 900 + 20**2)[1] == 8 * 320
     assert len(compiled) < 25
 
 
@@ -214,7 +214,7 @@ def test_a_compiler_that_runs_out_of_memory_says_that_nothing_fits(planned):
 
     planned(refuse)
     config = config_lib.override(small_config(), "training.batch_size=64")
-    programs, most = memory.survey(config, 2**40)
+    programs, most = memory_survey.survey(config, 2**40)
     assert most == 8 * 5
     assert "64x128             64 XLA finds the device too small" in memory.table(programs)
 
@@ -225,9 +225,9 @@ def test_other_errors_of_the_compiler_stay_errors(planned):
 
     planned(fail)
     with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
-        memory.survey(small_config())
+        memory_survey.survey(small_config())
     with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
-        memory.advice(small_config(), (64, 64))
+        out_of_memory.advice(small_config(), (64, 64))
 
 
 def test_room_on_a_gpu_is_what_is_left_of_the_part_that_is_given_to_xla(monkeypatch):
@@ -272,7 +272,7 @@ REMAT = "'model.backbone.remat_stages=(1,2,3,4)' model.head.remat=True"
 def test_advice_names_each_field_that_lowers_the_peak(planned, capsys):
     compiled = planned(needs_less)
     config = config_lib.override(small_config(), "training.batch_size=64")
-    said = memory.advice(config, (1024, 1024))
+    said = out_of_memory.advice(config, (1024, 1024))
     assert len(compiled) == 5
     assert "canvas 1024x1024" in capsys.readouterr().out, "that it takes a while is said at once"
     assert "1024x1024          64        1       0          8        9\n" in said
@@ -295,7 +295,7 @@ def test_advised_batches_divide_over_devices_and_parts(images, accumulate, wante
     planned(needs_less)
     overrides = f"training.batch_size={8 * images}", f"training.accumulate={accumulate}"
     config = config_lib.override(small_config(), *overrides)
-    said = remedies(memory.advice(config, (1024, 1024))).keys()
+    said = remedies(out_of_memory.advice(config, (1024, 1024))).keys()
     assert said == {*wanted, REMAT}
 
 
@@ -307,7 +307,7 @@ def test_what_is_done_already_is_not_advised(planned):
         "model.backbone.remat_stages=(1,2,3,4)",
         "model.head.remat=True",
     )
-    said = memory.advice(config, (64, 64))
+    said = out_of_memory.advice(config, (64, 64))
     assert len(compiled) == 1
     assert said.endswith("smaller data.canvases or a smaller model would need less")
 
@@ -355,7 +355,7 @@ def test_the_compiled_peak_grows_with_batch_and_canvas_far_beyond_this_machine(c
 def test_the_compiled_largest_batch_fits_and_one_image_more_does_not(compile_once, monkeypatch):
     monkeypatch.setattr(memory, "step_memory", compile_once)
     peak = compile_once(four_each(), (64, 128)).peak
-    programs, most = memory.survey(four_each(), peak + 1000)
+    programs, most = memory_survey.survey(four_each(), peak + 1000)
     assert most == 4 * 8
     fitting, failing = programs
     assert (fitting.batch_size, fitting.memory.peak) == (4 * 8, peak)
@@ -366,7 +366,7 @@ def test_the_compiled_largest_batch_fits_and_one_image_more_does_not(compile_onc
 def test_compiled_remedies_need_less(compile_once, monkeypatch):
     monkeypatch.setattr(memory, "step_memory", compile_once)
     now = compile_once(four_each(), (64, 128)).peak
-    found = remedies(memory.advice(four_each(), (64, 128)))
+    found = remedies(out_of_memory.advice(four_each(), (64, 128)))
     assert {"training.accumulate=2", REMAT, "training.batch_size=16"} <= found.keys()
     assert compile_once(four_each("training.accumulate=2"), (64, 128)).peak < 0.8 * now
     assert max(found.values()) <= now / 2**20 + 0.5

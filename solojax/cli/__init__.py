@@ -1,0 +1,78 @@
+"""The command line: ``solojax train | eval | predict | data | bench``, ``train.py``, ``eval.py``.
+
+What a user got wrong ends with one line and exit code 2; a training that was cut off and can go on
+with ``types.RESTART``.
+
+A command is a module of this folder: ``add`` declares its arguments, and ``run`` reads them and
+calls what does the work, which lives below. Only ``run`` imports that: TensorFlow and JAX take
+seconds, ``--help`` should not.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from solojax.types import RESTART, InputError, Terminated
+
+COMMANDS = {  # as it is typed, which names its module: "data import" is data_import.py
+    "train": "train a config",
+    "eval": "score a run on its validation images",
+    "predict": "find the instances in images and videos",
+    "data shapes": "draw the shapes set as a COCO folder",
+    "data prepare": "check a COCO folder and write its records",
+    "data stats": "count what is there and who gets a grid cell",
+    "data show": "draw what a training sees",
+    "data import": "turn a set of another form into a COCO folder",
+    "bench memory": "what a training step needs on a device",
+    "bench data": "how fast images come, and what takes the time",
+}
+GROUPS = {"data": "make and look at data sets", "bench": "measure"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    # TensorFlow only reads data here: its greetings are not about the user's work.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    arguments = _parser().parse_args(argv)
+    code, failure = 0, ""
+    try:
+        arguments.run(arguments)
+    except (InputError, OSError) as error:
+        code, failure = 2, f"error: {error}"
+    except Terminated:
+        code, failure = RESTART, "ended by SIGTERM; the same command goes on"
+    except KeyboardInterrupt:
+        code, failure = 130, "stopped"
+    except Exception as error:
+        traceback.print_exc()
+        _leave(1, f"{type(error).__name__}: {error}")
+        return 1
+    if code:  # said here, when the progress bars of what failed are closed
+        print(f"solojax: {failure}", file=sys.stderr, flush=True)
+        _leave(code, failure)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("solojax", description="Instance segmentation by locations.")
+    places = {"": parser.add_subparsers(required=True)}
+    for typed, purpose in COMMANDS.items():
+        group, _, name = typed.rpartition(" ")
+        if group not in places:
+            above = places[""].add_parser(group, help=GROUPS[group])
+            places[group] = above.add_subparsers(required=True)
+        command = importlib.import_module(f"{__name__}.{typed.replace(' ', '_')}")
+        arguments = places[group].add_parser(name, help=purpose)
+        command.add(arguments)
+        arguments.set_defaults(run=command.run)
+    return parser
+
+
+def _leave(code: int, message: str) -> None:
+    """Ends the process where it is one of several, which would wait for it."""
+    if processes := sys.modules.get("solojax.processes"):
+        processes.leave(code, message)

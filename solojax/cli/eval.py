@@ -1,0 +1,77 @@
+"""``solojax eval``: scores a run on its validation images, or results that any program wrote."""
+
+import argparse
+from pathlib import Path
+
+from solojax.cli import options
+from solojax.types import InputError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares its arguments."""
+    scored = parser.add_mutually_exclusive_group(required=True)
+    scored.add_argument("--workdir", type=Path, help="the run folder")
+    scored.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="COCO results that any program wrote, masks or boxes, in place of a run's",
+    )
+    parser.add_argument(
+        "--gt",
+        type=Path,
+        metavar="FILE",
+        help="the COCO instances, with masks, that --results are about",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where --results leave eval.json and report.html; a run has them in its folder",
+    )
+    parser.add_argument(
+        "--oracle",
+        nargs="+",
+        action="extend",
+        default=[],
+        choices=["masks", "classes"],
+        help="score also what was found with the true masks, or the true classes, in their place",
+    )
+    options.add_checkpoint(parser)
+    options.add_set(parser)
+    options.add_processes(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Scores."""
+    if arguments.results:
+        return _results(arguments)
+    if arguments.gt or arguments.out:
+        raise InputError("--gt and --out go with --results; a run knows its own")
+    from solojax import processes
+    from solojax.evaluation import score_run
+
+    processes.start(arguments.coordinator, arguments.process, arguments.processes)
+    told = score_run.score_run(
+        arguments.workdir, arguments.checkpoint, arguments.set, arguments.oracle
+    )
+    if processes.is_first():
+        print(told)
+    processes.finish()
+
+
+def _results(arguments: argparse.Namespace) -> None:
+    from solojax.evaluation import score_results
+
+    if not arguments.gt:
+        raise InputError(
+            f"--results {arguments.results} needs --gt, the COCO instances it is about"
+        )
+    if arguments.set or arguments.checkpoint != "latest" or arguments.coordinator:
+        raise InputError(
+            "--set, --checkpoint and --coordinator are about a run; leave them out with --results"
+        )
+    told = score_results.score_results(
+        arguments.results, arguments.gt, arguments.out, arguments.oracle
+    )
+    print(told)

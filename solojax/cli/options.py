@@ -1,0 +1,69 @@
+"""Arguments that several commands take, and the config that they lead to."""
+
+import argparse
+import dataclasses
+from typing import Any
+
+from solojax import config as config_lib
+from solojax.types import InputError
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """``--config`` and ``--set``."""
+    parser.add_argument("--config", required=True, help="a file such as configs/shapes.py")
+    add_set(parser)
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """``--set``, any number of times."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change fields of the config, as in --set training.steps=500 data.root=my/folder",
+    )
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """``ROOT``, for ``load_data``."""
+    parser.add_argument("root", nargs="?", help="the COCO folder, in place of the config's")
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """``--checkpoint`` of a run."""
+    parser.add_argument(
+        "--checkpoint", default="latest", help="latest, best (by AP while training) or a step"
+    )
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """What ``processes.start`` asks for."""
+    several = parser.add_argument_group(
+        "several processes", "found out by themselves under SLURM's srun and on TPU pods"
+    )
+    several.add_argument("--coordinator", default="", help="host:port of process 0")
+    several.add_argument("--process", type=int, help="number of this one, from 0")
+    several.add_argument("--processes", type=int, help="how many there are")
+
+
+@dataclasses.dataclass(frozen=True)
+class _DataOnly:
+    """What takes the place of a config where no model is needed."""
+
+    data: config_lib.Data = config_lib.Data()
+
+
+def load_data(arguments: argparse.Namespace) -> Any:
+    """The config of a command on data, its folder taken from the command line.
+
+    Raises:
+      InputError: neither a folder nor a config is given, or what is given is wrong.
+    """
+    root = [f"data.root={arguments.root}"] if arguments.root else []
+    if not (root or arguments.config or arguments.set):
+        raise InputError("no folder given; give ROOT or --config")
+    if arguments.config:
+        return config_lib.load(arguments.config, [*root, *arguments.set])
+    return config_lib.override(_DataOnly(), *root, *arguments.set)

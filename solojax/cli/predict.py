@@ -1,0 +1,63 @@
+"""``solojax predict``: finds the instances in images and videos."""
+
+import argparse
+from pathlib import Path
+
+from solojax.cli import options
+from solojax.types import InputError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares its arguments."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="images, videos, folders of images, patterns such as 'a/**/*.jpg', webcam or webcam:N",
+    )
+    parser.add_argument("--run", dest="workdir", required=True, type=Path, help="the run folder")
+    parser.add_argument(
+        "--out", type=Path, default=Path("predictions"), help="the folder for what is found"
+    )
+    options.add_checkpoint(parser)
+    parser.add_argument(
+        "--save",
+        default="",
+        metavar="FORM,...",
+        help="json (boxes, scores, areas), rle (COCO's results), polygons (a COCO set), png (ids)",
+    )
+    parser.add_argument(
+        "--score", type=float, default=0.3, help="the least that is drawn and saved"
+    )
+    parser.add_argument(
+        "--tiles", type=int, metavar="PIXELS", help="cut large images into tiles of that side"
+    )
+    parser.add_argument("--batch", type=int, default=1, help="images in the network at a time")
+    parser.add_argument("--no-overlays", action="store_true", help="draw no pictures and films")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Predicts."""
+    from solojax.inference import predict_files, save, sources
+    from solojax.inference.predictor import Predictor
+
+    forms = save.check_forms(arguments.save)
+    overlays = not arguments.no_overlays
+    if not (forms or overlays):
+        raise InputError(f"--no-overlays leaves nothing to do; give --save {','.join(save.FORMS)}")
+    if not 0 <= arguments.score <= 1:
+        raise InputError(f"--score {arguments.score:g} must be in 0..1")
+    inputs = sources.find(arguments.paths)
+    save.check_folder(arguments.out, inputs)
+    predictor = Predictor.from_run(
+        arguments.workdir, arguments.checkpoint, batch_size=arguments.batch
+    )
+    predict_files.predict_files(
+        predictor,
+        inputs,
+        arguments.out,
+        forms=forms,
+        overlays=overlays,
+        least_score=arguments.score,
+        tile=arguments.tiles,
+    )

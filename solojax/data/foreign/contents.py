@@ -1,0 +1,98 @@
+"""What readers of other forms make of a set: images, instances, categories, counted skips."""
+
+import collections
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pycocotools import mask as coco_mask
+
+from solojax.data.annotations import FARTHEST
+from solojax.types import InputError
+
+SPLITS = ("train", "val")
+
+Size = tuple[int, int]  # height, width
+Skipped = collections.Counter[str]  # reason -> instances without a usable mask
+
+
+class Picture(NamedTuple):
+    """One image file and what is in it."""
+
+    name: str  # of its file below OUT/images, with / between folders
+    source: Path  # the image file, or the JSON that it is described in
+    load: Callable[[], bytes]  # the bytes of the image file
+    size: Size
+    instances: list[dict[str, Any]]  # COCO annotations; ``write`` numbers those without an id
+    extra: dict[str, Any]  # further keys of its COCO entry, the id where it has one
+
+
+class Split(NamedTuple):
+    """The images for training, or those for validation."""
+
+    categories: list[dict[str, Any]]
+    pictures: list[Picture]
+    skipped: Skipped
+    extra: dict[str, Any]  # further keys of the COCO JSON
+
+
+class Import(NamedTuple):
+    """A whole set, checked."""
+
+    form: str
+    source: Path  # the folder that was read
+    splits: dict[str, Split]  # train, val or both
+
+    def describe(self) -> str:
+        """A line for each split."""
+        return "\n".join(
+            f"{split}: {len(content.pictures)} images, "
+            f"{sum(len(picture.instances) for picture in content.pictures)} instances, "
+            f"{len(content.categories)} classes"
+            for split, content in self.splits.items()
+        )
+
+
+def categories_of(names: dict[int, str]) -> list[dict[str, Any]]:
+    """Ids and names -> COCO's categories, in that order."""
+    return [{"id": number, "name": name} for number, name in names.items()]
+
+
+def from_polygons(
+    polygons: list[list[float]], category: int, size: Size, skipped: Skipped
+) -> list[dict[str, Any]]:
+    """The instance of polygons of sound numbers; none if they enclose no pixel."""
+    # Fewer than three points enclose nothing; pycocotools would read four numbers as a box.
+    polygons = [polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0]
+    if not polygons:
+        skipped["no polygon of three points"] += 1
+        return []
+    rle = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
+    if not coco_mask.area(rle):
+        skipped["mask without a pixel"] += 1
+        return []
+    return [instance_of(polygons, rle, category, 0)]
+
+
+def instance_of(segmentation: Any, rle: dict, category: int, crowd: int) -> dict[str, Any]:
+    """A COCO annotation but for its ids; box and area are those of the run lengths."""
+    box, area = coco_mask.toBbox(rle).tolist(), int(coco_mask.area(rle))
+    return {
+        "category_id": category,
+        "segmentation": segmentation,
+        "bbox": box,
+        "area": area,
+        "iscrowd": crowd,
+    }
+
+
+def check_numbers(values: Any, where: str) -> list[float]:
+    """A list of coordinates as it is; raises InputError where one is none, or absurd."""
+    # NaN compares false; pycocotools crashes on it, and walks for hours where numbers are absurd.
+    if not isinstance(values, list) or not all(
+        type(value) in (int, float) and abs(value) <= FARTHEST for value in values
+    ):
+        raise InputError(
+            f"{where}: a coordinate is no number below {FARTHEST}; correct or delete it"
+        )
+    return values

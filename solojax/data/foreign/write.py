@@ -1,0 +1,100 @@
+"""Writes a set that was read as a COCO folder."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from solojax.data.foreign.contents import SPLITS, Import, Split
+from solojax.data.foreign.files import load
+from solojax.types import InputError
+
+DESCRIPTION = "solojax import"  # marks a JSON file as ours: only such a file is ever replaced
+
+
+def write(found: Import, out: Path) -> None:
+    """Writes ``annotations/instances_{train,val}.json`` and ``images/`` into ``out``; prints skips.
+
+    Image files are copied byte by byte, and the JSONs follow when all images are there. The same
+    set gives the same bytes again. Of what ``out`` holds already, only JSONs of an earlier import
+    are replaced, or removed where the set has no such split.
+
+    Raises:
+      InputError: ``out`` lies in the source, or holds other annotations or another image of the
+        same name; two images share a name; a split has no image or no instance.
+    """
+    if out.resolve().is_relative_to(found.source.resolve()):
+        raise InputError(f"{out} lies in the source {found.source}; choose a folder outside of it")
+    paths = {split: out / "annotations" / f"instances_{split}.json" for split in SPLITS}
+    for path in filter(Path.exists, paths.values()):
+        info = load(path, json.loads).get("info")
+        if not isinstance(info, dict) or info.get("description") != DESCRIPTION:
+            raise InputError(f"{path} is not by this importer; choose another folder")
+    _check_pictures(found)
+    for split, content in found.splits.items():
+        for picture in tqdm(content.pictures, f"copying {split}", unit="image"):
+            target, encoded = out / "images" / picture.name, picture.load()
+            if not target.exists():
+                _put(target, encoded)
+            elif target.read_bytes() != encoded:
+                raise InputError(
+                    f"{target} is there already, and is not the image of {picture.source}; "
+                    "delete it or choose another folder"
+                )
+    for split, path in paths.items():
+        if split in found.splits:
+            _put(path, json.dumps(_to_coco(found.form, found.splits[split])).encode())
+            for reason, count in found.splits[split].skipped.items():
+                print(f"{path}: {count} instances skipped: {reason}")
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.tmp")
+    try:
+        draft.write_bytes(content)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _check_pictures(found: Import) -> None:
+    places: dict[str, Path] = {}
+    for split, content in found.splits.items():
+        if not content.pictures:
+            raise InputError(f"{found.source} has no image for {split}; add some or leave it out")
+        if not any(picture.instances for picture in content.pictures):
+            why = [f"{count} skipped: {reason}" for reason, count in content.skipped.items()]
+            raise InputError(
+                f"{found.source}: {split} has no instance with a mask "
+                f"({'; '.join(why) or 'none skipped'}); there is nothing to learn from it"
+            )
+        for picture in content.pictures:
+            if (other := places.setdefault(picture.name, picture.source)) != picture.source:
+                raise InputError(
+                    f"{other} and {picture.source} both become images/{picture.name}; rename one"
+                )
+
+
+def _to_coco(form: str, split: Split) -> dict[str, Any]:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (name, _, _, (height, width), instances, extra) in enumerate(split.pictures, 1):
+        about = {"file_name": name, "height": height, "width": width}
+        images.append({"id": number, **extra, **about})
+        for instance in instances:
+            ids = {"id": len(annotations) + 1, "image_id": images[-1]["id"]}
+            annotations.append({**ids, **instance})
+    info = split.extra.get("info")
+    info = info if isinstance(info, dict) else {}
+    return {
+        **split.extra,
+        "info": {**info, "description": DESCRIPTION, "form": form},
+        "images": images,
+        "annotations": annotations,
+        "categories": split.categories,
+    }

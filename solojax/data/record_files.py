@@ -1,0 +1,202 @@
+"""Files of records: how an image and its instances are stored, and how all of a split are written.
+
+Files of ``SHARD`` images are written side by side, and each is complete or absent.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from etils.epath import Path
+from tqdm import tqdm
+
+from solojax.data import annotations, image_files
+from solojax.types import InputError
+
+NAME = "coco_instances"  # of the TFDS data set
+FORMAT = "4"  # raise it with any change to _features, so that older records are written anew
+SHARD = 512  # images a file: 80 MB of COCO, and no more open files than a system allows
+COMPLETE = "complete.json"  # the last file to be written: the bytes of each file of records
+INCOMPLETE = ".incomplete"  # folder in data.records for what is being written
+STALE = 24 * 3600  # seconds after which what a killed process was writing is removed
+
+
+def write(folder: Path, split: str, json_path: Path, image_root: Path, *, threads: int) -> None:
+    """Writes what is missing of the records of a split, with a progress bar.
+
+    Args:
+      folder: for the files.
+      split: what it is called.
+      json_path: its annotations.
+      image_root: the folder that the file names in them start from.
+      threads: each writes a file at a time.
+
+    Raises:
+      InputError: the annotations are not sound, or an image is none or of another size than they
+        say.
+    """
+    content = annotations.read(json_path, image_root)
+    for reason, count in content.skipped.items():
+        print(f"{json_path}: {count} instances skipped: {reason}")
+    images = content.images
+    shards = [images[start : start + SHARD] for start in range(0, len(images), SHARD)]
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder, dataset_name=NAME, split=split, filetype_suffix="array_record"
+    )
+    paths = [
+        Path(template.sharded_filepath(shard_index=i, num_shards=len(shards)))
+        for i in range(len(shards))
+    ]
+    # Beside the folder, whose files TFDS takes for its own whatever their names.
+    staging = folder.parent / INCOMPLETE
+    for path in (folder, staging):
+        path.mkdir(parents=True, exist_ok=True)
+    for left in staging.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # by another process that tidies up
+            if time.time() - left.stat().mtime > STALE:
+                left.rmtree() if left.is_dir() else left.unlink()
+    cv2.setNumThreads(1)  # one file on each core is enough
+    stop = threading.Event()
+    with tqdm(total=len(images), desc=f"writing {split} records", unit="image") as bar:
+
+        def write_one(place: int) -> list[str]:
+            if paths[place].exists():
+                bar.update(len(shards[place]))
+                return []
+            try:
+                return _write_shard(paths[place], staging, shards[place], stop, bar)
+            except BaseException:  # the other files are not to be finished first
+                stop.set()
+                raise
+
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                problems = [one for here in pool.map(write_one, range(len(shards))) for one in here]
+            except KeyboardInterrupt:  # by a user, who interrupts this thread alone
+                stop.set()
+                raise
+    if problems:
+        raise InputError(f"{json_path}: {annotations.shorten(problems)}")
+    metadata = tfds.core.MetadataDict(
+        categories=[[one.id, one.name] for one in content.categories],
+        images=[[one.id, one.height, one.width] for one in images],
+    )
+    lengths = [len(shard) for shard in shards]
+    sizes = {path.name: path.stat().length for path in paths}
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=_features(),
+        split_infos=[
+            tfds.core.SplitInfo(split, lengths, sum(sizes.values()), filename_template=template)
+        ],
+        filename_template=template,
+        check_data=False,
+        description="Images and instance masks of a COCO-format folder.",
+        metadata=metadata,
+        disable_shuffling=True,  # record i is image i of the JSON
+    )
+    (folder / COMPLETE).write_text(json.dumps(sizes))
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether all files of a folder of records are there; one that was cut is removed."""
+    if not (folder / COMPLETE).exists():
+        return False
+    try:
+        sizes = json.loads((folder / COMPLETE).read_text())
+    except ValueError:  # cut itself
+        return False
+    sound = True
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.exists() or path.stat().length != size:
+            path.unlink(missing_ok=True)
+            sound = False
+    return sound
+
+
+def _write_shard(
+    path: Path, staging: Path, images: list[annotations.Image], stop: threading.Event, bar: tqdm
+) -> list[str]:
+    """Writes one file of records, unless there are problems with its images: those are returned."""
+    problems = []
+    # To a bucket, what ArrayRecord writes here is copied by the path layer.
+    local = None if "://" in os.fspath(staging) else staging
+    with tempfile.TemporaryDirectory(dir=local) as here:
+        written = Path(here) / path.name
+        # Never a group of records: each is read by itself.
+        writer = array_record_module.ArrayRecordWriter(os.fspath(written), "group_size:1")
+        try:
+            for image in images:
+                if stop.is_set():
+                    return []
+                try:
+                    writer.write(_features().serialize_example(_example(image)))
+                except InputError as problem:
+                    problems.append(str(problem))
+                with bar.get_lock():
+                    bar.update()
+        finally:
+            writer.close()
+        if not problems:
+            if local is None:
+                written = written.copy(staging / f"{os.getpid()}-{path.name}", overwrite=True)
+            written.replace(path)
+    return problems
+
+
+def _example(image: annotations.Image) -> dict[str, Any]:
+    """One image as it is stored, once its file is known to be sound."""
+    encoded = image.path.read_bytes()
+    pixels = image_files.decode_image(encoded)
+    if pixels is None:
+        raise InputError(f"{image.path} is damaged or no image")
+    as_stored = False
+    if pixels.shape[:2] != (image.height, image.width):
+        # Some tools annotate the pixels as stored and never look at the EXIF orientation.
+        stored = image_files.decode_image(encoded, as_stored=True)
+        as_stored = stored is not None and stored.shape[:2] == (image.height, image.width)
+        if not as_stored:
+            raise InputError(
+                f"{image.path} is {pixels.shape[0]}x{pixels.shape[1]} (height x width) where the "
+                f"JSON says {image.height}x{image.width}"
+            )
+    instances = [instance._asdict() for instance in image.instances]
+    return {
+        "image": encoded,
+        "path": str(image.path),
+        "as_stored": as_stored,
+        "instances": instances,
+    }
+
+
+@functools.cache
+def _features() -> tfds.features.FeaturesDict:
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(),  # any format, bytes as they are
+            "path": tfds.features.Text(),
+            "as_stored": np.bool_,
+            "instances": tfds.features.Sequence(
+                {
+                    "id": np.int64,
+                    "label": np.int64,
+                    "rle": tfds.features.Tensor(shape=(), dtype=np.bytes_),
+                    "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+                    "area": np.float64,
+                    "center": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+                    "is_crowd": np.bool_,
+                }
+            ),
+        }
+    )

@@ -1,0 +1,137 @@
+"""Draws the "shapes" data set: textured toys on textured ground, as an ordinary COCO folder.
+
+Colour and texture are drawn without looking at the class, so that only the outline tells the
+classes apart, and shapes overlap, so that the masks are worth learning.
+"""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+from tqdm import tqdm
+
+from solojax.data.synthetic.layout import CLASSES, MIN_SIZE, lay_out
+from solojax.data.synthetic.painting import paint
+from solojax.types import InputError
+
+DESCRIPTION = "solojax shapes"  # marks a JSON file as ours: only such a file is ever replaced
+DRAWING_VERSION = 1  # raise it with any change to the pictures, so that old folders are redrawn
+JPEG_QUALITY = 90  # no visible blocks, about 7 kB per 128 px picture
+CHUNK = 16  # pictures per message to a worker: about 0.1 s of work
+
+
+def draw_image(
+    index: int, *, split: str, number: int, root: Path, size: int, seed: int
+) -> list[dict[str, Any]]:
+    """Draws and saves image `index` of split `number`; returns its annotations, yet without ids."""
+    rng = np.random.default_rng((seed, number, index))
+    shapes, visible = lay_out(rng, size)
+    picture = cv2.cvtColor(paint(rng, shapes, size), cv2.COLOR_RGB2BGR)
+    path = root / "images" / split / f"{index:06d}.jpg"
+    # Full colour resolution (4:4:4): halved, it would smear the edges of such small pictures.
+    full = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, *full]):
+        raise OSError(f"could not write {path}")
+    annotations = []
+    for shape, mask in zip(shapes, visible, strict=True):
+        rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+        annotations.append({
+            "image_id": index,
+            "category_id": shape.label + 1,
+            "segmentation": {"size": [size, size], "counts": rle["counts"].decode("ascii")},
+            "bbox": list(cv2.boundingRect(mask.astype(np.uint8))),
+            "area": int(mask.sum()),
+            "iscrowd": 0,
+        })  # fmt: skip
+    return annotations
+
+
+def read_info(path: Path) -> dict[str, Any] | None:
+    """Returns the "info" of our JSON file, None if there is none; a foreign file is an error."""
+    if not path.exists():
+        return None
+    try:
+        info = json.loads(path.read_text())["info"]
+        ours = info["description"] == DESCRIPTION
+    except (ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise InputError(f"{path} is not a '{DESCRIPTION}' file; choose another folder")
+    return dict(info)
+
+
+def collect(
+    drawn: Iterable[list[dict[str, Any]]], split: str, count: int, size: int, info: dict[str, Any]
+) -> dict[str, Any]:
+    """Numbers the annotations of a split as they come and returns the whole COCO dictionary."""
+    annotations: list[dict[str, Any]] = []
+    for found in tqdm(drawn, f"drawing shapes/{split}", total=count, unit="img"):
+        annotations += [{"id": len(annotations) + k, **a} for k, a in enumerate(found, 1)]
+    images = [
+        {"id": i, "file_name": f"{split}/{i:06d}.jpg", "width": size, "height": size}
+        for i in range(1, count + 1)
+    ]
+    categories = [
+        {"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(CLASSES, 1)
+    ]
+    return {"info": info, "images": images, "annotations": annotations, "categories": categories}
+
+
+def draw_shapes(
+    root: str | os.PathLike[str],
+    *,
+    train: int = 6000,
+    val: int = 200,
+    size: int = 128,
+    seed: int = 0,
+    processes: int | None = None,
+) -> None:
+    """Draws `train` and `val` pictures of size x size px into a COCO folder, once.
+
+    The same arguments give the same bytes, whatever the number of processes (None: all cores).
+    A folder that already holds the finished set is left as it is. Workers are spawned: call this
+    from an importable module or under `if __name__ == "__main__"`.
+    """
+    workers = processes if processes is not None else os.cpu_count() or 1
+    limits = {"train": (train, 1), "val": (val, 1), "size": (size, MIN_SIZE), "seed": (seed, 0),
+              "processes": (workers, 1)}  # fmt: skip
+    for name, (value, limit) in limits.items():
+        if value < limit:
+            raise InputError(f"{name} is {value}, but must be at least {limit}")
+    root = Path(root)
+    info = {
+        "description": DESCRIPTION,
+        "version": str(DRAWING_VERSION),
+        "arguments": {"train": train, "val": val, "size": size, "seed": seed},
+    }
+    counts = {"train": train, "val": val}
+    files = {split: root / "annotations" / f"instances_{split}.json" for split in counts}
+    if [read_info(path) for path in files.values()] == [info, info]:
+        return
+    for split, path in files.items():
+        path.unlink(missing_ok=True)  # the old list would no longer fit the pictures
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (root / "images" / split).mkdir(parents=True, exist_ok=True)
+    sets: dict[str, dict[str, Any]] = {}
+    # Spawned, not forked: the caller may run threads (JAX does), and these do not survive a fork.
+    # A pool starts its processes with the first task, hence none at all where one worker suffices.
+    with ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)
+    ) as pool:
+        for number, (split, count) in enumerate(counts.items()):
+            task = partial(draw_image, split=split, number=number, root=root, size=size, seed=seed)
+            order = range(1, count + 1)
+            drawn = pool.map(task, order, chunksize=CHUNK) if workers > 1 else map(task, order)
+            sets[split] = collect(drawn, split, count, size, info)
+    for split, path in files.items():
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(sets[split]))
+        os.replace(draft, path)

@@ -1,0 +1,71 @@
+"""The score of a run on its validation images, with a report and pictures in its folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from tqdm import tqdm
+
+from solojax import config as config_lib
+from solojax import parallel, processes
+from solojax.data import coco
+from solojax.evaluation import confusion, evaluate, oracle, report, scores
+from solojax.inference import draw, pictures
+from solojax.models import detector
+from solojax.training import checkpoint
+
+PICTURES = 24  # images that are drawn into the folder
+
+
+def score_run(
+    workdir: Path, which: str = "latest", overrides: Sequence[str] = (), oracles: Sequence[str] = ()
+) -> str:
+    """Scores a checkpoint of a run; leaves ``eval.json``, ``report.html`` and ``pictures``.
+
+    All processes call alike; process 0 alone writes.
+
+    Args:
+      workdir: the run folder.
+      which: the checkpoint, as for ``checkpoint.read_variables``.
+      overrides: of its config, such as ``data.root=elsewhere``.
+      oracles: names of ``oracle.ORACLES`` to score by as well.
+
+    Returns:
+      Lines for people; empty on all processes but the first.
+
+    Raises:
+      InputError: it is no run folder, holds no such checkpoint, or its images are not there.
+    """
+    config = config_lib.override(checkpoint.read_config(workdir), *overrides)
+    parallel.check_divisible(config.training.batch_size)
+    records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
+    wanted = jax.eval_shape(lambda: detector.init_variables(config.model, jax.random.key(0)))
+    step, variables = checkpoint.read_variables(workdir, wanted, which)
+    evaluation = evaluate.make_evaluate(config, records, scores.score)(variables)
+    if not processes.is_first():
+        return ""
+    title = f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images"
+    scored = {**evaluation.numbers, "step": step}
+    told = [title, scores.table(scored)]
+    if evaluation.overflow:
+        told.append(
+            f"  {evaluation.overflow} candidates were beyond model.head.selection.max_candidates"
+        )
+    told += oracle.add(oracles, evaluation.truth, evaluation.results, scored)
+    folder = workdir / "pictures"
+    folder.mkdir(exist_ok=True)
+    chosen = pictures.spread(len(records.image_ids), PICTURES)
+    for index in tqdm(chosen, "drawing", unit="image"):
+        picture = pictures.beside_truth(records, index, evaluation.results[index])
+        draw.save_png(str(folder / f"{records.image_ids[index]}.png"), picture)
+    told.append(f"{len(chosen)} pictures in {folder}")
+
+    def show(image_id: int) -> report.Shown:
+        index = records.image_ids.index(image_id)
+        picture = pictures.beside_truth(records, index, evaluation.results[index])
+        return report.Shown(image_id, report.jpeg_of(picture))
+
+    extremes = confusion.extremes(scored["images"], report.EXTREMES)
+    shown = [[show(image_id) for image_id in here] for here in extremes]
+    told += report.save(workdir, report.page(title, scored, *shown), scored)
+    return "\n".join(told)

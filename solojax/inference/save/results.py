@@ -1,0 +1,30 @@
+"""``results.json``: the detections as COCO's results, masks as run lengths."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from solojax.config import Category
+from solojax.inference.result import Result
+from solojax.inference.save.files import Rows
+from solojax.inference.sources import Inputs
+from solojax.inference.streams import Origin
+
+
+class Results:
+    """A row for each detection."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ("results.json",)
+
+    def __init__(self, out: Path, inputs: Inputs, categories: Sequence[Category]):
+        self._rows = Rows(out / self.NAMES[0], "[")
+
+    def add(self, origin: Origin, result: Result) -> None:
+        for row in result.to_coco(origin.id):
+            self._rows.add(row)
+
+    def close(self, begun: bool) -> None:
+        self._rows.close("]", begun)
+
+    def describe(self) -> str:
+        return self.NAMES[0]

@@ -1,0 +1,46 @@
+"""Whether all mean the same training: a run folder and its config, one process and the others."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from solojax import config as config_lib
+from solojax import processes
+from solojax.data import coco
+from solojax.training import checkpoint
+from solojax.types import InputError
+
+
+def check_processes(config: config_lib.Config, records: coco.Records, scores: bool) -> None:
+    """Raises InputError where processes were given different trainings; all must call it."""
+    # Where the files lie may differ between hosts; what is in them may not.
+    here = ["data.root=", "data.records=", "data.workers=0", "training.pretrained="]
+    shared = config_lib.to_json(config_lib.override(config, *here))
+    processes.check_agreement(shared, records.image_ids, scores, jax.__version__)
+
+
+def check_run(config: config_lib.Config, workdir: Path) -> None:
+    """Raises InputError where a folder holds a run that was another experiment."""
+    path = workdir / checkpoint.CONFIG
+    if not processes.is_first() or not path.is_file() or not checkpoint.steps_in(workdir):
+        return
+    before = config_lib.from_json(path.read_text(), str(path))
+    for name, ours, theirs in (
+        ("model", _without_remat(config.model), _without_remat(before.model)),
+        ("data.categories", config.data.categories, before.data.categories),
+        ("training.batch_size", config.training.batch_size, before.training.batch_size),
+        ("training.seed", config.training.seed, before.training.seed),
+    ):
+        if ours != theirs:
+            raise InputError(
+                f"{workdir} holds a run whose {name} is not that of the config; take another "
+                "workdir, or remove that one"
+            )
+
+
+def _without_remat(model: Any) -> Any:
+    """The model but for what changes its memory, not its numbers."""
+    return model.clone(
+        backbone=model.backbone.clone(remat_stages=()), head=model.head.clone(remat=False)
+    )

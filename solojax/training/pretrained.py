@@ -1,0 +1,66 @@
+"""The variables that a training begins with: fresh, of a file of weights, or of another run."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from solojax import config as config_lib
+from solojax import processes
+from solojax.convert import state_dict
+from solojax.models import detector
+from solojax.training import checkpoint
+from solojax.types import InputError
+
+
+def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
+    """Fresh variables, or what ``training.pretrained`` says; process 0's are everybody's.
+
+    A run that goes on has its own, and no need of the file that it began with.
+
+    Raises:
+      InputError: there are no such weights, or they do not fit the model.
+    """
+    training, key = config.training, jax.random.key(config.training.seed)
+    variables = jax.jit(detector.init_variables, static_argnums=0)(config.model, key)
+    begins = processes.is_first() and not checkpoint.steps_in(workdir)
+    if not training.pretrained or not begins:
+        return variables
+    path = Path(training.pretrained)
+    if not path.is_dir():
+        return state_dict.load_backbone(_read_weights(training.pretrained), variables)
+    found, arrays = checkpoint.read_arrays(path)
+    where = f"training.pretrained={path}, checkpoint {found},"
+    if training.reset_classes:
+        arrays, fresh = _without_classes(arrays, variables)
+        print(f"new for {len(config.data.categories)} classes: {', '.join(fresh) or 'nothing'}")
+    remedy = "if only the classes differ, set training.reset_classes=True"
+    return checkpoint.fill(variables, arrays, where, remedy)
+
+
+def _without_classes(
+    arrays: dict[str, np.ndarray], variables: dict[str, Any]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Puts fresh arrays where those of a run follow another number of classes; says which."""
+    fresh = {
+        name: np.asarray(array)
+        for name, array in checkpoint.by_name(variables).items()
+        if "/category_predictor/" in name and name in arrays and arrays[name].shape != array.shape
+    }
+    return arrays | fresh, sorted(fresh)
+
+
+def _read_weights(path: str) -> dict[str, np.ndarray]:
+    """A ``.npz`` of arrays; anything that would have to be unpickled is refused."""
+    if not Path(path).is_file():
+        raise InputError(f"training.pretrained={path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as weights:
+            arrays = dict(weights)
+        if strange := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:
+            raise ValueError(f"{strange[0]} in it is none")
+        return arrays
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"training.pretrained={path} is not an .npz of arrays: {error}") from error

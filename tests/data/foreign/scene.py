@@ -1,0 +1,179 @@
+"""A scene written in each of the other forms, and how an import of it is read back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from pycocotools import mask as coco_mask
+
+from solojax.data import annotations, foreign, rle
+from solojax.data.foreign import write
+from solojax.types import InputError
+
+HEIGHT, WIDTH = 48, 64
+TRIANGLE = [[5.0, 5.0], [30.5, 8.0], [12.0, 30.25]]
+BOX = [[40.0, 10.0], [60.0, 10.0], [60.0, 25.0], [40.0, 25.0]]  # clockwise from the upper left
+CIRCLE = [[40.0, 36.0], [50.0, 36.0]]  # its centre, and a point on it
+
+
+# The scene and its forms
+
+
+def png(seed: int = 0, size: tuple[int, int] = (HEIGHT, WIDTH), end: str = ".png") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    return cv2.imencode(end, pixels)[1].tobytes()
+
+
+def put(path: Path, content: bytes | str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def put_ids(path: Path, ids: np.ndarray) -> Path:
+    return put(path, cv2.imencode(".png", ids)[1].tobytes())
+
+
+def shape(label: str, points: Any, kind: str | None = "polygon", **more: Any) -> dict[str, Any]:
+    return {"label": label, "points": points, "shape_type": kind, **more}
+
+
+def put_drawing(path: Path, *shapes: dict, image: bytes | None = None, **more: Any) -> Path:
+    """A labelme file, and its image beside it unless ``image`` is empty."""
+    if image != b"":
+        put(path.with_suffix(".png"), image or png())
+    content = {"shapes": shapes, "imagePath": f"{path.stem}.png", "imageData": None, **more}
+    return put(path, json.dumps(content))
+
+
+def yolo_line(index: int, points: list[list[float]]) -> str:
+    scaled = (np.array(points) / [WIDTH, HEIGHT]).ravel()
+    return " ".join(map(str, [index, *scaled.tolist()]))
+
+
+def put_yolo(root: Path, lines: str | None = None, **changes: Any) -> Path:
+    about = {"path": ".", "train": "images/train", "val": "images/val", "names": ["cat", "dog"]}
+    about = {k: v for k, v in {**about, **changes}.items() if v is not None}
+    put(root / "data.yaml", yaml.safe_dump(about))
+    for seed, split in enumerate(("train", "val")):
+        put(root / f"images/{split}/a.png", png(seed))
+        both = f"{yolo_line(0, TRIANGLE)}\n{yolo_line(1, BOX)}\n"
+        put(root / f"labels/{split}/a.txt", both if lines is None else lines)
+    return root
+
+
+def blobs(*values: int, dtype: type = np.uint16) -> np.ndarray:
+    """Ids in touching blobs of odd outlines, background between some of them."""
+    noise = cv2.GaussianBlur(np.random.default_rng(1).random((HEIGHT, WIDTH)), (0, 0), 4)
+    rank = np.argsort(np.argsort(noise.ravel())).reshape(noise.shape)
+    return np.array([0, *values], dtype)[rank * (len(values) + 1) // rank.size]
+
+
+def put_city(root: Path, ids: np.ndarray, split: str = "train", city: str = "ulm") -> Path:
+    frame = f"{split}/{city}/{city}_000000_000019"
+    put(root / f"leftImg8bit/{frame}_leftImg8bit.png", png())
+    put_ids(root / f"gtFine/{frame}_gtFine_instanceIds.png", ids)
+    put_ids(root / f"gtFine/{frame}_gtFine_labelIds.png", ids)
+    return root
+
+
+def put_pairs(root: Path, ids: np.ndarray, stem: str = "a") -> Path:
+    put(root / f"images/{stem}.jpg", png(end=".jpg"))
+    put_ids(root / f"masks/{stem}.png", ids)
+    return root
+
+
+def lvis_json(**changes: Any) -> dict[str, Any]:
+    flat = np.ravel(TRIANGLE).tolist()
+    return {
+        "info": {"version": "v1", "description": "LVIS"},
+        "licenses": [{"id": 1, "name": "by"}],
+        "images": [
+            {
+                "id": 397133,
+                "coco_url": "http://images.cocodataset.org/val2017/000000397133.jpg",
+                "height": HEIGHT,
+                "width": WIDTH,
+                "neg_category_ids": [7],
+                "not_exhaustive_category_ids": [3],
+            }
+        ],
+        "annotations": [
+            {
+                "id": 12,
+                "image_id": 397133,
+                "category_id": 1203,
+                "segmentation": [flat],
+                "bbox": [5.0, 5.0, 25.5, 25.25],
+                "area": 290.5,
+            }
+        ],
+        "categories": [
+            {"id": 1203, "name": "zucchini", "frequency": "c", "synset": "courgette.n.02"},
+            {"id": 7, "name": "aerosol_can", "frequency": "r", "synset": "aerosol.n.02"},
+        ],
+        **changes,
+    }
+
+
+def put_lvis(root: Path, content: dict[str, Any] | None = None, split: str = "val") -> Path:
+    put(root / f"lvis_v1_{split}.json", json.dumps(content or lvis_json()))
+    put(root / "val2017/000000397133.jpg", png(end=".jpg"))
+    return root
+
+
+# Reading back
+
+
+def bring(form: str, source: Path, out: Path, **options: Any) -> None:
+    write.write(foreign.FORMS[form](source, **options), out)
+
+
+def read(out: Path, split: str = "train") -> annotations.Annotations:
+    return annotations.read(out / f"annotations/instances_{split}.json", out / "images")
+
+
+def raw(out: Path, split: str = "train") -> dict[str, Any]:
+    return json.loads((out / f"annotations/instances_{split}.json").read_bytes())
+
+
+def masks(image: annotations.Image) -> np.ndarray:
+    return rle.decode([i.rle for i in image.instances], image.height, image.width)
+
+
+def drawn(points: list[list[float]], size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+    return coco_mask.decode(coco_mask.frPyObjects([np.ravel(points).tolist()], *size))[..., 0]
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def refusal(form: str, source: Path, **options: Any) -> str:
+    """The one line of an import that fails; nothing has been written then."""
+    out = source.parent / "refused"
+    with pytest.raises(InputError) as caught:
+        bring(form, source, out, **options)
+    assert not out.exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def put_any(form: str, source: Path) -> Path:
+    match form:
+        case "labelme":
+            put_drawing(source / "a.json", shape("cat", TRIANGLE), shape("cat", [[1, 1]], "point"))
+        case "yolo":
+            put_yolo(source)
+        case "cityscapes":
+            put_city(source, blobs(24000, 26001, 26))
+        case "lvis":
+            put_lvis(source)
+        case _:
+            put_pairs(source, blobs(3, 8, 700))
+    return source

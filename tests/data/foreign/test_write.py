@@ -1,0 +1,91 @@
+"""Claims about writing an import: what others made stays, what is ours is whole."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from solojax.data.foreign import labelme, write
+from solojax.types import InputError
+from tests.data.foreign.scene import (
+    bring,
+    content_of,
+    png,
+    put,
+    put_any,
+    put_yolo,
+    read,
+    refusal,
+)
+
+
+def test_annotations_by_others_are_never_overwritten(source: Path, out: Path) -> None:
+    put_any("labelme", source)
+    theirs = put(out / "annotations/instances_val.json", '{"info": {"description": "mine"}}')
+    with pytest.raises(InputError, match=r"instances_val\.json is not by this importer"):
+        bring("labelme", source, out)
+    assert list(content_of(out)) == ["annotations/instances_val.json"]
+    theirs.write_text('{"info": []}')
+    with pytest.raises(InputError, match="is not by this importer"):
+        bring("labelme", source, out)
+
+
+def test_images_by_others_are_never_overwritten(source: Path, out: Path) -> None:
+    put_any("labelme", source)
+    theirs = put(out / "images/a.png", b"mine")
+    with pytest.raises(InputError, match=r"a\.png is there already"):
+        bring("labelme", source, out)
+    assert content_of(out) == {"images/a.png": b"mine"}
+    theirs.write_bytes(png())
+    bring("labelme", source, out)
+    assert len(read(out).images) == 1
+
+
+def test_val_of_an_earlier_import_goes_when_the_set_has_none(source: Path, out: Path) -> None:
+    bring("yolo", put_yolo(source), out)
+    assert len(read(out, "val").images) == 1
+    bring("yolo", put_yolo(source, val=None), out)
+    assert not (out / "annotations/instances_val.json").exists()
+    assert len(read(out).images) == 1
+
+
+def test_output_within_the_source_is_refused(source: Path) -> None:
+    put_any("labelme", source)
+    before = content_of(source)
+    link = source.with_name("link")
+    link.symlink_to(source)
+    pairs = [(source, source), (source, source / "x/../coco"), (source, link), (link, source / "x")]
+    for given, inside in pairs:
+        with pytest.raises(InputError, match="choose a folder outside of it"):
+            bring("labelme", given, inside)
+    assert content_of(source) == before
+
+
+def test_nothing_half_written_stays(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_any("labelme", source)
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(write.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        bring("labelme", source, out)
+    assert content_of(out) == {}
+
+
+def test_skips_are_counted_and_printed(
+    source: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_any("labelme", source)
+    found = labelme.read(source)
+    assert found.splits["train"].skipped == {"shape of type point": 1}
+    write.write(found, out)
+    path = out / "annotations/instances_train.json"
+    assert capsys.readouterr().out == f"{path}: 1 instances skipped: shape of type point\n"
+
+
+def test_set_without_a_mask_tells_why(source: Path) -> None:
+    message = refusal("yolo", put_yolo(source, lines="0 .5 .5 .2 .2\n1 .5 .5 .2 .2\n"))
+    assert "train has no instance with a mask (2 skipped: box without a mask)" in message

@@ -1,0 +1,217 @@
+"""Claims about YOLO segmentation: its yaml, its lists, its lines."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from solojax.config import Category
+from solojax.data.foreign import yolo
+from tests.data.foreign.scene import (
+    BOX,
+    TRIANGLE,
+    bring,
+    drawn,
+    masks,
+    png,
+    put,
+    put_yolo,
+    raw,
+    read,
+    refusal,
+    yolo_line,
+)
+
+
+@pytest.mark.parametrize("named", ["folder", "file"])
+def test_yolo_set_keeps_polygons_names_and_ids(named: str, source: Path, out: Path) -> None:
+    put_yolo(source)
+    bring("yolo", source if named == "folder" else source / "data.yaml", out)
+    for split in ("train", "val"):
+        found = read(out, split)
+        assert found.categories == (Category(0, "cat"), Category(1, "dog"))
+        (image,) = found.images
+        assert image.path == out / f"images/{split}/a.png"
+        assert [i.label for i in image.instances] == [0, 1]
+        np.testing.assert_array_equal(masks(image), [drawn(TRIANGLE), drawn(BOX)])
+    polygons = [np.ravel(a["segmentation"]) for a in raw(out)["annotations"]]
+    np.testing.assert_allclose(polygons[0], np.ravel(TRIANGLE), rtol=1e-12)
+
+
+def test_names_may_be_a_dict_with_gaps(source: Path, out: Path) -> None:
+    put_yolo(source, names={7: "late", 0: "cat", 1: 2017})
+    bring("yolo", source, out)
+    assert raw(out)["categories"] == [
+        {"id": 0, "name": "cat"},
+        {"id": 1, "name": "2017"},
+        {"id": 7, "name": "late"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        "images/train",
+        "images/train/",
+        ["images/train"],
+        ["images/train", "images/more"],
+        "train.txt",
+        "lists\\train.txt",
+        ["train.txt", "images/more"],
+        "../images/train",
+        "absolute",
+        "absolute list",
+    ],
+)
+def test_train_may_be_folders_or_lists(train: Any, source: Path, out: Path) -> None:
+    put(source / "images/more/c.png", png(3))
+    put(source / "labels/more/c.txt", yolo_line(1, BOX))
+    put(source / "train.txt", "./images/train/a.png\n\nimages/train/a.png\n")
+    put(source / "lists/train.txt", "\ufeffimages\\train\\a.png\r\n")
+    put(source / "all.txt", str(source / "images/train/a.png"))
+    absolute = {"absolute": "images/train", "absolute list": "all.txt"}
+    entry = str(source / absolute[train]) if str(train) in absolute else train
+    bring("yolo", put_yolo(source, train=entry), out)
+    more = ["more/c.png"] if "images/more" in train else []
+    assert [i["file_name"] for i in raw(out)["images"]] == ["train/a.png", *more]
+    assert all(image.instances for image in read(out).images)
+
+
+@pytest.mark.parametrize("path", [None, "", ".", "../datasets/elsewhere", "absolute", "below"])
+def test_path_of_a_yolo_set_may_be_relative_absolute_or_lost(
+    path: str | None, source: Path, out: Path
+) -> None:
+    root = source / "below" if path in ("absolute", "below") else source
+    put_yolo(root)
+    about = yaml.safe_load((root / "data.yaml").read_text())
+    about["path"] = str(root) if path == "absolute" else path
+    put(source / "data.yaml", yaml.safe_dump(about))
+    bring("yolo", source, out)
+    assert [i["file_name"] for i in raw(out)["images"]] == ["train/a.png"]
+
+
+def test_images_folder_below_the_split_is_found(source: Path, out: Path) -> None:
+    put(source / "data.yaml", "train: ../train/images\nval: ../valid/images\nnames: [cat]\n")
+    for split in ("train", "valid"):
+        put(source / split / "images/deep/a.png", png())
+        put(source / split / "labels/deep/a.txt", yolo_line(0, BOX))
+    bring("yolo", source, out)
+    assert [i["file_name"] for i in raw(out)["images"]] == ["train/deep/a.png"]
+    assert [i["file_name"] for i in raw(out, "val")["images"]] == ["valid/deep/a.png"]
+
+
+def test_last_of_several_folders_of_images_has_the_labels_beside_it(
+    source: Path, out: Path
+) -> None:
+    put(source / "data.yaml", "train: images\nnames: [cat]\n")
+    put(source / "images/new/images/a.png", png())
+    put(source / "images/new/labels/a.txt", yolo_line(0, BOX))
+    bring("yolo", source, out)
+    assert [i["file_name"] for i in raw(out)["images"]] == ["images/new/a.png"]
+
+
+def test_labels_may_lie_beside_the_images(source: Path, out: Path) -> None:
+    put(source / "data.yaml", "train: pictures\nnames: [cat]\n")
+    put(source / "pictures/a.b.PNG", png())
+    put(source / "pictures/._a.b.png", b"left by a file manager")
+    put(source / "pictures/a.b.txt", yolo_line(0, BOX))
+    bring("yolo", source, out)
+    (image,) = read(out).images
+    assert image.path == out / "images/pictures/a.b.PNG"
+    np.testing.assert_array_equal(masks(image), [drawn(BOX)])
+
+
+def test_image_without_a_label_file_has_no_instances(source: Path, out: Path) -> None:
+    put_yolo(source)
+    put(source / "images/train/b.png", png(2))
+    put(source / "images/train/c.png", png(3))
+    put(source / "labels/train/c.txt", "\n")
+    bring("yolo", source, out)
+    assert [len(image.instances) for image in read(out).images] == [2, 0, 0]
+
+
+def test_yolo_boxes_are_skipped_and_counted(source: Path) -> None:
+    put_yolo(source, lines=f"0 .5 .5 .2 .2\n{yolo_line(0, BOX)}\n1 .1 .1 .1 .1")
+    found = yolo.read(source).splits["train"]
+    assert found.skipped == {"box without a mask": 2}
+    assert len(found.pictures[0].instances) == 1
+
+
+def test_yolo_masks_without_a_pixel_are_skipped_and_counted(source: Path) -> None:
+    put_yolo(source, lines=f"0 .5 .5 .5 .5 .5 .5\n{yolo_line(0, BOX)}\n1 .5 .5\n0")
+    found = yolo.read(source).splits["train"]
+    assert found.skipped == {"mask without a pixel": 1, "no polygon of three points": 2}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("2 .1 .1 .2 .2 .1 .2", "class 2 is not among names"),
+        ("-1 .1 .1 .2 .2 .1 .2", "class -1 is not among names"),
+        ("0.5 .1 .1 .2 .2 .1 .2", "class 0.5 is not among names"),
+        ("nan .1 .1 .2 .2 .1 .2", "class nan is not among names"),
+        ("cat .1 .1 .2 .2 .1 .2", "is not a class and numbers"),
+        ("0 .1 .1 .2 .2 .1 nan", "coordinates must be in 0..1"),
+        ("0 .1 .1 .2 .2 .1 inf", "coordinates must be in 0..1"),
+        ("0 10 10 20 20 10 20", "coordinates must be in 0..1"),
+        ("0 .1 .1 .2 .2 .1 -.2", "coordinates must be in 0..1"),
+        ("0 .1 .1 .2 .2 .1", "5 numbers follow the class, not x y pairs"),
+        ("0 .1 .1 .2 .2 .1 .2 .3", "7 numbers follow the class, not x y pairs"),
+        ("\xff", "is not a class and numbers"),
+    ],
+)
+def test_bad_yolo_line_is_named_by_its_number(line: str, words: str, source: Path) -> None:
+    put_yolo(source, lines=f"{yolo_line(0, BOX)}\n{line}\n")
+    message = refusal("yolo", source)
+    assert "labels/train/a.txt, line 2" in message
+    assert words in message
+
+
+def test_yolo_polygon_may_leave_the_image_as_rounding_does(source: Path, out: Path) -> None:
+    bring("yolo", put_yolo(source, lines="0 -.0001 0 1.0001 0 1 1.0001 0 1"), out)
+    assert masks(read(out).images[0]).all()
+
+
+@pytest.mark.parametrize("names", [None, [], {}, "cat", {"cat": 0}, {-1: "cat"}, 3])
+def test_data_yaml_without_names_is_refused(names: Any, source: Path) -> None:
+    message = refusal("yolo", put_yolo(source, names=names))
+    assert "data.yaml has no names of classes; add them, as in names: [cat, dog]" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("names: [a\ntrain: b", "data.yaml cannot be parsed"),
+        ("a: 2020-99-99", "data.yaml cannot be parsed"),
+        ("just text", "data.yaml has no names"),
+        ("names: [a]", "data.yaml has neither train nor val"),
+        ("names: [a]\ntrain: lost", "lost is no folder or .txt list"),
+        ("names: [a]\ntrain: a.png", "a.png is no folder or .txt list"),
+        ("names: [a]\ntrain: empty", "has no image for train"),
+        ("names: [a]\ntrain: list.txt", "list.txt: the image './lost.png' is missing"),
+        ("names: [a]\ntrain: out.txt", "outside.png is not below"),
+    ],
+)
+def test_bad_data_yaml_is_named(content: str, words: str, source: Path) -> None:
+    put(source / "data.yaml", content)
+    put(source / "a.png", png())
+    put(source / "list.txt", "./lost.png")
+    put(source / "out.txt", "../outside.png")
+    put(source.parent / "outside.png", png())
+    (source / "empty").mkdir()
+    assert words in refusal("yolo", source)
+
+
+def test_two_images_that_would_share_a_name_are_refused(source: Path) -> None:
+    put_yolo(source, train=["images/a", "a/images"])
+    for folder in ("images/a", "a/images"):
+        put(source / folder / "b.png", png())
+        put(source / folder.replace("images", "labels") / "b.txt", yolo_line(0, BOX))
+    assert "both become images/a/b.png; rename one" in refusal("yolo", source)
+
+
+def test_train_and_val_may_be_the_same_images(source: Path, out: Path) -> None:
+    bring("yolo", put_yolo(source, val="images/train"), out)
+    assert raw(out)["images"] == raw(out, "val")["images"]
