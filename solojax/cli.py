@@ -70,7 +70,10 @@ def _leave(code: int, message: str) -> None:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, help="a file such as configs/shapes.py")
+    known = ", ".join(config_lib.names())
+    parser.add_argument(
+        "--config", required=True, help=f"a file such as my/own.py, or one of {known}"
+    )
     _add_set(parser)
 
 
