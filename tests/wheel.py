@@ -31,7 +31,7 @@ def install(folder: Path) -> None:
     source = folder.with_name("source")
     for name in ("solojax", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     options = ["--no-deps", "--no-index", "--no-build-isolation", "--no-compile", "--target"]
     command = [sys.executable, "-m", "pip", "install", *options, folder, source]
