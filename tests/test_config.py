@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -295,6 +296,47 @@ def test_missing_config_file_is_named(tmp_path: Path) -> None:
         config_lib.load(tmp_path / "nothing.py")
 
 
+def test_configs_that_come_along_go_by_name() -> None:
+    assert config_lib.names() == [path.stem for path in CONFIGS]
+    assert config_lib.load("shapes", ["training.steps=3"]) == load_shapes("training.steps=3")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_name_means_the_same_in_every_folder(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if kind == "folder":
+        Path("shapes").mkdir()
+    else:
+        Path("shapes").write_text("from solojax import config\nconfig = config.load('nuclei')")
+        assert config_lib.load("./shapes") == config_lib.load("nuclei")
+    assert config_lib.load("shapes") == load_shapes()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("shapez", "config shapez: no such name; did you mean shapes?"),
+        ("solov2_r50", "did you mean solov2_r50_fpn_3x or solov2_r50_fpn_1x or "),
+        ("zzz", f"config zzz: no such name; by name: {', '.join(p.stem for p in CONFIGS)}"),
+        ("mine", "config mine: no such name (the file is ./mine); by name: "),
+        ("configs/shapes.py", "config configs/shapes.py: no such file; did you mean shapes or "),
+        ("shapes.py", "config shapes.py: no such file; did you mean shapes or "),
+        ("mine/shapez", "config mine/shapez: no such file; did you mean shapes?"),
+    ],
+)
+def test_unknown_config_tells_the_nearest_names(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").touch()
+    with pytest.raises(InputError) as caught:
+        config_lib.load(name)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["", "config = 3", "Config = None"])
 def test_file_without_a_config_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "empty.py"
@@ -328,6 +370,25 @@ def test_json_keeps_what_is_not_a_default() -> None:
     assert again == config
     assert again.data.categories == (Category(7, "Frühstück"), Category(90, "a b"))
     assert again.optimizer.learning_rate == 0.1 + 0.2
+
+
+def test_json_names_classes_as_in_the_runs_there_are() -> None:
+    """A run folder outlives the version that wrote it: no class may move."""
+    kinds = set(re.findall(r'"type": "(.*)"', config_lib.to_json(load_shapes())))
+    assert kinds == {
+        "solojax.config.Augmentation",
+        "solojax.config.Config",
+        "solojax.config.Data",
+        "solojax.config.Optimizer",
+        "solojax.config.Training",
+        "solojax.heads.grid.Grid",
+        "solojax.heads.objective.Objective",
+        "solojax.heads.selection.Selection",
+        "solojax.heads.solov2.SOLOv2",
+        "solojax.models.detector.Detector",
+        "solojax.models.fpn.FPN",
+        "solojax.models.resnet.ResNet",
+    }
 
 
 def test_config_from_json_can_be_overridden() -> None:

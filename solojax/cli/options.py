@@ -10,7 +10,10 @@ from solojax.types import InputError
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """``--config`` and ``--set``."""
-    parser.add_argument("--config", required=True, help="a file such as configs/shapes.py")
+    known = ", ".join(config_lib.names())
+    parser.add_argument(
+        "--config", required=True, help=f"a file such as my/own.py, or one of {known}"
+    )
     add_set(parser)
 
 

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import solojax
-from solojax import cli
 from solojax import config as config_lib
 from solojax.config import Category
 from solojax.heads.selection import Selection
@@ -19,7 +18,7 @@ from solojax.inference.predictor import Predictor
 from solojax.training import checkpoint, optimizer, step
 from solojax.training.checkpointer import Checkpoints
 from solojax.types import Detections, InputError
-from tests import examples
+from tests import examples, wheel
 
 CATEGORIES = (Category(3, "cell"), Category(70, "dust"), Category(71, "hair"))
 DATA = config_lib.Data(
@@ -294,18 +293,27 @@ def test_a_run_that_names_no_categories_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_finds_what_the_predictor_finds(tmp_path, predictor):
-    save_run(tmp_path, CATEGORIES)
+def test_the_command_of_a_wheel_finds_what_the_predictor_finds(tmp_path, predictor):
+    site, run = tmp_path / "site", tmp_path / "run"
+    wheel.install(site)
+    run.mkdir()
+    save_run(run, CATEGORIES)
     image = noise(60, 90)
     cv2.imwrite(str(tmp_path / "noise.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    out = tmp_path / "out"
-    paths = [str(tmp_path / "noise.png"), "--run", str(tmp_path), "--out", str(out)]
-    assert cli.main(["predict", *paths, "--score", "0", "--save", "json,rle,polygons,png"]) == 0
-    (told,) = json.loads((out / "detections.json").read_text())
+    options = ["--run", "run", "--out", "out", "--score", "0", "--save", "json,rle,polygons,png"]
+    made_of = wheel.run(site, "predict", "noise.png", *options, cwd=tmp_path)
+    (told,) = json.loads((tmp_path / "out/detections.json").read_text())
     expected = predictor(image)
     assert [one["class"] for one in told["detections"]] == expected.names
     scores = [one["score"] for one in told["detections"]]
     np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
-    names = {path.name for path in out.iterdir()}
+    names = {path.name for path in (tmp_path / "out").iterdir()}
     files = {"detections.json", "results.json", "instances.json", "noise.png", "noise.ids.png"}
     assert names == files
+
+    assert made_of["package"] == str(site / "solojax/__init__.py"), "that of the clone"
+    assert made_of["versions"] == [solojax.__version__] * 2
+    assert made_of["config"] == config_lib.to_json(config_lib.load("solov2_r50_fpn_3x"))
+    for path in (wheel.ROOT / "solojax").rglob("*.*"):
+        if "__pycache__" not in path.parts:
+            assert (site / path.relative_to(wheel.ROOT)).exists()

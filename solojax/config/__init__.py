@@ -5,22 +5,18 @@ the whole experiment. A run folder keeps it as JSON of known dataclasses: loadin
 nothing.
 """
 
-import ast
 import dataclasses
-import difflib
-import importlib
 import json
 import math
-import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from solojax import fields
+from solojax.config import encoding, files
+from solojax.config.files import names as names
+from solojax.config.overrides import override as override
 from solojax.types import InputError
-
-Owner = TypeVar("Owner")
-_TYPE = "type"  # key under which JSON names a dataclass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,21 +183,18 @@ class Config:
             raise InputError(f"model={self.model!r} is no Detector of {', '.join(parts)}")
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Runs the Python file at ``path``, takes its ``config`` and applies ``field.path=value``.
+def load(name: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Runs a config file and applies overrides, each ``field.path=value``.
+
+    Args:
+      name: of a config that comes along, such as ``"shapes"``, or the path of any other:
+        ``"my/config.py"``, ``"./shapes"``.
+      overrides: as of ``override``.
 
     Raises:
       InputError: no such file, no config in it, or an override that fits no field.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"config {path}: no such file; the ones that come along are in configs/")
-    try:
-        config = runpy.run_path(str(path)).get("config")
-    except InputError as error:
-        raise InputError(f"config {path}: {error}") from error
-    except Exception as error:  # whatever Python finds in a file that is no config
-        raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
+    config = files.run(path := files.find(name))
     if not isinstance(config, Config):
         raise InputError(f"config {path} does not define `config = solojax.config.Config(...)`")
     return override(config, *overrides)
@@ -217,120 +210,17 @@ def with_categories(config: Config, categories: tuple[Category, ...]) -> Config:
     )
 
 
-def override(config: Owner, *texts: str) -> Owner:
-    """Changes fields of a dataclass, each ``field.path=value``.
-
-    Values are Python literals, or text for text. All at once: fields that go together need not fit
-    one by one.
-    """
-    changes: dict[str, Any] = {}
-    for text in texts:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"override {text!r} has no '='; write field.path=value")
-        *owners, name = path.strip().split(".")
-        here = changes
-        for owner in owners:
-            here = here.setdefault(owner, {})
-            if not isinstance(here, dict):
-                raise InputError(f"override {text!r}: {owner} is given as a whole already")
-        if isinstance(here.get(name), dict):
-            raise InputError(f"override {text!r}: parts of {name} are given already")
-        here[name] = (value, f"override {text!r}")
-    return _replace(config, changes)
-
-
-def _replace(owner: Any, changes: dict[str, Any]) -> Any:
-    names = fields.field_names(owner) if dataclasses.is_dataclass(owner) else []
-    values = {}
-    for name, change in changes.items():
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            known = f"; it has {', '.join(names)}" if names else ", which has no fields"
-            raise InputError(
-                f"{_where(change)}: no field {name!r} in {type(owner).__name__}{hint or known}"
-            )
-        if isinstance(change, dict):
-            values[name] = _replace(getattr(owner, name), change)
-        else:
-            text, where = change
-            values[name] = fields.coerce(
-                _literal(text), fields.hints(type(owner))[name], where, text
-            )
-    return dataclasses.replace(owner, **values)
-
-
-def _where(change: Any) -> str:
-    """The override that asks for a change, the first of them where it asks for several."""
-    while isinstance(change, dict):
-        change = next(iter(change.values()))
-    return change[1]
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
-
-
 def to_json(config: Config) -> str:
     """Writes a config so that ``from_json`` gives an equal one."""
-    return json.dumps(_encode(config), indent=2) + "\n"
+    return json.dumps(encoding.encode(config), indent=2) + "\n"
 
 
 def from_json(text: str, where: str) -> Config:
     """Reads what ``to_json`` wrote; ``where`` names it in errors. Runs no code of the config."""
     try:
-        config = _decode(json.loads(text), where)
+        config = encoding.decode(json.loads(text), where)
     except json.JSONDecodeError as error:
         raise InputError(f"{where} is not JSON: {error}") from error
     if not isinstance(config, Config):
         raise InputError(f"{where} does not hold a config")
     return config
-
-
-def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        return {
-            _TYPE: kind,
-            **{name: _encode(getattr(value, name)) for name in fields.field_names(value)},
-        }
-    if isinstance(value, tuple | list):
-        return [_encode(item) for item in value]
-    return value
-
-
-def _decode(value: Any, where: str) -> Any:
-    if isinstance(value, list):
-        return tuple(_decode(item, where) for item in value)
-    if not isinstance(value, dict):
-        return value
-    kind = value.get(_TYPE)
-    known = _known(kind) if isinstance(kind, str) else None
-    if known is None:
-        raise InputError(f"{where}: {kind!r} is not a config class of this version of solojax")
-    hints = fields.hints(known)
-    arguments = {key: _decode(item, where) for key, item in value.items() if key != _TYPE}
-    for key, item in arguments.items():
-        if key not in hints:
-            raise InputError(f"{where}: {kind} of another version of solojax has {key!r}")
-        fields.coerce(item, hints[key], f"{where}: {kind}.{key}")
-    try:
-        return known(**arguments)
-    except (TypeError, InputError) as error:
-        raise InputError(f"{where}: {kind} of another version of solojax: {error}") from error
-
-
-def _known(kind: str) -> type | None:
-    """The dataclass of this package that bears the name; nothing else is made from a file."""
-    module, _, name = kind.rpartition(".")
-    if not module.startswith("solojax."):
-        return None
-    try:
-        known = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError:
-        return None
-    return known if isinstance(known, type) and dataclasses.is_dataclass(known) else None
