@@ -12,7 +12,13 @@ from solojax.fields import check_fields, check_range
 from solojax.models.layers import HE_INIT, Deform, Norm, make_conv, make_norm, rematerialised
 from solojax.types import InputError
 
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS = {
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+}
 EXPANSION = 4  # of a bottleneck's last convolution; depths from 50 on are made of bottlenecks
 
 Variant = Literal["b", "d"]

@@ -98,7 +98,7 @@ def lower_step(config: config_lib.Config, state: TrainState, batch: Batch) -> An
     devices = jax.local_device_count()
     sharded = jax.tree.map(lambda x: jax.ShapeDtypeStruct((devices, *x.shape), x.dtype), batch)
     update = step.update_of(config, _optimizer(config))
-    return parallel.pmap_update(update).lower(state, sharded)
+    return parallel.portable_update(update).lower(state, sharded)
 
 
 def step_memory(config: config_lib.Config, canvas: tuple[int, int]) -> Memory:
