@@ -23,7 +23,7 @@ for flag in ("--help", "--version"):
     assert "solojax" in printed.getvalue()
 check("--help")
 assert printed.getvalue() == f"solojax {solojax.__version__}\\n"
-cli.main(["predict", "one.jpg", "--run", "."])  # up to the checkpoint, which is not there
+cli.main(["predict", "one.jpg", "--run", "."])  # up to its classes, of which it has none
 check("predict", {"numpy", "jax", "cv2", "PIL"})
 assert "solojax.training.checkpoint" in sys.modules
 """
