@@ -16,14 +16,14 @@ LIMIT = 2**30  # bytes that are kept from one start to the next; what was used l
 
 _FOLDER, _SWITCH = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
 _OFF = ("n", "no", "f", "false", "off", "0")  # in the words of JAX
-_OPTIONS = {
+OPTIONS = {
     # A start has dozens of small programs, and each takes longer to compile than to read.
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     # What XLA would add for GPUs grows without a limit.
     "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
 }
 _OTHERS_MAY_WRITE = 0o022
-_TROUBLE = "Error (reading|writing) persistent compilation cache entry"  # in the words of JAX
+TROUBLE = "Error (reading|writing) persistent compilation cache entry"  # in the words of JAX
 
 
 def keep() -> None:
@@ -45,7 +45,7 @@ def keep() -> None:
         _warn(f"compiled programs are not kept: {error}; XDG_CACHE_HOME gives another place")
         return
     os.environ[_FOLDER] = str(folder)
-    for name, value in _OPTIONS.items():
+    for name, value in OPTIONS.items():
         os.environ.setdefault(name, value)
     _watch(folder)
 
@@ -93,7 +93,7 @@ def _watch(folder: Path) -> None:
 
     def hear(message: Any, *more: Any, **others: Any) -> None:
         nonlocal told
-        if not re.match(_TROUBLE, str(message)):
+        if not re.match(TROUBLE, str(message)):
             return show(message, *more, **others)
         # JAX does not say in which file; a program that was half written is among these.
         with contextlib.suppress(OSError):
@@ -104,7 +104,7 @@ def _watch(folder: Path) -> None:
             reason = " ".join(str(message).partition("': ")[2].split())
             _warn(f"compiled programs in {folder} are made anew: {reason}")
 
-    warnings.filterwarnings("always", _TROUBLE)
+    warnings.filterwarnings("always", TROUBLE)
     warnings.showwarning = hear
 
 

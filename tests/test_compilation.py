@@ -141,7 +141,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     compilation_cache.reset_cache()
 
 
-def test_a_kept_program_gives_the_same_bits(programs: Path, compiled) -> None:
+def test_a_kept_program_gives_the_same_bits(programs: Path) -> None:
     (entry,) = programs.iterdir()
     kept, written = run(), entry.stat().st_mtime_ns
     assert entry.stat().st_mtime_ns == written
