@@ -31,6 +31,9 @@ _CPU_TRAINING_OPTIONS = {_CPU_LIBRARY: "LIBRARY_FUSION_TYPE_REDUCE"}
 
 _trained_on_cpus = contextvars.ContextVar("_trained_on_cpus", default=False)
 
+# Of drawing parameters 27 of 40 CPU seconds go into optimising what runs in .04.
+_CPU_ONCE = {"xla_backend_optimization_level": 1}
+
 
 def _local(spec: PartitionSpec) -> NamedSharding:
     return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), spec)
@@ -155,6 +158,16 @@ def jit_predict(predict: Callable) -> Callable:
     """
     options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
     return jax.jit(lambda variables, batch: predict(variables, *batch), compiler_options=options)
+
+
+def jit_once(function: Callable, **options: Any) -> Callable:
+    """``jax.jit`` of what a process runs once, with its ``options``; not inside another one.
+
+    XLA for CPUs compiles it to the same numbers in a third of the time, and does not try to make it
+    fast.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    return jax.jit(function, compiler_options=_CPU_ONCE if on_cpu else None, **options)
 
 
 def gather(tree: Any) -> Any:

@@ -2,18 +2,44 @@
 
 import contextlib
 import logging
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from solojax import compilation
+
 # Must precede the first use of a device. On the CPU everywhere: the recorded numbers are float32.
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 # A silent broadcast between ranks has hidden more bugs than it has saved characters.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+FOLDER = "JAX_COMPILATION_CACHE_DIR"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What one test has compiled, others and their processes find in a folder of this run.
+
+    The name of a program that is found there is logged as that of any that is compiled.
+    """
+    if FOLDER not in os.environ:  # else a worker, which has it from the process that began
+        home = tempfile.TemporaryDirectory(prefix="solojax-tests-")
+        config.add_cleanup(home.cleanup)
+        os.environ["XDG_CACHE_HOME"] = home.name  # for those that are given no variable of JAX's
+        folder = Path(home.name) / "solojax" / "programs"
+        folder.mkdir(mode=0o700, parents=True)
+        os.environ |= {FOLDER: str(folder), **compilation.OPTIONS}
+    jax.config.update("jax_compilation_cache_dir", os.environ[FOLDER])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+    # Of a program that another worker is just writing.
+    config.addinivalue_line("filterwarnings", f"default:{compilation.TROUBLE}:UserWarning")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,7 +22,7 @@ TX = optimizer.make_optimizer(SETTINGS, SCHEDULE, MODEL)
 
 @pytest.fixture(scope="module")
 def start() -> TrainState:
-    init = jax.jit(detector.init_variables, static_argnums=0)
+    init = parallel.jit_once(detector.init_variables, static_argnums=0)
     variables = init(MODEL, jax.random.key(0))
     return jax.device_get(step.start_state(variables, TX, ema=True))
 
@@ -109,7 +109,9 @@ def test_the_update_compiles_once(on_eight):
 @pytest.mark.slow
 def test_synchronised_norms_see_the_batch_of_all_devices():
     model = MODEL.clone(backbone=ResNet(18, width=8, norm="sync", frozen_stages=0))
-    variables = jax.jit(detector.init_variables, static_argnums=0)(model, jax.random.key(0))
+    variables = parallel.jit_once(detector.init_variables, static_argnums=0)(
+        model, jax.random.key(0)
+    )
     start = jax.device_get(step.start_state(variables, TX, ema=True))
     (rows_of_one, one, _), (rows_of_eight, eight, _) = (run(n, start, model, 3) for n in (1, 8))
     # A ReLU at its corner may be on in one and off in the other: that has moved the norm of the

@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from solojax import __version__, compilation
 from solojax.types import RESTART, InputError, Terminated
 
 COMMANDS = {  # as it is typed, which names its module: "data import" is data_import.py
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     arguments = _parser().parse_args(argv)
+    compilation.keep()
     code, failure = 0, ""
     try:
         arguments.run(arguments)
@@ -59,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("solojax", description="Instance segmentation by locations.")
+    parser.add_argument("--version", action="version", version=f"solojax {__version__}")
     places = {"": parser.add_subparsers(required=True)}
     for typed, purpose in COMMANDS.items():
         group, _, name = typed.rpartition(" ")

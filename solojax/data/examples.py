@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.data import coco, plan, transforms
+from solojax.data import coco, fit, plan, transforms
 from solojax.data.scene import Scene, draw_scene, pair
 from solojax.types import Batch
 
@@ -59,37 +59,9 @@ def eval_example(
         )
     else:
         pixels = coco.image_of(coco.read(records, index))
-        image, size = on_canvas(pixels, data, canvas_number)
+        image, size = fit.on_canvas(pixels, data, canvas_number)
         original = pair(pixels.shape)
     return _batch(Scene(image, size, transforms.NO_SHAPES), index, np.array(original), 1, ())
-
-
-def on_canvas(
-    image: np.ndarray, data: config_lib.Data, canvas_number: int
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """An image as the network is to see it when nothing is drawn at random.
-
-    Args:
-      image: ``H W 3`` uint8 RGB, original pixels.
-      data: the recipe.
-      canvas_number: place in ``data.canvases``.
-
-    Returns:
-      The canvas with the image at its top left, zero elsewhere; (height, width) of the image there.
-    """
-    original = pair(image.shape)
-    size = size_on_canvas(original, data, canvas_number)
-    drawn = np.zeros((*data.canvases[canvas_number], 3), np.uint8)
-    transforms.place_image(image, transforms.Placement(original, size), drawn)
-    return drawn, size
-
-
-def size_on_canvas(
-    original: tuple[int, int], data: config_lib.Data, canvas_number: int
-) -> tuple[int, int]:
-    """(height, width) of an image on its canvas when nothing is drawn at random."""
-    canvas = data.canvases[canvas_number]
-    return transforms.fit_size(original, canvas, data.test_short_side, data.long_side)
 
 
 def train_canvases_of(records: coco.Records, data: config_lib.Data) -> np.ndarray:
@@ -99,16 +71,6 @@ def train_canvases_of(records: coco.Records, data: config_lib.Data) -> np.ndarra
     else:  # the canvas alone is the limit
         limits = (max(map(max, data.canvases)),) * 2
     return plan.choose_canvases(records.sizes, data.canvases, *limits)
-
-
-def eval_canvases_of(sizes: np.ndarray, data: config_lib.Data) -> np.ndarray:
-    """The canvas of each image where nothing is drawn at random, as a place in ``data.canvases``.
-
-    Args:
-      sizes: ``n 2`` (height, width), original pixels.
-      data: the recipe.
-    """
-    return plan.choose_canvases(sizes, data.canvases, data.test_short_side, data.long_side)
 
 
 def _batch(

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 
 from solojax import config as config_lib
-from solojax.data import coco, examples, plan
+from solojax.data import coco, examples, fit, plan
 from solojax.types import Batch, InputError, Instances
 
 PREFETCHED = 4  # batches
@@ -67,7 +67,7 @@ def eval_batches(
     The instances are empty, without masks: an evaluation reads the truth from the records. Of
     several ``processes`` each has its part of every batch, as in ``train_batches``.
     """
-    canvas_of = examples.eval_canvases_of(records.sizes, data)
+    canvas_of = fit.eval_canvases_of(records.sizes, data)
     planned = plan.sequence(canvas_of, batch_size)
     part = _part_of(batch_size, process, processes)
 

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import coco, examples, transforms
+from solojax.data import coco, fit, transforms
 from solojax.heads import assign
 from solojax.heads.grid import Grid
 
@@ -58,7 +58,7 @@ class Counts(NamedTuple):
 
 def survey(records: coco.Records, data: config_lib.Data) -> Survey:
     """Reads all records, once, with a progress bar, and places what is in them."""
-    canvas_of = examples.eval_canvases_of(records.sizes, data)
+    canvas_of = fit.eval_canvases_of(records.sizes, data)
     parts = [np.zeros((0, 16))]
     for index in tqdm(range(len(records.image_ids)), "reading", unit="image"):
         height, width = map(int, records.sizes[index])

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import parallel, processes
-from solojax.data import coco, examples, pipeline, plan
+from solojax.data import coco, fit, pipeline, plan
 from solojax.evaluation import coco as coco_evaluation
 from solojax.inference import predict
 
@@ -43,7 +43,7 @@ def make_evaluate(
     batch_size, first = config.training.batch_size, processes.is_first()
     # In float32, whatever the training computes in: bfloat16 makes neighbouring scores equal.
     find = predict.make_find(config.model, all_devices=True)
-    canvas_of = examples.eval_canvases_of(records.sizes, config.data)
+    canvas_of = fit.eval_canvases_of(records.sizes, config.data)
     steps = len(plan.sequence(canvas_of, batch_size).indices)
     truth = coco_evaluation.truth_of(
         records.image_ids,

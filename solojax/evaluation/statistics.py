@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.data import annotations, coco, examples
+from solojax.data import annotations, coco, fit
 from solojax.evaluation import collisions, grid_search
 from solojax.heads.grid import grid_of
 
@@ -75,7 +75,7 @@ def measure(
     per_image = np.bincount(surveyed.images[present], minlength=images)
     areas = surveyed.areas[present]
     heights, widths = records.sizes.T
-    canvas_of = examples.eval_canvases_of(records.sizes, data)
+    canvas_of = fit.eval_canvases_of(records.sizes, data)
     medium, large = int((areas >= MEDIUM).sum()), int((areas >= LARGE).sum())
     return Statistics(
         images=images,

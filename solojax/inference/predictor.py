@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import parallel
-from solojax.data import examples
+from solojax.data import fit
 from solojax.inference import predict, sources, tiles
 from solojax.inference.result import Result
 from solojax.models import detector
@@ -122,8 +122,8 @@ class Predictor:
         bar = tqdm(self._find_each(looks), "tiles", len(looks), leave=False, disable=None)
         found = dict(bar)
         extent = looks[0].shape[0], looks[0].shape[1]
-        (canvas,) = examples.eval_canvases_of(np.array([extent]), self._data)
-        seen = examples.size_on_canvas(extent, self._data, int(canvas))
+        (canvas,) = fit.eval_canvases_of(np.array([extent]), self._data)
+        seen = fit.size_on_canvas(extent, self._data, int(canvas))
         merged = tiles.merge(
             whole,
             [found[i] for i in range(len(looks))],
@@ -144,7 +144,7 @@ class Predictor:
     def _find_each(self, pictures: Sequence[np.ndarray]) -> Iterator[tuple[int, predict.Found]]:
         """What is found in each picture, by its place, in batches of those that share a canvas."""
         sizes = np.array([picture.shape[:2] for picture in pictures], np.int32)
-        canvases = examples.eval_canvases_of(sizes, self._data)
+        canvases = fit.eval_canvases_of(sizes, self._data)
         for canvas in np.unique(canvases).tolist():
             places = np.flatnonzero(canvases == canvas).tolist()
             for first in range(0, len(places), self._batch_size):
@@ -158,7 +158,7 @@ class Predictor:
         batch = np.zeros((*shape, 3), np.uint8)
         sizes, original_sizes = np.ones((2, self._batch_size, 2), np.int32)
         for place, picture in enumerate(pictures):
-            batch[place], sizes[place] = examples.on_canvas(picture, self._data, canvas)
+            batch[place], sizes[place] = fit.on_canvas(picture, self._data, canvas)
             original_sizes[place] = picture.shape[:2]
         return self._find(self._variables, batch, sizes, original_sizes)[: len(pictures)]
 

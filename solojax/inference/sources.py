@@ -7,14 +7,16 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import av
 import cv2
 import numpy as np
 
 from solojax.data.image_files import IMAGE_ENDINGS, decode_image, describe_fault
 from solojax.types import InputError
+
+if TYPE_CHECKING:  # who predicts on images does not wait for PyAV
+    import av
 
 IMAGES = (*IMAGE_ENDINGS, ".avif", ".gif", ".jp2")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
@@ -97,6 +99,8 @@ def read_video(path: Path, faults: list[str]) -> Iterator[Frame]:
     it was held. A line on what is wrong is added to ``faults``: no video, no frame, an unknown
     codec, a damaged or missing end.
     """
+    import av
+
     try:
         if not path.stat().st_size:
             raise InputError("is empty; copy it again")
@@ -115,6 +119,8 @@ def read_video(path: Path, faults: list[str]) -> Iterator[Frame]:
 
 def count_frames(path: Path) -> int | None:
     """How many frames a video says to have, where it does."""
+    import av
+
     try:
         with av.open(str(path.absolute())) as container:
             stream = container.streams.best("video")
@@ -219,8 +225,10 @@ def _read_video(container: Any) -> Iterator[Frame]:
         raise InputError("has no frame")
 
 
-def _decode(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+def _decode(container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
     """Decoded frames; an error comes after all that are sound."""
+    import av
+
     count, end = 0, 0.0
     packets, damaged = container.demux(), False  # of all streams: audio tells the end as well
     while not damaged:

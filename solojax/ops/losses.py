@@ -4,7 +4,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 MaskLoss = Literal["dice", "focal", "bce"]
 
@@ -32,6 +31,8 @@ def focal(
     >>> round(float(focal(jnp.array(2.0), jnp.array(0.0))), 5)
     1.23756
     """
+    import optax  # a prediction has no losses and does not wait for it
+
     return optax.losses.sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma)
 
 
@@ -69,6 +70,8 @@ def mask_losses(logits: jax.Array, targets: jax.Array, kind: MaskLoss) -> jax.Ar
     Returns:
       ``...`` float32.
     """
+    import optax
+
     if kind == "dice":
         return dice(jax.nn.sigmoid(logits), targets)
     if kind == "focal":

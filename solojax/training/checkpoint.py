@@ -8,13 +8,14 @@ import logging
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 
 from solojax import config as config_lib
 from solojax import processes
@@ -92,20 +93,16 @@ def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np
         raise InputError(f"{workdir} has no checkpoint {which!r}; {known}")
     for step in wanted:
         try:
-            arrays = read_step(manager, step)
+            return step, {
+                name.removeprefix("ema/"): array
+                for name, array in read_step(manager, step, _evaluated).items()
+            }
         except Damaged as error:
             if which != "latest":
                 raise InputError(
                     f"checkpoint {step} of {workdir} is damaged ({error}); {known}"
                 ) from error
             tell_of_damage(step, error, "trying the one before")
-            continue
-        # The averages where there are any.
-        for prefix in ("ema/", ""):
-            kinds = (f"{prefix}params/", f"{prefix}batch_stats/")
-            found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(kinds)}
-            if found:
-                return step, found
     raise InputError(f"no sound checkpoint is left in {workdir}")
 
 
@@ -157,37 +154,66 @@ def items_of(state: TrainState) -> ocp.args.Composite:
     """What is written of a state: its arrays, and what tells whether they are read as they were."""
     return ocp.args.Composite(
         **{
-            _STATE: ocp.args.StandardSave(state),
+            _STATE: ocp.args.PyTreeSave(state),
             _DIGEST: ocp.args.JsonSave({"format": FORMAT, "arrays": _digest(by_name(state))}),
         }
     )
 
 
-def read_step(manager: ocp.CheckpointManager, step: int) -> dict[str, np.ndarray]:
-    """All arrays of a checkpoint by name, compared with what was written.
+def read_step(
+    manager: ocp.CheckpointManager,
+    step: int,
+    choose: Callable[[Collection[str]], Collection[str]] | None = None,
+) -> dict[str, np.ndarray]:
+    """Arrays of a checkpoint by name, compared with what was written.
 
     Orbax notices most damage, but not a flipped bit in the middle of an array.
+
+    Args:
+      manager: of the run.
+      step: of the checkpoint.
+      choose: names -> those to read, which are in dictionaries alone; without it all are read.
+
+    Raises:
+      InputError: it is of another version.
+      Damaged: it is.
     """
     try:
-        items = ocp.args.Composite(
-            **{_STATE: ocp.args.StandardRestore(), _DIGEST: ocp.args.JsonRestore()}
-        )
-        with silent():
-            found = manager.restore(step, args=items)
-        arrays, digest = by_name(found[_STATE]), found[_DIGEST]
+        digest = _restore(manager, step, _DIGEST, ocp.args.JsonRestore())
         if (version := digest["format"]) != FORMAT:
             raise InputError(
                 f"checkpoint {step} was written by another version of solojax (format {version}, "
                 f"here {FORMAT}); go on with that version, or take another workdir"
             )
-        if digest["arrays"] != (here := _digest(arrays)):
-            wrong = sorted(k for k in here if here[k] != digest["arrays"].get(k))
+        written = digest["arrays"]
+        wanted = ocp.args.PyTreeRestore()
+        if choose:
+            written = {name: written[name] for name in choose(written)}
+            tree = traverse_util.unflatten_dict(dict.fromkeys(written, 0), sep="/")
+            wanted = ocp.args.PyTreeRestore(tree, partial_restore=True)
+        arrays = by_name(_restore(manager, step, _STATE, wanted))
+        if written != (here := _digest(arrays)):
+            wrong = sorted(k for k in here if here[k] != written.get(k))
             raise Damaged(f"not what was written: {', '.join(wrong[:3]) or 'arrays are missing'}")
     except (InputError, Damaged):
         raise
     except Exception as error:  # Orbax and its libraries have no error of their own for it
         raise Damaged(first_line_of(error)) from error
     return arrays
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, item: str, how: Any) -> Any:
+    with silent():
+        return manager.restore(step, args=ocp.args.Composite(**{item: how}))[item]
+
+
+def _evaluated(names: Collection[str]) -> list[str]:
+    """The names of what is to be evaluated: the averages where there are any."""
+    for prefix in ("ema/", ""):
+        kinds = (f"{prefix}params/", f"{prefix}batch_stats/")
+        if found := [name for name in names if name.startswith(kinds)]:
+            return found
+    return []
 
 
 def by_name(tree: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -84,7 +85,8 @@ def train(
     model = config.model
     tx = optimizer.make_optimizer(config.optimizer, schedule, model)
     variables = pretrained.start_variables(config, workdir)
-    state = step.start_state(variables, tx, ema=config.optimizer.ema_decay > 0)
+    start = functools.partial(step.start_state, tx=tx, ema=config.optimizer.ema_decay > 0)
+    state = parallel.jit_once(start)(variables)  # one program, not one for each zero
     _introduce(config, state, len(records.image_ids), steps, epoch_steps)
 
     def evaluates(done: int) -> bool:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from solojax import config as config_lib
-from solojax import processes
+from solojax import parallel, processes
 from solojax.convert import state_dict
 from solojax.models import detector
 from solojax.training import checkpoint
@@ -24,7 +24,8 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
       InputError: there are no such weights, or they do not fit the model.
     """
     training, key = config.training, jax.random.key(config.training.seed)
-    variables = jax.jit(detector.init_variables, static_argnums=0)(config.model, key)
+    draw = parallel.jit_once(detector.init_variables, static_argnums=0)
+    variables = draw(config.model, key)
     begins = processes.is_first() and not checkpoint.steps_in(workdir)
     if not training.pretrained or not begins:
         return variables

@@ -169,8 +169,13 @@ def quick(monkeypatch):
         shapes = jax.eval_shape(functools.partial(shapes_of, model), key)
         return jax.tree.map(lambda x: jnp.full(x.shape, 0.5, x.dtype), shapes)
 
+    start = loop.pretrained.start_variables
+
+    def start_variables(config, workdir):
+        began.append(start(config, workdir))
+        return began[-1]
+
     def start_state(variables, tx, ema):
-        began.append(variables)
         params = {"backbone": {"kernel": jnp.zeros(())}}
         ema = {"params": params, "batch_stats": {}}
         return TrainState(jnp.zeros((), jnp.int32), params, {}, (), ema, jnp.ones((), bool))
@@ -184,6 +189,7 @@ def quick(monkeypatch):
         return state, {"loss": loss, "finite": state.finite}
 
     monkeypatch.setattr(detector, "init_variables", init_variables)
+    monkeypatch.setattr(loop.pretrained, "start_variables", start_variables)
     monkeypatch.setattr(loop.step, "start_state", start_state)
     monkeypatch.setattr(loop.step, "update_of", lambda *_: update)
     return began

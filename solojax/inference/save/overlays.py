@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 
 from solojax.config import Category
 from solojax.inference.result import Result
 from solojax.inference.save.files import encode, put
-from solojax.inference.save.film import Film
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
+
+if TYPE_CHECKING:
+    from solojax.inference.save.film import Film
 
 
 class Overlays:
@@ -30,6 +32,8 @@ class Overlays:
             put(self._out / f"{origin.path}.png", encoded)
             return
         if self._film is None or self._film[0] != origin.name:
+            from solojax.inference.save.film import Film  # an image waits for no PyAV
+
             self._end_film()
             self._film = origin.name, Film(self._out / f"{origin.name}.mp4")
         self._film[1].add(picture, origin.time)
