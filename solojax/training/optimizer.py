@@ -3,8 +3,8 @@
 import difflib
 import fnmatch
 import operator
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Hashable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,7 @@ import optax
 from flax import traverse_util
 
 from solojax import config as config_lib
+from solojax.training import packing
 from solojax.types import InputError
 
 DROP_FACTOR = 0.1  # of the learning rate at each drop of the step schedule
@@ -39,9 +40,17 @@ def make_schedule(
     return optax.join_schedules([rise, after], [warmup])
 
 
+class UpdateRule(NamedTuple):
+    """An ``optax.GradientTransformation`` that tells which parameters it treats alike."""
+
+    init: Callable[[Any], optax.OptState]
+    update: Callable[..., tuple[Any, optax.OptState]]
+    kinds: packing.Kinds
+
+
 def make_optimizer(
     optimizer: config_lib.Optimizer, schedule: optax.Schedule, model: nn.Module
-) -> optax.GradientTransformation:
+) -> UpdateRule:
     """The whole update rule.
 
     What the backbone calls frozen it leaves alone, decay included, and so what has a factor of 0.
@@ -50,18 +59,27 @@ def make_optimizer(
       InputError: from its ``init``, where a pattern of the config is of no use for the parameters.
     """
 
-    def labels(params: Any) -> Any:
-        def label(path: str) -> str:
-            part, *below = path.split("/")
-            frozen = part == "backbone" and model.backbone.is_frozen(tuple(below))
-            return "frozen" if frozen or _rate_factor(optimizer, path) == 0 else "trained"
+    def label(path: str) -> str:
+        part, *below = path.split("/")
+        frozen = part == "backbone" and model.backbone.is_frozen(tuple(below))
+        return "frozen" if frozen or _rate_factor(optimizer, path) == 0 else "trained"
 
-        return _for_each_path(params, label)
+    def kinds(paths: Collection[str]) -> dict[str, Hashable]:
+        norms, decay = _norms_of(paths), decays(paths)
+        return {
+            path: (
+                label(path),
+                path.rpartition("/")[0] in norms,
+                decay[path],
+                _rate_factor(optimizer, path),
+            )
+            for path in paths
+        }
 
-    def decayed(params: Any) -> Any:
-        norms = {path.rpartition("/")[0] for path in _paths(params) if path.endswith("/scale")}
+    def decays(paths: Collection[str]) -> dict[str, bool]:
+        norms = _norms_of(paths)
 
-        def decays(path: str) -> bool:
+        def decays_at(path: str) -> bool:
             owner, _, name = path.rpartition("/")
             if any(fnmatch.fnmatchcase(path, pattern) for pattern in optimizer.undecayed):
                 return False
@@ -69,7 +87,13 @@ def make_optimizer(
                 return optimizer.decay_norms
             return optimizer.decay_biases or name != "bias"
 
-        return _for_each_path(params, decays)
+        return {path: decays_at(path) for path in paths}
+
+    def labels(params: Any) -> Any:
+        return _for_each_path(params, label)
+
+    def decayed(params: Any) -> Any:
+        return _for_each_path(params, decays(_paths(params)).__getitem__)
 
     if optimizer.algorithm == "sgd":
         # PyTorch's order: the decay enters the momentum.
@@ -96,7 +120,7 @@ def make_optimizer(
             updates = jax.tree.map(operator.mul, updates, factors)
         return updates, state
 
-    return optax.GradientTransformation(init, update)
+    return UpdateRule(init, update, kinds)
 
 
 def _paths(params: Any) -> Collection[str]:
@@ -104,9 +128,14 @@ def _paths(params: Any) -> Collection[str]:
     return traverse_util.flatten_dict(params, sep="/").keys()
 
 
+def _norms_of(paths: Collection[str]) -> set[str]:
+    return {path.rpartition("/")[0] for path in paths if path.endswith("/scale")}
+
+
 def _for_each_path(params: Any, choose: Callable[[str], Any]) -> Any:
-    """A tree like that of the parameters, of what is chosen for the path of each."""
-    return traverse_util.unflatten_dict({path: choose(path) for path in _paths(params)}, sep="/")
+    """A tree like that of the parameters, packed or not, of what is chosen for the path of each."""
+    flat = traverse_util.flatten_dict(params)
+    return traverse_util.unflatten_dict({keys: choose("/".join(keys)) for keys in flat})
 
 
 def _rate_factor(optimizer: config_lib.Optimizer, path: str) -> float:

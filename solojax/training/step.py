@@ -18,14 +18,14 @@ from solojax import config as config_lib
 from solojax import parallel
 from solojax.ops import images, masks
 from solojax.parallel import AXIS, Precision
+from solojax.training.optimizer import UpdateRule
+from solojax.training.packing import Packing
 from solojax.types import Array, Batch, TrainState
 
 Metrics = dict[str, Array]
 
 
-def start_state(
-    variables: dict[str, Any], tx: optax.GradientTransformation, ema: bool
-) -> TrainState:
+def start_state(variables: dict[str, Any], tx: UpdateRule, ema: bool) -> TrainState:
     """The state of step 0 for given variables."""
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
@@ -50,7 +50,7 @@ def _variables(params: Any, batch_stats: Any) -> dict[str, Any]:
 
 def make_update(
     model: nn.Module,
-    tx: optax.GradientTransformation,
+    tx: UpdateRule,
     *,
     seed: int,
     ema_decay: float = 0.0,
@@ -111,22 +111,24 @@ def make_update(
             grads, shares = jax.tree.map(jnp.add, (grads, shares), (more, more_shares))
             return (grads, shares, batch_stats), None
 
+        packing = Packing(state.params, tx.kinds)
         _, (counted, priors) = _scan(count, None, (parts, keys))
         counts, about = lax.psum(jax.tree.map(functools.partial(jnp.sum, axis=0), counted), AXIS)
         nothing = jax.tree.map(jnp.zeros_like, (state.params, counts))
         sums, _ = _scan(add_part, (*nothing, state.batch_stats), (parts, keys))
-        (grads, terms), batch_stats = lax.psum(sums[:2], AXIS), sums[2]
+        (grads, terms), batch_stats = lax.psum(packing.pack(sums[:2]), AXIS), sums[2]
 
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        before = packing.pack(state)
+        updates, opt_state = tx.update(grads, before.opt_state, before.params)
+        params, batch_stats = optax.apply_updates(before.params, updates), packing.pack(batch_stats)
         loss, grad_norm = sum(terms.values()), optax.tree.norm(grads)
         changed = TrainState(
-            step=state.step + 1,
+            step=before.step + 1,
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
-            ema=_follow(state, _variables(params, batch_stats), ema_decay) if ema_decay else (),
-            finite=state.finite,
+            ema=_follow(before, _variables(params, batch_stats), ema_decay) if ema_decay else (),
+            finite=before.finite,
         )
         # A finite gradient may still be too long a step for float32.
         finite = state.finite & jnp.isfinite(loss + grad_norm) & _all_finite(changed)
@@ -141,8 +143,8 @@ def make_update(
             "dropped_instances": lax.psum(jnp.sum(batch.dropped), AXIS),
             "finite": finite,
         }
-        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, state)
-        return kept._replace(finite=finite), metrics
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), changed, before)
+        return packing.unpack(kept, like=state)._replace(finite=finite), metrics
 
     return update
 
@@ -163,7 +165,7 @@ def _scan(step: Callable, carry: Any, rows: Any) -> tuple[Any, Any]:
     return carry, jax.tree.map(lambda x: jnp.asarray(x)[None], result)
 
 
-def update_of(config: config_lib.Config, tx: optax.GradientTransformation) -> Any:
+def update_of(config: config_lib.Config, tx: UpdateRule) -> Any:
     """The update of a config, as ``make_update`` builds it."""
     return make_update(
         config.model,
