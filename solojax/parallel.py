@@ -5,8 +5,9 @@ comes back the same way, so there is no ``replicate``/``unreplicate`` pair and o
 way out to ``jit(shard_map)``, should ``pmap`` go, is an edit of this file (docs/architecture.md).
 """
 
+import contextlib
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -94,12 +95,22 @@ def pmap_update(update: Callable) -> Callable:
     return portable_update(update)
 
 
-def is_trained_on_cpus() -> bool:
-    """Whether what is being traced is an update that ``pmap_update`` compiles for CPUs.
+@contextlib.contextmanager
+def training_on_cpus() -> Iterator[None]:
+    """What is traced within is a training for CPUs; ``ops`` then take the forms they are fast at.
 
     Said by the tracing and not asked of the platform inside the program
     (``lax.platform_dependent``), so that those of accelerators bear no trace of it.
     """
+    token = _trained_on_cpus.set(True)
+    try:
+        yield
+    finally:
+        _trained_on_cpus.reset(token)
+
+
+def is_trained_on_cpus() -> bool:
+    """Whether ``training_on_cpus`` is said of what is being traced."""
     return _trained_on_cpus.get()
 
 
@@ -113,11 +124,8 @@ class _TrainingOnCPUs:
 
     def __init__(self, update: Callable):
         def traced(state: Any, batch: Any) -> Any:
-            token = _trained_on_cpus.set(True)
-            try:
+            with training_on_cpus():
                 return update(state, batch)
-            finally:
-                _trained_on_cpus.reset(token)
 
         self._mapped = portable_update(traced)
         self._programs: dict[tuple, Any] = {}

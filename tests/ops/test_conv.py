@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
+from solojax import parallel
 from solojax.models import layers
-from solojax.ops import conv
+from solojax.ops import conv, resize
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 # As flax.linen.Conv calls it.
@@ -76,6 +77,50 @@ def test_a_training_convolves_as_ever(taps):
 
     ours, direct = map(with_gradients, (conv.conv_general_dilated, lax.conv_general_dilated))
     jax.tree.map(np.testing.assert_array_equal, ours, direct)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_training_on_cpus_multiplies_by_one_tap_to_the_same_numbers(stride):
+    x, kernel = numbers(2, 8, 6, 7), numbers(1, 1, 7, 4, seed=1)
+    strides, padding = (stride, stride), [(0, 0), (0, 0)]
+
+    def of(convolve):
+        return lambda x, kernel: jnp.sin(convolve(x, kernel, strides, padding, **OTHERS))
+
+    direct, ours = of(lax.conv_general_dilated), of(conv.conv_general_dilated)
+    tangents = numbers(*x.shape, seed=2), numbers(*kernel.shape, seed=3)
+    with parallel.training_on_cpus():
+        out, forward = jax.jvp(ours, (x, kernel), tangents)
+        back = jax.vjp(jax.checkpoint(ours), x, kernel)[1](out)
+        program = jax.jit(ours).lower(x, kernel).as_text()
+    assert "convolution" not in program
+    expected, expected_forward = jax.jvp(direct, (x, kernel), tangents)
+    expected_back = jax.vjp(direct, x, kernel)[1](out)
+    for ours, theirs in zip(
+        (out, forward, *back), (expected, expected_forward, *expected_back), strict=True
+    ):
+        assert np.linalg.norm(ours - theirs) <= 1e-5 * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_training_of_an_accelerator_is_that_of_the_plain_operations(platform):
+    kernels = numbers(1, 1, 256, 256), numbers(3, 3, 256, 256), numbers(3, 3, 256, 8)
+
+    def plain_repeat(x):
+        return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+    def program(convolve, repeat):
+        def loss(kernels, x):
+            for stride, kernel in zip((1, 1, 2), kernels, strict=True):
+                padding = [(kernel.shape[0] // 2,) * 2] * 2
+                x = repeat(convolve(x, kernel, (stride, stride), padding, **OTHERS))
+            return jnp.sum(jnp.sin(x))
+
+        traced = jax.jit(jax.grad(loss)).trace(kernels, numbers(2, 16, 16, 256))
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    ours = program(conv.conv_general_dilated, resize.repeat)
+    assert ours == program(lax.conv_general_dilated, plain_repeat)
 
 
 def program_of(module: layers.Conv, *shape: int, dtype=jnp.float32, platform: str) -> str:

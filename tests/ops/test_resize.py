@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from solojax import parallel
 from solojax.ops import coords, resize
 from tests.conftest import FIXTURES
 
@@ -178,3 +179,14 @@ def test_coordinates_of_bfloat16_maps_are_the_exact_ones_rounded_once(width):
     assert found.dtype == jnp.bfloat16
     exact = jnp.linspace(-1, 1, width).astype(jnp.bfloat16)
     np.testing.assert_array_equal(found[0, 0, :, 1], exact)
+
+
+def test_a_training_on_cpus_repeats_maps_by_other_means_to_the_same_bits():
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
+    out, back = jax.vjp(resize.repeat, x)
+    np.testing.assert_array_equal(out, x.repeat(2, axis=1).repeat(2, axis=2))
+    with parallel.training_on_cpus():
+        stacked, stacked_back = jax.vjp(resize.repeat, x)
+    np.testing.assert_array_equal(stacked, out)
+    gradient = np.random.default_rng(1).normal(size=out.shape).astype(np.float32)
+    np.testing.assert_allclose(stacked_back(gradient)[0], back(gradient)[0], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,40 @@
+"""What ``parallel.pmap_update`` does for CPUs alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from solojax import parallel
+
+
+def test_xla_alone_convolves_in_a_training_and_the_library_sums():
+    def update(kernel, x):
+        def loss(kernel):
+            numbers = ("NHWC", "HWIO", "NHWC")
+            out = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+            return jnp.sum(jnp.square(out)), jnp.sum(x, (0, 1, 2))
+
+        return lax.psum(jax.grad(loss, has_aux=True)(kernel), parallel.AXIS)
+
+    mapped = parallel.pmap_update(update)
+    shapes = (
+        jax.ShapeDtypeStruct((3, 3, 64, 64), jnp.float32),
+        jax.ShapeDtypeStruct((jax.local_device_count(), 1, 40, 40, 64), jnp.float32),
+    )
+    lowered = mapped.lower(*shapes)
+    text = lowered.compile(compiler_options=parallel._CPU_TRAINING_OPTIONS).as_text()
+    assert text.count(" convolution(") == 2  # none is within a call of the library
+    assert "__ynn_fusion" in text
+
+
+def test_a_jaxlib_that_does_not_know_the_option_trains_without_it(monkeypatch):
+    name = "xla_cpu_option_of_another_version"
+    monkeypatch.setattr(parallel, "_CPU_LIBRARY", name)
+    monkeypatch.setattr(parallel, "_CPU_TRAINING_OPTIONS", {name: "1"})
+    update = parallel.pmap_update(lambda state, x: (state + 1, lax.psum(x.sum(), parallel.AXIS)))
+    state = parallel.replicate(np.zeros((), np.float32))
+    batch = parallel.shard(np.ones(8, np.float32))
+    for _ in range(2):
+        state, total = update(state, batch)
+    assert state == 2 and total == 8
