@@ -75,6 +75,10 @@ def start(coordinator: str = "", process: int | None = None, processes: int | No
             f"command once for each, with the same --coordinator ({error})"
         ) from error
     threading.Thread(target=_watch, daemon=True).start()
+    if jax.default_backend() == "cpu":
+        # Of programs that are kept, process 0 alone finds its own: JAX keeps no others on CPUs. It
+        # would wait for those that compile, and gloo gives up after 30 s.
+        jax.config.update("jax_enable_compilation_cache", False)
     hosts = collect(socket.gethostname().encode())
     if is_first():
         names = ", ".join(f"{i} on {host.decode()}" for i, host in enumerate(hosts))
