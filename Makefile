@@ -22,14 +22,15 @@ unexport PYTHONDONTWRITEBYTECODE
 CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)
 
-.PHONY: demo test test-fast soak check format clean
+.PHONY: demo test test-fast test-all soak check format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       draw the shapes set, train on it, score it, draw what was found;"
 	@echo "                with CONFIG=shapes_solo or CONFIG=shapes_decoupled_solo by another head"
-	@echo "make test       all tests"
-	@echo "make test-fast  the tests that take seconds"
+	@echo "make test       the tests of every claim"
+	@echo "make test-fast  those that take seconds"
+	@echo "make test-all   the long forms of some as well: more kills, whole sizes"
 	@echo "make soak       a whole training of the shapes set, watched for leaks: for the night"
 	@echo "make check      what CI checks: format, lint, types, all tests"
 	@echo "make format     format the code and mend what lint can mend"
@@ -55,6 +56,9 @@ test: .venv/installed
 
 test-fast: .venv/installed
 	$(PYTEST) -m "not slow"
+
+test-all: .venv/installed
+	$(PYTEST) -m "not soak"
 
 soak: .venv/installed
 	$(BIN)/python -m pytest -m soak -rP

@@ -19,7 +19,7 @@ from solojax.models.resnet import ResNet
 from solojax.types import Batch, Instances
 
 MODEL = Detector(
-    backbone=ResNet(18, width=8, norm="group", norm_groups=4, frozen_stages=0),
+    backbone=ResNet(10, width=8, norm="group", norm_groups=4, frozen_stages=0),
     neck=FPN(8),
     head=SOLOv2(
         num_classes=3,

@@ -6,30 +6,42 @@ Every other kill waits for a checkpoint that is being written.
 """
 
 import json
+import multiprocessing
+import os
 import random
-import subprocess
 import sys
+import threading
 import time
-from collections import deque
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import jax
 import numpy as np
-import tensorflow  # noqa: F401  # before a folder is waited for
+import tensorflow  # noqa: F401  # before a process is forked
+from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax.data import coco, synthetic
 from solojax.training import checkpoint, loop, step
-from tests import examples
+from tests import examples, quick
 
 STEPS = 24
+# Its server imports this module; a process that it forks has all it needs at once.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__spec__.name])
 
 
-def train(folder: Path, workdir: Path) -> None:
+def train(folder: Path, workdir: Path, network: bool) -> None:
     """What a child does: no more than the command line."""
+    with (folder / "output.txt").open("a") as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+    tqdm.set_lock(threading.RLock())  # one for processes would be told of as leaked by a kill
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    if not network:
+        quick.install(setattr)
     config = examples.make_config(folder, steps=STEPS, evaluate_every=3)
     records = coco.prepare(config.data, "train")
     config = config_lib.with_categories(config, records.categories)
@@ -43,59 +55,38 @@ def train(folder: Path, workdir: Path) -> None:
     loop.train(config, records, workdir, evaluate)
 
 
-class Child:
-    """A process that has imported all it needs and waits for a folder to train in."""
+def start(folder: Path, workdir: Path, network: bool) -> BaseProcess:
+    child = FORKS.Process(target=train, args=(folder, workdir, network))
+    child.start()
+    return child
 
-    def __init__(self, folder: Path):
-        self._folder = folder
-        with (folder / "output.txt").open("a") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.kill", str(folder)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                text=True,
-            )
 
-    def start(self, workdir: Path) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(f"{workdir}\n")
-        self._process.stdin.close()
-
-    def ended(self) -> bool:
-        """Whether it has ended by itself; anything but success is an error."""
-        code = self._process.poll()
-        output = self._folder / "output.txt"
-        assert not code, f"a training failed with {code}: {output.read_text()[-2000:]}"
-        return code == 0
-
-    def kill(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.kill()
-        self._process.wait()
+def ended(child: BaseProcess, folder: Path) -> bool:
+    """Whether it has ended by itself; anything but success is an error."""
+    output = folder / "output.txt"
+    assert not child.exitcode, f"{child.exitcode}: {output.read_text()[-2000:]}"
+    return child.exitcode == 0
 
 
 def run_with_kills(
-    folder: Path, workdir: Path, rng: random.Random, longest: float, children: "deque[Child]"
+    folder: Path, workdir: Path, rng: random.Random, longest: float, network: bool
 ) -> list[str]:
     """Trains to the end, however often it is killed; says where each kill fell."""
     kills: list[str] = []
     while True:
-        children.append(Child(folder))
-        child = children.popleft()
-        child.start(workdir)
+        child = start(folder, workdir, network)
         in_save = len(kills) % 2 == 1
         moment = time.monotonic() + rng.uniform(0, longest)
         # Or, from a random moment on, the first sight of a save and a few milliseconds more.
         while time.monotonic() < moment or (in_save and not half_saved(workdir)):
-            if child.ended():
+            if ended(child, folder):
                 return kills
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.03) if in_save else 0)
-        if child.ended():
+        if ended(child, folder):
             return kills
         child.kill()
+        child.join()
         kills.append("in a save" if half_saved(workdir) else "elsewhere")
 
 
@@ -112,24 +103,22 @@ def outcome(workdir: Path) -> tuple[list, dict[str, np.ndarray], int]:
     return numbers, arrays, best
 
 
-def main(folder: Path, kills: int) -> None:
+def main(folder: Path, kills: int, network: bool = True) -> None:
+    """Trains a network, or the one parameter of ``quick``, until it was killed that often."""
     synthetic.draw_shapes(folder / "shapes", train=20, val=4, processes=1)
-    children = deque([Child(folder)])
     for name in ("first", "straight"):  # the second finds what the first has compiled
-        children.append(Child(folder))
-        child = children.popleft()
-        start = time.monotonic()
-        child.start(folder / name)
-        while not child.ended():
-            time.sleep(0.01)
-    longest = time.monotonic() - start
+        begin = time.monotonic()
+        child = start(folder, folder / name, network)
+        child.join()
+        assert ended(child, folder)
+    longest = time.monotonic() - begin
     wanted = outcome(folder / "straight")
     rng = random.Random()
     fell: list[str] = []
     runs = 0
     while len(fell) < kills:
         workdir = folder / f"killed{runs}"
-        fell += run_with_kills(folder, workdir, rng, longest, children)
+        fell += run_with_kills(folder, workdir, rng, longest, network)
         runs += 1
         numbers, arrays, best = outcome(workdir)
         assert numbers == wanted[0], (workdir, numbers, wanted[0])
@@ -142,12 +131,7 @@ def main(folder: Path, kills: int) -> None:
             "with the losses and the state of the one left in peace",
             flush=True,
         )
-    for child in children:
-        child.kill()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        train(Path(sys.argv[1]), Path(input()))
-    else:
-        main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -16,10 +16,10 @@ import pytest
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.data import coco, synthetic
-from solojax.models import detector
 from solojax.training import checkpoint, loop, out_of_memory
-from solojax.types import InputError, Terminated, TrainState
+from solojax.types import InputError, Terminated
 from tests import examples
+from tests import quick as quick_steps
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,22 @@ def config(tmp_path_factory) -> config_lib.Config:
     synthetic.draw_shapes(folder / "shapes", train=20, val=4, processes=1)
     config = examples.make_config(folder, steps=6)
     return config_lib.with_categories(config, records_of(config).categories)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """One update, traced and compiled once, for all trainings whose step is that of ``config``."""
+    with pytest.MonkeyPatch.context() as patch:
+        mapped, update_of = functools.cache(parallel.pmap_update), loop.step.update_of
+        updates = {}
+
+        def shared(config, tx):
+            key = repr((config.model, config.optimizer, config.training.seed))
+            return updates.setdefault(key, update_of(config, tx))
+
+        patch.setattr(loop.step, "update_of", shared)
+        patch.setattr(parallel, "pmap_update", mapped)
+        yield
 
 
 def records_of(config: config_lib.Config) -> coco.Records:
@@ -67,18 +83,6 @@ def test_a_run_leaves_config_metrics_events_and_checkpoints(config, straight):
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["3", "4", "6"]
 
 
-@pytest.mark.slow
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, straight, tmp_path):
-    workdir, state, _ = straight
-    # The cosine or the drops would end elsewhere, but this schedule has no length.
-    first = dataclasses.replace(config.training, steps=4)
-    train(dataclasses.replace(config, training=first), tmp_path)
-    resumed = train(config, tmp_path)
-    assert losses_of(tmp_path) == losses_of(workdir)
-    for ours, theirs in zip(*map(jax.tree.leaves, (resumed, state)), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
 def test_the_average_is_what_an_evaluation_restores(config, straight):
     workdir, state, _ = straight
     wanted = {"params": state.params}
@@ -98,22 +102,6 @@ def test_a_checkpoint_of_another_model_is_refused(config, straight, tmp_path):
 def test_a_folder_without_a_checkpoint_says_so(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint"):
         checkpoint.read_arrays(tmp_path)
-
-
-@pytest.mark.slow
-def test_a_loss_that_is_not_finite_stops_with_the_images_named(config, tmp_path):
-    # A rate without measure takes the parameters to infinity within a few steps.
-    wild = config_lib.Optimizer(learning_rate=1e30, warmup_steps=0, clip_norm=1e30)
-    training = dataclasses.replace(config.training, steps=40, log_every=1000, checkpoint_every=1000)
-    broken = dataclasses.replace(config, optimizer=wild, training=training)
-    with pytest.raises(InputError, match=r"loss is not finite at step \d+ .*images \["):
-        train(broken, tmp_path)
-    # Nothing was logged before the end, and the state stood still from the bad step on.
-    found, arrays = checkpoint.read_arrays(tmp_path)
-    assert found < 40 and all(np.isfinite(array).all() for array in arrays.values())
-    with np.load(tmp_path / f"not_finite_step_{found + 1}.npz") as batch:
-        assert batch["images"].shape == (8, 64, 64, 3)
-        assert set(batch["image_ids"]) <= set(records_of(config).image_ids)
 
 
 def test_a_folder_of_another_run_is_refused(config, straight):
@@ -158,41 +146,8 @@ def test_pretrained_weights_that_are_no_npz_leave_nothing_behind(config, tmp_pat
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Steps of one parameter, and the variables that each training would have begun with.
-
-    The loss is of all that was before: of the images, and of those of the steps before them.
-    """
-    began = []
-    shapes_of = detector.init_variables
-
-    def init_variables(model, key):
-        shapes = jax.eval_shape(functools.partial(shapes_of, model), key)
-        return jax.tree.map(lambda x: jnp.full(x.shape, 0.5, x.dtype), shapes)
-
-    start = loop.pretrained.start_variables
-
-    def start_variables(config, workdir):
-        began.append(start(config, workdir))
-        return began[-1]
-
-    def start_state(variables, tx, ema):
-        params = {"backbone": {"kernel": jnp.zeros(())}}
-        ema = {"params": params, "batch_stats": {}}
-        return TrainState(jnp.zeros((), jnp.int32), params, {}, (), ema, jnp.ones((), bool))
-
-    def update(state, batch):
-        image = jax.lax.pmean(batch.images.astype(jnp.float32).mean(), parallel.AXIS)
-        loss = 0.9 * state.params["backbone"]["kernel"] + image
-        params = {"backbone": {"kernel": loss}}
-        ema = {"params": params, "batch_stats": {}}
-        state = state._replace(step=state.step + 1, params=params, ema=ema)
-        return state, {"loss": loss, "finite": state.finite}
-
-    monkeypatch.setattr(detector, "init_variables", init_variables)
-    monkeypatch.setattr(loop.pretrained, "start_variables", start_variables)
-    monkeypatch.setattr(loop.step, "start_state", start_state)
-    monkeypatch.setattr(loop.step, "update_of", lambda *_: update)
-    return began
+    """Steps of one parameter, and the variables that each training would have begun with."""
+    return quick_steps.install(monkeypatch.setattr)
 
 
 def with_training(config: config_lib.Config, **fields) -> config_lib.Config:
@@ -208,6 +163,31 @@ class Script:
     def __call__(self, state) -> loop.Scores:
         self.calls.append(int(state.step))
         return loop.Scores({"AP": self.scores[int(state.step)]}, {})
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_images_named(
+    config, quick, tmp_path, monkeypatch
+):
+    update = loop.step.update_of()
+
+    def diverge(state, batch):
+        """As a step does (test_step.py): from the first bad one on, the state stands still."""
+        after, metrics = update(state, batch)
+        finite = state.finite & (state.step < 5)
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+        loss = jnp.where(finite, metrics["loss"], jnp.inf)
+        return kept._replace(finite=finite), {"loss": loss, "finite": finite}
+
+    monkeypatch.setattr(loop.step, "update_of", lambda *_: diverge)
+    broken = with_training(config, steps=40, log_every=1000, checkpoint_every=20)
+    with pytest.raises(InputError, match=r"loss is not finite at step 6 \(.*loss inf.*images \["):
+        train(broken, tmp_path)
+    # Nothing was logged before the end, and the state stood still from the bad step on.
+    found, arrays = checkpoint.read_arrays(tmp_path)
+    assert found == 5 and all(np.isfinite(array).all() for array in arrays.values())
+    with np.load(tmp_path / "not_finite_step_6.npz") as batch:
+        assert batch["images"].shape == (8, 64, 64, 3)
+        assert set(batch["image_ids"]) <= set(records_of(config).image_ids)
 
 
 def test_a_training_without_progress_ends_early_and_stays_ended(config, quick, tmp_path, capsys):
@@ -226,6 +206,14 @@ def test_a_training_without_progress_ends_early_and_stays_ended(config, quick, t
     script.scores |= dict.fromkeys(range(12, 31), 0.2)
     assert train(more, tmp_path, evaluate=script).step == 16
     assert checkpoint.read_arrays(tmp_path, "best")[0] == 10
+
+
+def test_a_run_that_ended_goes_on_when_it_is_given_more_steps(config, quick, tmp_path):
+    whole = train(config, tmp_path / "whole")
+    train(with_training(config, steps=4), tmp_path / "longer")
+    longer = train(config, tmp_path / "longer")
+    assert losses_of(tmp_path / "longer") == losses_of(tmp_path / "whole")
+    jax.tree.map(np.testing.assert_array_equal, longer, whole)
 
 
 def test_the_best_of_the_evaluated_is_kept(config, quick, tmp_path):
@@ -298,7 +286,7 @@ def logged(workdir) -> list[tuple]:
 
 
 @pytest.mark.slow
-def test_sigterm_in_an_evaluation_changes_no_number(config, straight, tmp_path):
+def test_a_run_that_sigterm_stopped_goes_on_as_if_it_had_not_been(config, straight, tmp_path):
     workdir, state, _ = straight
     evaluated = with_training(config, evaluate_every=3)
     ended = Ended({3: 0.5, 6: 0.5}, at=3)
