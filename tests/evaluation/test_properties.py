@@ -122,6 +122,7 @@ def test_random_cases_score_as_pycocotools_scores_them_from_files(true, found):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @settings(CASES, max_examples=940)
 @given(truths, detections)
 def test_more_random_cases_score_as_pycocotools_scores_them_from_files(true, found):
@@ -151,9 +152,7 @@ def patches(draw: Any) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
     return pixels.astype(np.uint8), (top, left), size
 
 
-@settings(CASES, max_examples=1000)
-@given(patches(), st.integers(0, 20), st.integers(0, 20))
-def test_packed_masks_are_encoded_as_pycocotools_encodes_them(case, below, beyond):
+def check_encoding(case: tuple, below: int, beyond: int) -> None:
     pixels, corner, size = case
     whole = np.zeros((len(pixels), *size), np.uint8)
     height, width = pixels.shape[1:]
@@ -164,6 +163,20 @@ def test_packed_masks_are_encoded_as_pycocotools_encodes_them(case, below, beyon
     # On a canvas that is larger than the image.
     packed = np.packbits(np.pad(whole, [(0, 0), (0, below), (0, beyond)]), axis=-1)
     assert rle.encode_packed(packed, size) == expected
+
+
+@settings(CASES, max_examples=250)
+@given(patches(), st.integers(0, 20), st.integers(0, 20))
+def test_packed_masks_are_encoded_as_pycocotools_encodes_them(case, below, beyond):
+    check_encoding(case, below, beyond)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@settings(CASES, max_examples=1000)
+@given(patches(), st.integers(0, 20), st.integers(0, 20))
+def test_more_packed_masks_are_encoded_as_pycocotools_encodes_them(case, below, beyond):
+    check_encoding(case, below, beyond)
 
 
 def test_hotcoco_agrees_to_the_bit():

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,12 +12,12 @@ from PIL import Image
 import solojax
 from solojax import config as config_lib
 from solojax.config import Category
-from solojax.heads.selection import Selection
 from solojax.inference.predictor import Predictor
 from solojax.training import checkpoint, optimizer, step
 from solojax.training.checkpointer import Checkpoints
-from solojax.types import Detections, InputError
+from solojax.types import InputError
 from tests import examples, wheel
+from tests.inference.networks import Bright, Colors
 
 CATEGORIES = (Category(3, "cell"), Category(70, "dust"), Category(71, "hair"))
 DATA = config_lib.Data(
@@ -36,13 +35,18 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def make(batch_size: int = 1) -> Predictor:
-    variables = examples.make_variables(spread=0.3)
-    return Predictor(examples.MODEL, variables, DATA, batch_size=batch_size)
+    return Predictor(Colors(), {"least": np.float32(0)}, DATA, batch_size=batch_size)
 
 
 @pytest.fixture(scope="module")
 def predictor():
     return make()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """What the run of ``save_run`` is to become."""
+    return Predictor(examples.MODEL, examples.make_variables(spread=0.3), DATA)
 
 
 def assert_same(one, other):
@@ -75,39 +79,20 @@ def test_boxes_are_tight_around_the_masks(predictor):
         assert area == mask.sum()
 
 
-class Bright:
-    """Stands in for a network: its one mask is what is bright in the image."""
-
-    selection = Selection()
-
-    @property
-    def head(self):
-        return self
-
-    def apply(self, variables, images):
-        return images[..., 0]
-
-    def detect(self, red):
-        batch, height, width = red.shape
-        blocks = red.reshape(batch, height // 4, 4, width // 4, 4).mean((2, 4))
-        return Detections(
-            scores=jnp.ones((batch, 1)),
-            labels=jnp.zeros((batch, 1), jnp.int32),
-            masks=jax.nn.sigmoid(blocks)[:, None],
-            valid=jnp.ones((batch, 1), bool),
-            overflow=jnp.zeros(batch, jnp.int32),
-        )
+@pytest.fixture(scope="module")
+def predict_bright():
+    return Predictor(Bright(), {"least": np.float32(0)}, DATA)
 
 
 @pytest.mark.parametrize(
     "size", [(64, 96), (96, 64), (75, 133), (133, 75), (31, 47), (701, 901), (1301, 655)]
 )
-def test_a_mask_lies_where_its_image_shows_it(size):
+def test_a_mask_lies_where_its_image_shows_it(size, predict_bright):
     height, width = size
     top, bottom, left, right = height // 7, height // 2, width // 3, width - width // 5
     image = np.zeros((*size, 3), np.uint8)
     image[top:bottom, left:right] = 255
-    (mask,) = Predictor(Bright(), {"of": np.zeros(1)}, DATA)(image).masks
+    (mask,) = predict_bright(image).masks
     shown = image[..., 0] > 0
     assert (mask & shown).sum() > 0.85 * (mask | shown).sum()
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -170,17 +155,16 @@ def test_each_canvas_compiles_once_for_a_batch_size(compiled):
 
 
 def test_nothing_found_is_a_result_of_no_rows():
-    variables = examples.make_variables(spread=0.0)  # all scores are equal, and masks empty
-    result = Predictor(examples.MODEL, variables, DATA)(noise(60, 90))
+    result = Predictor(Colors(), {"least": np.float32(2)}, DATA)(noise(60, 90))
     assert len(result) == 0 and result.names == [] and result.to_coco(1) == []
     assert result.masks.shape == (0, 60, 90) and result.boxes.shape == (0, 4)
     assert result.plot().ndim == 3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
-def test_strips_and_points_are_images(size):
+def test_strips_and_points_are_images(size, predict_bright):
     image = np.full((*size, 3), 255, np.uint8)
-    (mask,) = Predictor(Bright(), {"of": np.zeros(1)}, DATA)(image).masks
+    (mask,) = predict_bright(image).masks
     assert mask.shape == size and mask.all()
 
 
@@ -278,11 +262,11 @@ def save_run(folder: Path, categories: tuple[Category, ...]) -> dict[str, Any]:
     return variables
 
 
-def test_a_run_folder_is_all_it_needs(tmp_path, predictor):
+def test_a_run_folder_is_all_it_needs(tmp_path, trained):
     save_run(tmp_path, CATEGORIES)
     result = Predictor.from_run(tmp_path, 3)(noise(60, 90))
     assert len(result), "the averages find something, the parameters nothing"
-    assert_same(result, predictor(noise(60, 90)))
+    assert_same(result, trained(noise(60, 90)))
     assert result.categories == CATEGORIES
 
 
@@ -293,7 +277,7 @@ def test_a_run_that_names_no_categories_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_of_a_wheel_finds_what_the_predictor_finds(tmp_path, predictor):
+def test_the_command_of_a_wheel_finds_what_the_predictor_finds(tmp_path, trained):
     site, run = tmp_path / "site", tmp_path / "run"
     wheel.install(site)
     run.mkdir()
@@ -303,7 +287,7 @@ def test_the_command_of_a_wheel_finds_what_the_predictor_finds(tmp_path, predict
     options = ["--run", "run", "--out", "out", "--score", "0", "--save", "json,rle,polygons,png"]
     made_of = wheel.run(site, "predict", "noise.png", *options, cwd=tmp_path)
     (told,) = json.loads((tmp_path / "out/detections.json").read_text())
-    expected = predictor(image)
+    expected = trained(image)
     assert [one["class"] for one in told["detections"]] == expected.names
     scores = [one["score"] for one in told["detections"]]
     np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
