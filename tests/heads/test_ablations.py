@@ -1,8 +1,10 @@
 """The fields that the papers' ablations turn, each by what it changes."""
 
 import functools
+import math
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,12 +20,12 @@ from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import SingleLevel
-from solojax.models.resnet import ResNet
 from solojax.ops import dynamic_conv, losses, nms
 from solojax.types import Detections, Instances
 from tests.heads.recorded import value
 
 GRID = Grid(levels=("p2", "p4"), strides=(8, 16), sizes=(4, 3), scale_ranges=((1, 48), (24, 200)))
+ONE_LEVEL = Grid(levels=("p2",), strides=(8,), sizes=(4,), scale_ranges=((1, 2048),))
 SELECTION = Selection(score_threshold=0.01, max_candidates=60, nms_candidates=60, max_detections=60)
 SMALL = {"num_classes": 3, "grid": GRID, "width": 8, "depth": 2, "groups": 4}
 SOLO_HEAD = SOLO(**SMALL, max_positives=9, selection=SELECTION)
@@ -56,18 +58,24 @@ def pyramid() -> dict[str, jax.Array]:
     }
 
 
+@functools.cache
+def init_shapes(head: Any) -> Any:
+    return jax.eval_shape(head.init, jax.random.key(0), pyramid())
+
+
 def shapes(head: Any) -> dict[str, tuple[int, ...]]:
     """Name of each parameter -> its shape."""
-    params = jax.eval_shape(head.init, jax.random.key(0), pyramid())["params"]
+    params = init_shapes(head)["params"]
     return {"/".join(path): x.shape for path, x in traverse_util.flatten_dict(params).items()}
 
 
-def variables(model: Any, inputs: Any = None) -> Any:
-    """Noise: of a head, or of a whole detector and its ``inputs``."""
+def noise(tree: Any) -> Any:
     rng = np.random.default_rng(0)
-    inputs = pyramid() if inputs is None else inputs
-    tree = jax.eval_shape(model.init, jax.random.key(0), inputs)
     return jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), tree)
+
+
+def variables(head: Any) -> Any:
+    return noise(init_shapes(head))
 
 
 def instances(head: Any) -> Instances:
@@ -85,7 +93,7 @@ def instances(head: Any) -> Instances:
     )
 
 
-def run(model: Any, head: Any, inputs: Any) -> tuple[float, Any, Any, Detections]:
+def run(model: Any, head: Any, params: Any, inputs: Any) -> tuple[float, Any, Any, Detections]:
     """Loss, gradients of all parameters, outputs and detections of a head or a whole detector."""
 
     @jax.jit
@@ -99,12 +107,12 @@ def run(model: Any, head: Any, inputs: Any) -> tuple[float, Any, Any, Detections
         (total, outputs), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         return total, gradients, outputs, head.detect(outputs)
 
-    return once(variables(model, inputs), inputs, instances(head))
+    return once(params, inputs, instances(head))
 
 
 @functools.cache
 def run_head(head: Any) -> tuple[float, Any, Any, Detections]:
-    return run(head, head, pyramid())
+    return run(head, head, variables(head), pyramid())
 
 
 def check_all_learn(gradients: Any) -> None:
@@ -112,27 +120,32 @@ def check_all_learn(gradients: Any) -> None:
         assert np.isfinite(gradient).all() and np.any(gradient), path
 
 
-# Each row combines fields whose code does not meet, so that few programs are compiled.
+# Each row combines fields whose code does not meet, so that few programs are compiled, and small
+# ones: of one level where a second adds nothing.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
     [
         SOLO_HEAD.clone(
-            coord_convs=2,
-            grid=Grid(**{**vars(GRID), "alignment": "region_grid"}),
+            depth=1,
+            grid=Grid(**{**vars(ONE_LEVEL), "alignment": "region_grid"}),
             objective=Objective(mask_loss="bce"),
             selection=Selection(**{**vars(SELECTION), "nms": "hard", "points_nms": False}),
         ),
         DECOUPLED.clone(
             shared_trunk=True,
             coord_convs=0,
+            depth=1,
             deform="v1",
-            grid=Grid(**{**vars(GRID), "alignment": "adaptive_pool"}),
+            grid=Grid(**{**vars(ONE_LEVEL), "alignment": "adaptive_pool"}),
             objective=Objective(mask_loss="focal"),
             selection=Selection(**{**vars(SELECTION), "nms": "soft", "nms_kernel": "linear"}),
         ),
         SEPARATE,
         SOLOV2.clone(
+            depth=1,
+            grid=ONE_LEVEL,
+            mask_levels=("p2", "p3"),
             deform="v2",
             deform_convs="all",
             deform_mask_features=True,
@@ -269,21 +282,30 @@ def test_deformable_mask_features_include_the_fusing_1x1():
 
 
 def test_alignments_agree_on_a_constant_map_and_differ_on_noise():
-    def logits(alignment: str, features: Any) -> np.ndarray:
-        head = SOLO_HEAD.clone(grid=Grid(**{**vars(GRID), "alignment": alignment}))
-        outputs = jax.jit(head.apply)(variables(SOLO_HEAD), features)
-        return np.asarray(flatten(outputs.category_logits))
+    given = variables(SOLO_HEAD)
+    # The second image of the batch is constant.
+    features = {name: x.at[1].set(x[0, :1, :1]) for name, x in pyramid().items()}
 
-    constant = jax.tree.map(lambda x: jnp.ones_like(x) * x[:1, :1, :1], pyramid())
-    expected, noise = logits("bilinear", constant), logits("bilinear", pyramid())
+    def logits(alignment: str) -> np.ndarray:
+        head = SOLO_HEAD.clone(grid=Grid(**{**vars(GRID), "alignment": alignment}))
+        predict = jax.jit(lambda *x: flatten(head.apply(*x).category_logits))
+        return np.asarray(predict(given, features))
+
+    noise, constant = logits("bilinear")
     for alignment in ("adaptive_pool", "region_grid"):
-        np.testing.assert_allclose(logits(alignment, constant), expected, atol=1e-4)
-        assert np.abs(logits(alignment, pyramid()) - noise).max() > 1e-2
+        found = logits(alignment)
+        np.testing.assert_allclose(found[1], constant, atol=1e-4)
+        assert np.abs(found[0] - noise).max() > 1e-2
+
+
+@functools.cache
+def targets_of_solo() -> Targets:
+    return jax.jit(SOLO_HEAD.targets)(instances(SOLO_HEAD), jax.random.key(0))
 
 
 @pytest.mark.parametrize(("kind", "weight"), [("dice", 3), ("focal", 20), ("bce", 10)])
 def test_mask_losses_bear_their_published_weights(kind, weight):
-    targets = jax.jit(SOLO_HEAD.targets)(instances(SOLO_HEAD), jax.random.key(0))
+    targets = targets_of_solo()
     rng = np.random.default_rng(2)
     mask_logits = [jnp.asarray(rng.normal(0, 2, m.shape), jnp.float32) for m in targets.masks]
     category = {"p2": jnp.zeros((2, 4, 4, 3)), "p4": jnp.zeros((2, 3, 3, 3))}
@@ -331,17 +353,26 @@ def test_the_category_term_is_the_focal_loss_with_the_weight_alpha_and_gamma_ask
     np.testing.assert_allclose(value(terms["category"]), weight * costs.sum() / 3, rtol=1e-5)
 
 
+class Shrunk(nn.Module):
+    """In the place of a backbone: the images themselves at the strides of its levels."""
+
+    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        return {f"c{i}": images[:, :: 2**i, :: 2**i] for i in (2, 3, 4, 5)}
+
+
 @pytest.mark.slow
 def test_the_single_level_model_learns_and_finds_with_p3_alone():
     model = Detector(
-        backbone=ResNet(18, width=8, norm="group", norm_groups=4, frozen_stages=0),
+        backbone=Shrunk(),
         neck=SingleLevel(8),
         head=SOLO_HEAD.clone(
-            grid=Grid(levels=("p3",), strides=(8,), sizes=(12,), scale_ranges=((1, 2048),))
+            depth=1,
+            grid=Grid(levels=("p3",), strides=(8,), sizes=(12,), scale_ranges=((1, 2048),)),
         ),
     )
     image = jnp.asarray(np.random.default_rng(0).normal(0, 1, (2, 64, 96, 3)), jnp.float32)
-    total, gradients, outputs, detections = run(model, model.head, image)
+    given = noise(jax.eval_shape(model.init, jax.random.key(0), image))
+    total, gradients, outputs, detections = run(model, model.head, given, image)
     assert np.isfinite(total)
     check_all_learn(gradients)
     neck = gradients["params"]["neck"]
@@ -351,6 +382,22 @@ def test_the_single_level_model_learns_and_finds_with_p3_alone():
     assert outputs.mask_kernels.shape == (144, 8)
     assert detections.masks.shape == (2, 60, 16, 24)
     assert detections.valid.any(1).all() and np.isfinite(detections.scores).all()
+
+
+def find(scores: np.ndarray, masks: np.ndarray, **fields: Any) -> Detections:
+    """What ``select`` makes of the scores of the cells of one image, and of the cells' masks."""
+    selection = Selection(**{"points_nms": False, **fields})
+    cells, side = len(scores), math.isqrt(len(scores))
+    grid = Grid(levels=("p2",), strides=(8,), sizes=(side,), scale_ranges=((1, 2048),))
+    p = np.float32(scores).reshape(1, side, side, -1)
+    soft = jnp.asarray(np.stack(masks)[None], jnp.float32)
+    assert soft.shape[1] == cells
+
+    @jax.jit
+    def run(logits: jax.Array, soft: jax.Array) -> Detections:
+        return select(selection, grid, {"p2": logits}, soft, lambda one, cells: one[cells])
+
+    return run(np.log(p / (1 - p)), soft)
 
 
 @pytest.mark.parametrize(
@@ -365,57 +412,35 @@ def test_the_single_level_model_learns_and_finds_with_p3_alone():
     ],
 )
 def test_the_nms_is_the_one_asked_for(fields, suppress):
-    outputs = jax.jit(SOLOV2.apply)(variables(SOLOV2), pyramid())
-    settings = {**vars(SELECTION), "final_threshold": 0.0, **fields}
-    # Without suppression, to have the candidates.
-    none = SOLOV2.clone(
-        selection=Selection(**{**settings, "nms": "hard", "nms_iou_threshold": 1.0})
-    )
-    candidates = jax.jit(none.detect)(outputs)
-    found = jax.jit(SOLOV2.clone(selection=Selection(**settings)).detect)(outputs)
-    for b in range(2):
-        count = int(candidates.valid[b].sum())
-        assert count > 10
-        scores = suppress(
-            candidates.masks[b, :count] > 0.5,
-            candidates.labels[b, :count],
-            candidates.scores[b, :count],
-        )
-        expected = np.sort(np.asarray(scores))[::-1]
-        np.testing.assert_allclose(found.scores[b, :count], np.maximum(expected, 0), atol=1e-6)
+    rng = np.random.default_rng(0)
+    masks = np.zeros((9, 16, 16), bool)
+    for mask, top, left in zip(masks, *rng.integers(0, 7, (2, 9)), strict=True):
+        mask[top : top + 9, left : left + 9] = True
+    scores = rng.uniform(0.2, 0.9, (9, 2)).astype(np.float32)
+    found = find(scores, masks, final_threshold=0.0, **fields)
+    cells, labels = np.divmod(np.arange(scores.size), 2)
+    expected = np.asarray(suppress(jnp.asarray(masks[cells]), labels, scores.ravel()))
+    assert (expected < 0.9 * scores.ravel()).sum() > 3
+    np.testing.assert_allclose(found.scores[0], np.sort(expected)[::-1], atol=1e-6)
 
 
 def test_points_nms_can_be_left_out():
-    logits = {
-        "p2": jnp.full((1, 4, 4, 3), -9.0).at[0, 1:3, 1:3, 0].set(jnp.array([[2.0, 1], [1, 0]]))
-    }
-    logits["p4"] = jnp.full((1, 3, 3, 3), -9.0)
-    outputs = jax.jit(SOLOV2.apply)(variables(SOLOV2), jax.tree.map(lambda x: x[:1], pyramid()))
-    outputs = outputs._replace(category_logits=logits)
+    scores = np.full((16, 1), 1e-4)
+    scores[[5, 6, 9, 10], 0] = 0.9, 0.7, 0.7, 0.5
 
     def candidates(points_nms: bool) -> int:
-        few = Selection(
-            **{
-                **vars(SELECTION),
-                "points_nms": points_nms,
-                "max_candidates": 1,
-                "nms_candidates": 1,
-                "max_detections": 1,
-            }
-        )
-        return int(jax.jit(SOLOV2.clone(selection=few).detect)(outputs).overflow[0]) + 1
+        caps = {"max_candidates": 1, "nms_candidates": 1, "max_detections": 1}
+        found = find(scores, np.ones((16, 4, 4)), points_nms=points_nms, **caps)
+        return int(found.overflow[0]) + 1
 
     assert (candidates(True), candidates(False)) == (1, 4)
 
 
-def find(scores: list[float], masks: list[np.ndarray], **fields: float) -> Detections:
-    """What ``select`` makes of the four cells of one image and one class, given their masks."""
-    selection = Selection(points_nms=False, **fields)
-    grid = Grid(levels=("p2",), strides=(8,), sizes=(2,), scale_ranges=((1, 2048),))
-    p = np.array(scores, np.float32).reshape(1, 2, 2, 1)
-    logits = {"p2": jnp.asarray(np.log(p / (1 - p)))}
-    soft = jnp.asarray(np.stack(masks)[None], jnp.float32)
-    return select(selection, grid, logits, soft, lambda one, cells: one[cells])
+def test_nothing_found_is_zero_rows_of_the_same_shape():
+    caps = {"max_candidates": 8, "nms_candidates": 6, "max_detections": 5}
+    found = find(np.full((4, 2), 1e-9), np.ones((4, 16, 16)), **caps)
+    assert found.masks.shape == (1, 5, 16, 16)
+    assert not found.valid.any() and (found.scores == 0).all()
 
 
 def stripe(first: int, probability: float) -> np.ndarray:
@@ -436,7 +461,9 @@ def stripe(first: int, probability: float) -> np.ndarray:
 def test_pixels_above_the_mask_threshold_make_the_mask_and_its_maskness(mask_threshold, score):
     mask = np.float32(stripe(0, 0.9) + stripe(2, 0.4))
     found = find(
-        [0.5, 0.01, 0.01, 0.01], [mask] * 4, mask_threshold=float(np.float32(mask_threshold))
+        [[0.5], [0.01], [0.01], [0.01]],
+        [mask] * 4,
+        mask_threshold=float(np.float32(mask_threshold)),
     )
     np.testing.assert_allclose(found.scores[0], [score, 0, 0, 0], atol=1e-6)
     assert found.valid[0].tolist() == [score > 0, False, False, False]
@@ -448,7 +475,7 @@ def test_pixels_above_the_mask_threshold_make_the_mask_and_its_maskness(mask_thr
 def test_what_scores_below_the_final_threshold_after_the_nms_is_left_out(final_threshold, count):
     # The third lies on the first: Matrix NMS multiplies it by exp(-2).
     masks = [stripe(first, 1.0) for first in (0, 4, 0, 8)]
-    found = find([0.8, 0.6, 0.75, 0.12], masks, final_threshold=final_threshold)
+    found = find([[0.8], [0.6], [0.75], [0.12]], masks, final_threshold=final_threshold)
     expected = np.array([0.8, 0.6, 0.12, 0.75 * np.exp(-2)])
     expected = np.sort(np.where(expected >= final_threshold, expected, 0))[::-1]
     assert int(found.valid.sum()) == np.count_nonzero(expected) == count
