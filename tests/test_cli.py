@@ -152,8 +152,9 @@ def test_missing_pretrained_weights_are_named_and_leave_no_run_folder(
     make_data(tmp_path / "data")
     pixels = np.zeros((16, 16, 3), np.uint8)
     (tmp_path / "data/images/1.jpg").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-    small = ["model.backbone.width=8", "model.head.depth=1", "model.head.width=16"]
-    command = train_command(tmp_path, "training.pretrained=nothing.npz", *small)
+    small = ["backbone.depth=10", "backbone.width=8", "head.depth=1", "head.width=16"]
+    fields = (f"model.{field}" for field in small)
+    command = train_command(tmp_path, "training.pretrained=nothing.npz", *fields)
     assert cli.main(command) == 2
     last = capfd.readouterr().err.splitlines()[-1]
     assert last == "solojax: error: training.pretrained=nothing.npz: no such file"

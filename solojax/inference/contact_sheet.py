@@ -111,10 +111,17 @@ def _tile(example: Batch, image_id: int, grid: Grid, names: Sequence[str]) -> np
     return np.concatenate([draw.side_by_side([(caption, picture)]), maps])
 
 
+# One program for all examples of a canvas, where each operation alone would compile its own.
+_assign_cells = jax.jit(
+    assign.assign_cells,
+    static_argnames=("canvas", "grid", "num_classes", "max_positives", "per_level", "collisions"),
+)
+
+
 def _owners(example: Batch, grid: Grid) -> tuple[list[np.ndarray], np.ndarray]:
     """By level ``S S``, the instance that owns each cell or -1; ``N``, who owns none of its own."""
     instances = jax.tree.map(lambda array: array[None], example.instances._replace(masks={}))
-    cells = assign.assign_cells(
+    cells = _assign_cells(
         instances,
         example.images.shape[:2],
         jax.random.key(0),

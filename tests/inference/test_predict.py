@@ -10,7 +10,7 @@ from tests import examples
 
 SIZES = np.array([[64, 50], [37, 64]], np.int32)  # network pixels
 ORIGINAL_SIZES = np.array([[101, 79], [33, 57]], np.int32)
-OUTPUT_SIZE = 128, 96
+OUTPUT_SIZE = 128, 1304  # two tiles wide
 
 
 @pytest.fixture(scope="module")
@@ -20,24 +20,41 @@ def inputs():
 
 
 @pytest.fixture(scope="module")
-def run():
-    # Wilder than a fresh network, which is sure of nothing and finds nothing.
-    variables = examples.make_variables(spread=0.3)
+def variables():
+    """Wilder than those of a fresh network, which is sure of nothing and finds nothing."""
+    return examples.make_variables(spread=0.3)
+
+
+@pytest.fixture(scope="module")
+def run(variables):
     compiled = jax.jit(predict.make_predict(examples.MODEL, OUTPUT_SIZE))
     return lambda *batch: compiled(variables, *batch)
 
 
-def test_masks_of_a_batch_equal_those_of_its_images_alone(inputs, run):
+@pytest.fixture(scope="module")
+def find(variables):
+    on_one = predict.make_find(examples.MODEL, all_devices=False)
+    return lambda *batch: on_one(variables, *batch)
+
+
+@pytest.mark.slow
+def test_masks_of_a_batch_equal_those_of_its_images_alone_inside_of_other_programs(
+    variables, inputs, run
+):
     together = run(*inputs)
     assert together.valid.any(1).all(), "the test needs detections"
-    assert together.masks.shape == (2, 20, 128, 12)
-    for b in range(2):
-        alone = run(*(x[b : b + 1] for x in inputs))
-        np.testing.assert_allclose(alone.scores[0], together.scores[b], atol=1e-5)
-        np.testing.assert_array_equal(alone.labels[0], together.labels[b])
-        # A pixel at the threshold itself may fall either way.
-        bits = [np.unpackbits(np.asarray(x), axis=-1) for x in (alone.masks[0], together.masks[b])]
-        assert (bits[0] != bits[1]).mean() < 1e-4
+    assert together.masks.shape == (2, 20, 128, 163)
+    mapped = predict.make_predict(examples.MODEL, OUTPUT_SIZE)
+    mapped = jax.vmap(mapped, in_axes=(None, 0, 0, 0))
+    mapped = jax.pmap(mapped, in_axes=(None, 0, 0, 0), devices=jax.local_devices()[:2])
+    # Each device has one batch of one image.
+    alone = mapped(variables, *(x[:, None, None] for x in inputs))
+    np.testing.assert_allclose(alone.scores[:, 0, 0], together.scores, atol=1e-5)
+    np.testing.assert_array_equal(alone.labels[:, 0, 0], together.labels)
+    # A pixel at the threshold itself may fall either way.
+    bits = [np.unpackbits(np.asarray(x), axis=-1) for x in (alone.masks[:, 0, 0], together.masks)]
+    for mine, those, (height, width) in zip(*bits, ORIGINAL_SIZES, strict=True):
+        assert (mine != those)[:, :height, :width].mean() < 1e-4
 
 
 def test_a_result_does_not_depend_on_what_else_is_in_the_batch(inputs, run):
@@ -63,43 +80,20 @@ def test_masks_stay_inside_the_original_image(inputs, run):
         assert masks.any() and not masks[:, height:].any() and not masks[:, :, width:].any()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("transform", ["vmap", "pmap"])
-def test_the_whole_works_inside_of_other_programs(transform, inputs, run):
-    predict_batch = predict.make_predict(examples.MODEL, OUTPUT_SIZE)
-    batches = [x[:, None] for x in inputs]  # two batches of one image
-    axes = (None, 0, 0, 0)
-    if transform == "vmap":
-        mapped = jax.jit(jax.vmap(predict_batch, in_axes=axes))
-    else:
-        mapped = jax.pmap(predict_batch, in_axes=axes, devices=jax.local_devices()[:2])
-    found = mapped(examples.make_variables(spread=0.3), *batches)
-    expected = run(*inputs)
-    np.testing.assert_allclose(found.scores[:, 0], expected.scores, atol=1e-5)
-    np.testing.assert_array_equal(found.labels[:, 0], expected.labels)
-    bits = [np.unpackbits(np.asarray(x), axis=-1) for x in (found.masks[:, 0], expected.masks)]
-    assert (bits[0] != bits[1]).mean() < 1e-4
-
-
-def test_original_sizes_of_any_kind_run_the_two_programs_of_a_canvas(inputs, compiled):
+def test_original_sizes_of_any_kind_run_the_two_programs_of_a_canvas(variables, inputs, compiled):
     images, sizes, _ = inputs
     find = predict.make_find(examples.MODEL, all_devices=False)
-    variables = examples.make_variables(spread=0.3)
     with compiled() as programs:
         for original in [(64, 50), (37, 64), (700, 1300), (1, 1)]:
             find(variables, images, sizes, np.array([original, (90, 90)]))
     assert len(programs) == 2
 
 
-def test_what_is_found_is_what_the_one_program_finds(inputs, run):
+def test_what_is_found_is_what_the_one_program_finds(inputs, run, find):
     images, sizes, _ = inputs
-    original_sizes = np.array([[33, 57], [90, 1300]], np.int32)  # two tiles wide
-    variables = examples.make_variables(spread=0.3)
-    found = predict.make_find(examples.MODEL, all_devices=False)(
-        variables, images, sizes, original_sizes
-    )
-    whole = jax.jit(predict.make_predict(examples.MODEL, (96, 1304)))
-    expected = whole(variables, images, sizes, original_sizes)
+    original_sizes = np.array([[33, 57], [90, 1300]], np.int32)
+    found = find(images, sizes, original_sizes)
+    expected = run(images, sizes, original_sizes)
     for b, (height, width) in enumerate(original_sizes.tolist()):
         count = int(expected.valid[b].sum())
         assert count > 1 and len(found[b].rles) == count
@@ -110,12 +104,9 @@ def test_what_is_found_is_what_the_one_program_finds(inputs, run):
         assert (masks != bits[:, :height, :width]).mean() < 1e-4
 
 
-def test_all_devices_find_what_one_does(inputs):
+def test_all_devices_find_what_one_does(variables, inputs, find):
     images, sizes, original_sizes = (np.concatenate([x] * 4) for x in inputs)
-    variables = examples.make_variables(spread=0.3)
-    one = predict.make_find(examples.MODEL, all_devices=False)(
-        variables, images, sizes, original_sizes
-    )
+    one = find(*inputs) * 4
     all_of_them = predict.make_find(examples.MODEL, all_devices=True)(
         parallel.replicate(variables), images, sizes, original_sizes
     )
@@ -127,9 +118,8 @@ def test_all_devices_find_what_one_does(inputs):
         assert same and np.mean(same) > 0.8
 
 
-def test_more_detections_than_a_block_are_all_made(monkeypatch, inputs):
-    variables = examples.make_variables(spread=0.3)
-    expected = predict.make_find(examples.MODEL, all_devices=False)(variables, *inputs)
+def test_more_detections_than_a_block_are_all_made(monkeypatch, variables, inputs, find):
+    expected = find(*inputs)
     monkeypatch.setattr(predict, "BLOCK", 7)  # of 20
     monkeypatch.setattr(predict, "TILE", 32)
     found = predict.make_find(examples.MODEL, all_devices=False)(variables, *inputs)
