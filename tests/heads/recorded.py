@@ -1,6 +1,6 @@
 """The recorded tiny models: how they are built and what each of them is compared with."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
 from solojax.ops import masks
 from solojax.training import optimizer
-from solojax.types import Instances, Mean
+from solojax.types import Detections, Instances, Mean
 from tests import examples
 
 Numbers = dict[str, np.ndarray]
@@ -97,22 +97,82 @@ def check_labels(numbers: Numbers, targets: Any) -> None:
             np.testing.assert_array_equal(labels.reshape(side, side), recorded)
 
 
-def check_gradients(
-    numbers: Numbers,
-    model: Detector,
+class Found(NamedTuple):
+    """What a network and its head make of a recorded batch."""
+
+    features: dict[str, Any]  # by the name of the part: what a backbone and a neck give
+    outputs: Any
+    targets: Any
+    terms: dict[str, Mean]
+    gradients: Any
+    detections: Detections
+
+
+def run(
+    network: Any,
+    head: Any,
     variables: dict[str, Any],
-    image: jax.Array,
-    targets: Any,
+    inputs: Any,
+    given: Instances,
     mask_count: float | None = None,
-) -> None:
-    """Every recorded gradient to a relative norm of 1e-4; those not recorded are frozen: zero."""
-    loss = _loss(model, variables, image, targets, mask_count)
-    gradients, _ = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
-    compare_gradients(numbers, model, gradients)
+) -> Found:
+    """All of it by one program: each of them anew would compile the network again."""
+
+    @jax.jit
+    def once(variables: Any, inputs: Any, given: Instances) -> Found:
+        targets = head.targets(given, jax.random.key(0))
+
+        def loss(params: Any) -> Any:
+            outputs, state = network.apply(
+                {**variables, "params": params},
+                inputs,
+                capture_intermediates=lambda part, _: part.name in ("backbone", "neck"),
+            )
+            terms = head.loss(outputs, targets)
+            total = value(terms["mask"], mask_count) + value(terms["category"])
+            return total, (state.get("intermediates", {}), outputs, terms)
+
+        gradients, (parts, outputs, terms) = jax.grad(loss, has_aux=True)(variables["params"])
+        features = {name: part["__call__"][0] for name, part in parts.items()}
+        return Found(features, outputs, targets, terms, gradients, head.detect(outputs))
+
+    return once(variables, inputs, given)
 
 
-def compare_gradients(numbers: Numbers, model: Detector, gradients: Any) -> None:
-    """See ``check_gradients``; of a head alone where nothing else is in ``gradients``."""
+class Alone(NamedTuple):
+    """What a head makes of the outputs for one image."""
+
+    terms: dict[str, Mean]
+    gradients: Any  # of the outputs
+    detections: Detections
+
+
+def one_by_one(head: Any, found: Found, given: Instances) -> dict[str, Alone]:
+    """Of both images of a batch, and of "nothing": the first without what is in it."""
+
+    @jax.jit
+    def once(outputs: Any, given: Instances) -> Alone:
+        targets = head.targets(given, jax.random.key(0))
+
+        def loss(outputs: Any) -> Any:
+            terms = head.loss(outputs, targets)
+            return value(terms["category"]) + value(terms["mask"]), terms
+
+        gradients, terms = jax.grad(loss, has_aux=True)(outputs)
+        return Alone(terms, gradients, head.detect(outputs))
+
+    def image(tree: Any, b: int) -> Any:  # a layer's rows belong to all images
+        return jax.tree.map(lambda x: x[b : b + 1] if len(x) == 2 else x, tree)
+
+    alone = {str(b): once(image(found.outputs, b), image(given, b)) for b in range(2)}
+    return {**alone, "nothing": once(image(found.outputs, 0), no_instances(given))}
+
+
+def check_gradients(numbers: Numbers, model: Detector, gradients: Any) -> None:
+    """Every recorded gradient to a relative norm of 1e-4; those not recorded are frozen: zero.
+
+    Of a head alone where nothing else is in ``gradients``.
+    """
     expected, sampled = {}, {}
     for name, array in state_dict(numbers).items():
         whole, every_4th = numbers.get(f"grad/{name}"), numbers.get(f"grad_every_4th/{name}")
@@ -152,7 +212,11 @@ def check_trajectory(
     tx = optimizer.make_optimizer(published, schedule, model)
     with jax.enable_x64(True):
         variables, image = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (variables, image))
-        loss = _loss(model, variables, image, targets, mask_count)
+
+        def loss(params):
+            terms = model.head.loss(model.apply({**variables, "params": params}, image), targets)
+            parts = value(terms["mask"], mask_count), value(terms["category"])
+            return sum(parts), parts
 
         @jax.jit
         def step(params, opt_state):
@@ -175,13 +239,7 @@ def check_trajectory(
         )
 
 
-def _loss(model: Detector, variables: Any, image: jax.Array, targets: Any, mask_count: Any) -> Any:
-    def loss(params):
-        terms = model.head.loss(model.apply({**variables, "params": params}, image), targets)
-        parts = value(terms["mask"], mask_count), value(terms["category"])
-        return sum(parts), parts
-
-    return loss
+_restore = jax.jit(masks.restore, static_argnames="output_size")
 
 
 def check_detections(numbers: Numbers, detections: Any, b: int) -> None:
@@ -189,7 +247,7 @@ def check_detections(numbers: Numbers, detections: Any, b: int) -> None:
     np.testing.assert_allclose(detections.scores[b], numbers[f"pred{b}/scores"], atol=1e-5)
     np.testing.assert_array_equal(detections.labels[b], numbers[f"pred{b}/labels"])
     height, width = (int(side) for side in numbers["meta/ori_shape"][b])
-    packed = masks.restore(
+    packed = _restore(
         detections.masks[b],
         jnp.asarray(numbers["meta/img_shape"][b]),
         jnp.array([height, width]),
@@ -200,11 +258,8 @@ def check_detections(numbers: Numbers, detections: Any, b: int) -> None:
     assert (found == expected).mean() >= 0.999
 
 
-def check_batch_is_its_images(head: Any, outputs: Any, detections: Any, b: int) -> None:
+def check_batch_is_its_images(detections: Detections, alone: Detections, b: int) -> None:
     """Detections of image ``b`` alone equal those it has in the batch."""
-    size = len(detections.scores)
-    alone = jax.tree.map(lambda x: x[b : b + 1] if len(x) == size else x, outputs)
-    single = jax.jit(head.detect)(alone)
-    np.testing.assert_allclose(single.scores[0], detections.scores[b], atol=1e-6)
-    np.testing.assert_array_equal(single.labels[0], detections.labels[b])
-    np.testing.assert_allclose(single.masks[0], detections.masks[b], atol=1e-5)
+    np.testing.assert_allclose(alone.scores[0], detections.scores[b], atol=1e-6)
+    np.testing.assert_array_equal(alone.labels[0], detections.labels[b])
+    np.testing.assert_allclose(alone.masks[0], detections.masks[b], atol=1e-5)

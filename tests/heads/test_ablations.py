@@ -39,6 +39,7 @@ SOLOV2 = SOLOv2(
     selection=SELECTION,
 )
 SEPARATE = SOLOV2.clone(
+    depth=1,
     kernel_size=3,
     features="separate",
     collisions="last",
@@ -145,7 +146,7 @@ def check_all_learn(gradients: Any) -> None:
         SOLOV2.clone(
             depth=1,
             grid=ONE_LEVEL,
-            mask_levels=("p2", "p3"),
+            mask_levels=("p2",),
             deform="v2",
             deform_convs="all",
             deform_mask_features=True,
@@ -270,7 +271,6 @@ def test_deformable_convolutions_stand_where_asked(head, convs):
     assert deformed == {f"{trunk}/conv_{i}" for trunk in trunks for i in wanted}
     name = f"{min(trunks)}/conv_1/conv/offset/kernel"
     assert found[name] == (3, 3, 8, 27)
-    assert shapes(head.clone(deform="v1", deform_convs=convs))[name] == (3, 3, 8, 18)
 
 
 def test_deformable_mask_features_include_the_fusing_1x1():
@@ -307,10 +307,10 @@ def targets_of_solo() -> Targets:
 def test_mask_losses_bear_their_published_weights(kind, weight):
     targets = targets_of_solo()
     rng = np.random.default_rng(2)
-    mask_logits = [jnp.asarray(rng.normal(0, 2, m.shape), jnp.float32) for m in targets.masks]
+    mask_logits = [rng.normal(0, 2, m.shape).astype(np.float32) for m in targets.masks]
     category = {"p2": jnp.zeros((2, 4, 4, 3)), "p4": jnp.zeros((2, 3, 3, 3))}
     each = [
-        float(losses.mask_losses(logits[b, k], masks[b, k], kind))
+        float(losses.mask_losses(logits[b, k], np.asarray(masks)[b, k], kind))
         for logits, masks, positives in zip(
             mask_logits, targets.masks, targets.cells.positives, strict=True
         )

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 
 from solojax import convert
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.grid import Grid, flatten
 from solojax.heads.selection import Selection
+from solojax.types import Instances
 from tests.heads import recorded
 from tests.heads.recorded import value
 
@@ -33,14 +33,12 @@ class Case(NamedTuple):
 
     numbers: recorded.Numbers  # with a backbone and a neck of another model, which take no part
     head: DecoupledSOLO
-    variables: Any
-    outputs: Any
-    targets: Any
+    found: recorded.Found
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param("decoupled_solo", marks=pytest.mark.slow), "decoupled_solo_light"],
+    params=[pytest.param(name, marks=pytest.mark.slow) for name in HEADS],
 )
 def case(request, tiny_decoupled_solo, tiny_solo) -> Case:
     head, prefix = HEADS[request.param], f"{request.param}/"
@@ -61,46 +59,37 @@ def case(request, tiny_decoupled_solo, tiny_solo) -> Case:
     loaded = convert.load_state_dict(recorded.state_dict(numbers), recorded.detector(head))
     variables = {"params": loaded["params"]["head"]}
     given = recorded.instances(numbers, head.mask_strides)
-    targets = jax.jit(head.targets)(given, jax.random.key(0))
-    return Case(
-        numbers, head, (variables, pyramid), jax.jit(head.apply)(variables, pyramid), targets
-    )
+    return Case(numbers, head, recorded.run(head, head, variables, pyramid, given))
 
 
 def test_outputs_equal_the_recorded_ones(case):
     for i, level in enumerate(case.head.grid.levels):
         for name, found in (
-            ("mask_x", case.outputs.x_logits),
-            ("mask_y", case.outputs.y_logits),
-            ("cls", case.outputs.category_logits),
+            ("mask_x", case.found.outputs.x_logits),
+            ("mask_y", case.found.outputs.y_logits),
+            ("cls", case.found.outputs.category_logits),
         ):
             recorded.check_channels(case.numbers, f"train/{name}{i}", found[level])
 
 
 def test_losses_and_gradients_equal_the_recorded_ones(case):
-    variables, pyramid = case.variables
-
-    def loss(variables):
-        terms = case.head.loss(case.head.apply(variables, pyramid), case.targets)
-        parts = value(terms["mask"]), value(terms["category"])
-        return sum(parts), parts
-
-    gradients, (mask, category) = jax.jit(jax.grad(loss, has_aux=True))(variables)
+    mask, category = (value(case.found.terms[name]) for name in ("mask", "category"))
     np.testing.assert_allclose(mask, case.numbers["loss/loss_mask"], rtol=1e-5)
     np.testing.assert_allclose(category, case.numbers["loss/loss_cls"], rtol=1e-5)
     model = recorded.detector(case.head)
-    recorded.compare_gradients(case.numbers, model, {"head": gradients["params"]})
+    recorded.check_gradients(case.numbers, model, {"head": case.found.gradients})
 
 
 @pytest.mark.parametrize("b", [0, 1])
 def test_detections_equal_the_recorded_ones(case, b):
-    recorded.check_detections(case.numbers, jax.jit(case.head.detect)(case.outputs), b)
+    recorded.check_detections(case.numbers, case.found.detections, b)
 
 
 def test_its_targets_are_those_recorded_of_solo_whose_grid_it_shares(case):
-    recorded.check_labels(case.numbers, case.targets)
+    targets = case.found.targets
+    recorded.check_labels(case.numbers, targets)
     for level, (positives, masks) in enumerate(
-        zip(case.targets.cells.positives, case.targets.masks, strict=True)
+        zip(targets.cells.positives, targets.masks, strict=True)
     ):
         for b in range(2):
             valid = np.asarray(positives.valid[b])
@@ -133,42 +122,48 @@ def pyramid(seed: int = 0) -> dict[str, jax.Array]:
 
 
 @pytest.fixture(scope="module")
-def outputs() -> Any:
+def predict() -> Any:
+    return jax.jit(SMALL.apply)
+
+
+@pytest.fixture(scope="module")
+def outputs(predict) -> Any:
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(SMALL.init, jax.random.key(0), pyramid())
     params = jax.tree.map(lambda x: rng.normal(0, 0.5, x.shape).astype(np.float32), shapes)
-    return jax.jit(SMALL.apply)(params, pyramid())
+    return predict(params, pyramid())
 
 
-def test_each_branch_is_told_one_coordinate_and_the_light_one_both():
-    def first_inputs(head: DecoupledSOLO) -> dict[str, int]:
-        params = jax.eval_shape(head.init, jax.random.key(0), pyramid())["params"]
-        return {
-            name: tree["conv_0"]["conv"]["kernel"].shape[2]
-            for name, tree in params.items()
-            if "trunk" in name
-        }
-
-    assert first_inputs(SMALL) == {"x_trunk": 9, "y_trunk": 9, "category_trunk": 8}
-    light = first_inputs(SMALL.clone(shared_trunk=True))
-    assert light == {"mask_trunk": 10, "category_trunk": 8}
-
-
-@pytest.mark.slow
-def test_the_x_branch_sees_columns_and_the_y_branch_rows():
+def test_the_x_branch_sees_columns_and_the_y_branch_rows(predict):
     flat = jax.tree.map(jnp.zeros_like, pyramid())
-    params = SMALL.init(jax.random.key(0), flat)
-    # Nothing but the coordinate comes in, and only through the middle of the 3x3 window.
-    flattened = traverse_util.flatten_dict(params)
-    for path, kernel in flattened.items():
-        if path[-1] == "kernel":
-            middle = jnp.zeros_like(kernel).at[1, 1].set(kernel[1, 1])
-            flattened[path] = 100 * middle
-    outputs = SMALL.apply(traverse_util.unflatten_dict(flattened), flat)
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(SMALL.init, jax.random.key(0), flat)
+
+    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        filled = np.full(leaf.shape, path[-1].key == "scale", np.float32)
+        if path[-1].key == "kernel":
+            # Nothing but the coordinate comes in, and only through the middle of the 3x3 window.
+            filled[1, 1] = rng.normal(size=leaf.shape[2:])
+        return filled
+
+    outputs = predict(jax.tree.map_with_path(fill, shapes), flat)
     x, y = outputs.x_logits["p2"][0], outputs.y_logits["p2"][0]
     assert x.shape == (16, 24, 4)
     assert np.ptp(np.asarray(x), axis=0).max() < 1e-4 < np.ptp(np.asarray(x), axis=1).max()
     assert np.ptp(np.asarray(y), axis=1).max() < 1e-4 < np.ptp(np.asarray(y), axis=0).max()
+
+
+@jax.jit
+def train(outputs: Any, given: Instances) -> tuple[Any, Any, Any]:
+    """Targets, gradients of the outputs and terms of the loss."""
+    targets = SMALL.targets(given, jax.random.key(0))
+
+    def loss(outputs: Any) -> Any:
+        terms = SMALL.loss(outputs, targets)
+        return value(terms["category"]) + value(terms["mask"]), terms
+
+    gradients, terms = jax.grad(loss, has_aux=True)(outputs)
+    return targets, gradients, terms
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -178,7 +173,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def test_a_mask_is_the_product_of_its_row_and_its_column_in_the_loss(outputs):
     rng = np.random.default_rng(1)
     boxes = np.array([[[4, 4, 40, 36], [30, 10, 90, 60]], [[10, 20, 34, 50], [0, 0, 90, 64]]])
-    given = recorded.Instances(
+    given = Instances(
         masks={
             stride: jnp.asarray(rng.integers(0, 2, (2, 2, 64 // stride, 96 // stride)), jnp.uint8)
             for stride in (4, 8)
@@ -189,7 +184,7 @@ def test_a_mask_is_the_product_of_its_row_and_its_column_in_the_loss(outputs):
         valid=jnp.ones((2, 2), bool),
     )
     assert SMALL.mask_strides == (4, 8)
-    targets = jax.jit(SMALL.targets)(given, jax.random.key(0))
+    targets, _, terms = train(outputs, given)
     losses, count = 0.0, 0
     for level, (name, side) in enumerate(zip(SMALL.grid.levels, SMALL.grid.sizes, strict=True)):
         owners = np.asarray(targets.cells.owners)[:, SMALL.grid.starts[level] :][:, : side**2]
@@ -201,7 +196,6 @@ def test_a_mask_is_the_product_of_its_row_and_its_column_in_the_loss(outputs):
                 t = np.asarray(given.masks[SMALL.mask_strides[level]][b, owners[b, cell]])
                 losses += 1 - 2 * (p * t).sum() / ((p * p).sum() + (t * t).sum() + 2e-3)
                 count += 1
-    terms = jax.jit(SMALL.loss)(outputs, targets)
     assert terms["mask"].count == count > 8
     np.testing.assert_allclose(value(terms["mask"]), 3 * losses / count, rtol=1e-5)
 
@@ -231,19 +225,13 @@ def test_detected_masks_are_products_taken_after_the_resize_to_stride_4(outputs)
 
 
 def test_without_instances_the_mask_loss_is_zero_and_gradients_are_finite(outputs):
-    given = recorded.Instances(
-        masks={s: jnp.zeros((2, 1, 64 // s, 96 // s), jnp.uint8) for s in (4, 8)},
-        boxes=jnp.zeros((2, 1, 4)),
-        centers=jnp.zeros((2, 1, 2)),
-        labels=jnp.zeros((2, 1), jnp.int32),
-        valid=jnp.zeros((2, 1), bool),
+    given = Instances(
+        masks={s: jnp.zeros((2, 2, 64 // s, 96 // s), jnp.uint8) for s in (4, 8)},
+        boxes=jnp.zeros((2, 2, 4)),
+        centers=jnp.zeros((2, 2, 2)),
+        labels=jnp.zeros((2, 2), jnp.int32),
+        valid=jnp.zeros((2, 2), bool),
     )
-    targets = jax.jit(SMALL.targets)(given, jax.random.key(0))
-
-    def loss(outputs):
-        terms = SMALL.loss(outputs, targets)
-        return value(terms["category"]) + value(terms["mask"]), value(terms["mask"])
-
-    gradients, mask = jax.jit(jax.grad(loss, has_aux=True))(outputs)
-    assert mask == 0
+    _, gradients, terms = train(outputs, given)
+    assert value(terms["mask"]) == 0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))

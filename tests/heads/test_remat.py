@@ -3,15 +3,13 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solojax.models.resnet import ResNet
-from tests import examples
 from tests.heads.recorded import value
 from tests.heads.test_ablations import (
     DECOUPLED,
+    ONE_LEVEL,
     SEPARATE,
     SOLO_HEAD,
     SOLOV2,
@@ -48,8 +46,11 @@ def test_less_is_held_for_the_backward_pass(head):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", [HEADS[name] for name in ("solo", "light", "deform")])
-def test_outputs_and_gradients_are_the_same(head):
+@pytest.mark.parametrize("name", ["solo", "light", "deform"])
+def test_outputs_and_gradients_are_the_same(name):
+    head = HEADS[name].clone(depth=1, grid=ONE_LEVEL)
+    if name == "deform":
+        head = head.clone(mask_levels=("p2", "p3"))
     given = instances(head)
 
     def run(head: Any) -> Any:
@@ -69,28 +70,5 @@ def test_outputs_and_gradients_are_the_same(head):
     head = head.clone(drop_block=0.1)  # the same blocks in both passes
     for ours, theirs in zip(
         *map(jax.tree.leaves, (run(head.clone(remat=True)), run(head))), strict=True
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
-
-
-@pytest.mark.slow
-def test_a_whole_network_that_holds_little_learns_the_same():
-    plain = examples.MODEL
-    settings = {"norm": "group", "norm_groups": 4, "frozen_stages": 0}
-    body = ResNet(18, width=8, **settings, remat_stages=(1, 2, 3, 4))
-    little = plain.clone(backbone=body, head=plain.head.clone(remat=True))
-    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 64, 64, 3)), jnp.float32)
-
-    def gradients(model: Any) -> Any:
-        targets = model.head.targets(examples.make_instances(2), jax.random.key(0))
-
-        def loss(variables):
-            outputs = model.apply(variables, images, train=True)
-            return sum(map(value, model.head.loss(outputs, targets).values()))
-
-        return jax.jit(jax.grad(loss))(examples.make_variables(0.1))
-
-    for ours, theirs in zip(
-        *map(jax.tree.leaves, (gradients(little), gradients(plain))), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())

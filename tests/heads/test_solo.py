@@ -1,6 +1,5 @@
 """Parity with the recorded tiny SOLO, from image to masks."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ HEAD = SOLO(
     selection=Selection(nms_candidates=40, max_detections=15),
 )
 MODEL = recorded.detector(HEAD)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -32,26 +32,27 @@ def image(tiny_solo):
 
 
 @pytest.fixture(scope="module")
-def outputs(variables, image):
-    return jax.jit(MODEL.apply)(variables, image)
-
-
-@pytest.fixture(scope="module")
 def instances(tiny_solo):
     return recorded.instances(tiny_solo, HEAD.mask_strides)
 
 
 @pytest.fixture(scope="module")
-def targets(instances):
-    return jax.jit(HEAD.targets)(instances, jax.random.key(0))
+def found(variables, image, instances):
+    return recorded.run(MODEL, HEAD, variables, image, instances)
 
 
-def test_category_logits_equal_the_recorded_ones(tiny_solo, outputs):
-    for i, logits in enumerate(outputs.category_logits.values()):
+@pytest.fixture(scope="module")
+def alone(found, instances):
+    return recorded.one_by_one(HEAD, found, instances)
+
+
+def test_category_logits_equal_the_recorded_ones(tiny_solo, found):
+    for i, logits in enumerate(found.outputs.category_logits.values()):
         recorded.check_channels(tiny_solo, f"train/cls{i}", logits)
 
 
-def test_mask_logits_of_every_cell_equal_the_recorded_channels(tiny_solo, outputs):
+def test_mask_logits_of_every_cell_equal_the_recorded_channels(tiny_solo, found):
+    outputs = found.outputs
     for i, (start, features) in enumerate(
         zip(HEAD.grid.starts[:-1], outputs.mask_features.values(), strict=True)
     ):
@@ -61,7 +62,8 @@ def test_mask_logits_of_every_cell_equal_the_recorded_channels(tiny_solo, output
         recorded.check_channels(tiny_solo, f"train/mask{i}", logits)
 
 
-def test_targets_equal_the_recorded_ones_exactly(tiny_solo, targets):
+def test_targets_equal_the_recorded_ones_exactly(tiny_solo, found):
+    targets = found.targets
     recorded.check_labels(tiny_solo, targets)
     for level, (positives, masks) in enumerate(
         zip(targets.cells.positives, targets.masks, strict=True)
@@ -74,56 +76,41 @@ def test_targets_equal_the_recorded_ones_exactly(tiny_solo, targets):
             owned = np.flatnonzero(tiny_solo[f"tgt{b}/lvl{level}/pos_mask"])
             np.testing.assert_array_equal(cells[order] - start, owned)
             assert ((cells >= start) & (cells < end)).all()
-            found = np.asarray(masks[b])[valid][order]
-            recorded.check_mask_targets(tiny_solo, b, level, found)
+            recorded.check_mask_targets(tiny_solo, b, level, np.asarray(masks[b])[valid][order])
 
 
-def test_losses_equal_the_recorded_ones(tiny_solo, outputs, targets):
-    terms = jax.jit(HEAD.loss)(outputs, targets)
-    np.testing.assert_allclose(value(terms["category"]), tiny_solo["loss/loss_cls"], rtol=1e-5)
-    np.testing.assert_allclose(value(terms["mask"]), tiny_solo["loss/loss_mask"], rtol=1e-5)
+def test_losses_equal_the_recorded_ones(tiny_solo, found):
+    category, mask = value(found.terms["category"]), value(found.terms["mask"])
+    np.testing.assert_allclose(category, tiny_solo["loss/loss_cls"], rtol=1e-5)
+    np.testing.assert_allclose(mask, tiny_solo["loss/loss_mask"], rtol=1e-5)
 
 
-def test_losses_of_one_image_equal_the_recorded_ones(tiny_solo, outputs, instances):
-    first = outputs._replace(
-        category_logits=jax.tree.map(lambda x: x[:1], outputs.category_logits),
-        mask_features=jax.tree.map(lambda x: x[:1], outputs.mask_features),
-    )
-    one = jax.tree.map(lambda x: x[:1], instances)
-    loss = jax.jit(HEAD.loss)
-    terms = loss(first, HEAD.targets(one, jax.random.key(0)))
+def test_losses_of_one_image_equal_the_recorded_ones(tiny_solo, alone):
+    terms = alone["0"].terms
     expected = tiny_solo["loss_img0/loss_cls"]
     np.testing.assert_allclose(value(terms["category"]), expected, rtol=1e-5)
     expected = tiny_solo["loss_img0/loss_mask"]
     np.testing.assert_allclose(value(terms["mask"]), expected, rtol=1e-5)
 
-    nothing = HEAD.targets(recorded.no_instances(instances), jax.random.key(0))
-    terms = loss(first, nothing)
+    terms = alone["nothing"].terms
     expected = tiny_solo["loss_nogt/loss_cls"]
     np.testing.assert_allclose(value(terms["category"]), expected, rtol=1e-5)
     assert value(terms["mask"]) == tiny_solo["loss_nogt/loss_mask"] == 0
 
 
-@pytest.mark.slow
-def test_gradients_equal_the_recorded_ones(tiny_solo, variables, image, targets):
-    recorded.check_gradients(tiny_solo, MODEL, variables, image, targets)
+def test_gradients_equal_the_recorded_ones(tiny_solo, found):
+    recorded.check_gradients(tiny_solo, MODEL, found.gradients)
 
 
-@pytest.mark.slow
-def test_five_steps_of_sgd_follow_the_recorded_ones(tiny_solo, variables, image, targets):
-    recorded.check_trajectory(tiny_solo, MODEL, variables, image, targets)
-
-
-@pytest.fixture(scope="module")
-def detections(outputs):
-    return jax.jit(HEAD.detect)(outputs)
+def test_five_steps_of_sgd_follow_the_recorded_ones(tiny_solo, variables, image, found):
+    recorded.check_trajectory(tiny_solo, MODEL, variables, image, found.targets)
 
 
 @pytest.mark.parametrize("b", [0, 1])
-def test_detections_equal_the_recorded_ones(tiny_solo, detections, b):
-    recorded.check_detections(tiny_solo, detections, b)
+def test_detections_equal_the_recorded_ones(tiny_solo, found, b):
+    recorded.check_detections(tiny_solo, found.detections, b)
 
 
 @pytest.mark.parametrize("b", [0, 1])
-def test_detections_of_a_batch_equal_those_of_its_images(outputs, detections, b):
-    recorded.check_batch_is_its_images(HEAD, outputs, detections, b)
+def test_detections_of_a_batch_equal_those_of_its_images(found, alone, b):
+    recorded.check_batch_is_its_images(found.detections, alone[str(b)].detections, b)

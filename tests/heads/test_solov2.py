@@ -38,39 +38,42 @@ def image(tiny_solov2):
 
 
 @pytest.fixture(scope="module")
-def outputs(variables, image):
-    return jax.jit(MODEL.apply)(variables, image)
-
-
-@pytest.fixture(scope="module")
 def instances(tiny_solov2):
     return recorded.instances(tiny_solov2, HEAD.mask_strides)
 
 
 @pytest.fixture(scope="module")
-def targets(instances):
-    return jax.jit(HEAD.targets)(instances, jax.random.key(0))
+def found(variables, image, instances):
+    return recorded.run(MODEL, HEAD, variables, image, instances, DISTINCT_CELLS)
 
 
-def test_backbone_and_neck_equal_the_recorded_features(tiny_solov2, variables, image):
-    _, state = jax.jit(lambda v, x: MODEL.apply(v, x, capture_intermediates=True))(variables, image)
-    found = state["intermediates"]
+@pytest.fixture(scope="module")
+def alone(found, instances):
+    return recorded.one_by_one(HEAD, found, instances)
+
+
+@pytest.mark.slow
+def test_backbone_and_neck_equal_the_recorded_features(tiny_solov2, found):
     for i, level in enumerate(("c2", "c3", "c4", "c5")):
-        features = found["backbone"]["__call__"][0][level]
+        features = found.features["backbone"][level]
         recorded.check_channels(tiny_solov2, f"feat/backbone{i}", features)
     for i, level in enumerate(("p2", "p3", "p4", "p5", "p6")):
-        features = found["neck"]["__call__"][0][level]
+        features = found.features["neck"][level]
         recorded.check_channels(tiny_solov2, f"feat/fpn{i}", features)
 
 
-def test_head_outputs_equal_the_recorded_ones(tiny_solov2, outputs):
+@pytest.mark.slow
+def test_head_outputs_equal_the_recorded_ones(tiny_solov2, found):
+    outputs = found.outputs
     for i, level in enumerate(HEAD.grid.levels):
         recorded.check_channels(tiny_solov2, f"train/cls{i}", outputs.category_logits[level])
         recorded.check_channels(tiny_solov2, f"train/kernel{i}", outputs.mask_kernels[level])
     recorded.check_channels(tiny_solov2, "train/mask_feats", outputs.mask_features[0])
 
 
-def test_targets_equal_the_recorded_ones_exactly(tiny_solov2, targets):
+@pytest.mark.slow
+def test_targets_equal_the_recorded_ones_exactly(tiny_solov2, found):
+    targets = found.targets
     recorded.check_labels(tiny_solov2, targets)
     (positives,), (masks,) = targets.cells.positives, targets.masks
     for level, start in enumerate(HEAD.grid.starts[:-1]):
@@ -82,12 +85,12 @@ def test_targets_equal_the_recorded_ones_exactly(tiny_solov2, targets):
             order = np.lexsort((cells[here], np.asarray(positives.instances[b])[here]))
             expected = tiny_solov2[f"tgt{b}/lvl{level}/pos_index"]
             np.testing.assert_array_equal(cells[here][order] - start, expected)
-            found = np.asarray(masks[b])[here][order]
-            recorded.check_mask_targets(tiny_solov2, b, level, found)
+            recorded.check_mask_targets(tiny_solov2, b, level, np.asarray(masks[b])[here][order])
 
 
-def test_losses_equal_the_recorded_ones(tiny_solov2, outputs, targets):
-    terms = HEAD.loss(outputs, targets)
+@pytest.mark.slow
+def test_losses_equal_the_recorded_ones(tiny_solov2, found):
+    terms = found.terms
     np.testing.assert_allclose(value(terms["category"]), tiny_solov2["loss/loss_cls"], rtol=1e-5)
     assert terms["mask"].count == TARGETS and terms["category"].count == DISTINCT_CELLS
     np.testing.assert_allclose(
@@ -95,9 +98,9 @@ def test_losses_equal_the_recorded_ones(tiny_solov2, outputs, targets):
     )
 
 
-def test_losses_of_one_image_equal_the_recorded_ones(tiny_solov2, outputs, instances):
-    first_outputs, first = jax.tree.map(lambda x: x[:1], (outputs, instances))
-    terms = HEAD.loss(first_outputs, HEAD.targets(first, jax.random.key(0)))
+@pytest.mark.slow
+def test_losses_of_one_image_equal_the_recorded_ones(tiny_solov2, alone):
+    terms = alone["0"].terms
     expected = tiny_solov2["loss_img0/loss_cls"]
     np.testing.assert_allclose(value(terms["category"]), expected, rtol=1e-5)
     distinct = float(terms["category"].count)
@@ -105,17 +108,9 @@ def test_losses_of_one_image_equal_the_recorded_ones(tiny_solov2, outputs, insta
     np.testing.assert_allclose(value(terms["mask"], distinct), expected, rtol=1e-5)
 
 
-def test_an_image_without_instances_has_a_category_loss_and_finite_gradients(
-    tiny_solov2, outputs, instances
-):
-    targets = HEAD.targets(recorded.no_instances(instances), jax.random.key(0))
-
-    def loss(outputs):
-        terms = HEAD.loss(outputs, targets)
-        return value(terms["category"]) + value(terms["mask"]), terms
-
-    first = jax.tree.map(lambda x: x[:1], outputs)
-    gradients, terms = jax.jit(jax.grad(loss, has_aux=True))(first)
+@pytest.mark.slow
+def test_an_image_without_instances_has_a_category_loss_and_finite_gradients(tiny_solov2, alone):
+    terms, gradients, _ = alone["nothing"]
     expected = tiny_solov2["loss_nogt/loss_cls"]
     np.testing.assert_allclose(value(terms["category"]), expected, rtol=1e-5)
     assert value(terms["mask"]) == tiny_solov2["loss_nogt/loss_mask"] == 0
@@ -123,48 +118,37 @@ def test_an_image_without_instances_has_a_category_loss_and_finite_gradients(
 
 
 @pytest.mark.slow
-def test_gradients_equal_the_recorded_ones(tiny_solov2, variables, image, targets):
-    recorded.check_gradients(tiny_solov2, MODEL, variables, image, targets, DISTINCT_CELLS)
+def test_gradients_equal_the_recorded_ones(tiny_solov2, found):
+    recorded.check_gradients(tiny_solov2, MODEL, found.gradients)
 
 
 @pytest.mark.slow
-def test_five_steps_of_sgd_follow_the_recorded_ones(tiny_solov2, variables, image, targets):
+def test_five_steps_of_sgd_follow_the_recorded_ones(tiny_solov2, variables, image, found):
     recorded.check_trajectory(
-        tiny_solov2, MODEL, variables, image, targets, DISTINCT_CELLS, exact=2
+        tiny_solov2, MODEL, variables, image, found.targets, DISTINCT_CELLS, exact=2
     )
 
 
-@pytest.fixture(scope="module")
-def detections(outputs):
-    return jax.jit(HEAD.detect)(outputs)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("b", [0, 1])
-def test_detections_equal_the_recorded_ones(tiny_solov2, detections, b):
-    recorded.check_detections(tiny_solov2, detections, b)
+def test_detections_equal_the_recorded_ones(tiny_solov2, found, b):
+    recorded.check_detections(tiny_solov2, found.detections, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("b", [0, 1])
-def test_detections_of_a_batch_equal_those_of_its_images(outputs, detections, b):
-    recorded.check_batch_is_its_images(HEAD, outputs, detections, b)
+def test_detections_of_a_batch_equal_those_of_its_images(found, alone, b):
+    recorded.check_batch_is_its_images(found.detections, alone[str(b)].detections, b)
 
 
-def test_an_overflow_of_candidates_is_counted(outputs, detections):
-    assert (detections.overflow == 0).all()
-    few = HEAD.clone(
-        selection=Selection(max_candidates=100, nms_candidates=40, max_detections=15)
-    ).detect(outputs)
-    assert (few.overflow > 0).all()
-    assert few.scores.shape == detections.scores.shape
-
-
-def test_nothing_found_is_zero_rows_of_the_same_shape(outputs, detections):
-    silent = outputs._replace(
-        category_logits=jax.tree.map(lambda x: jnp.full_like(x, -20), outputs.category_logits)
-    )
-    found = HEAD.detect(silent)
-    assert found.masks.shape == detections.masks.shape
-    assert not found.valid.any() and (found.scores == 0).all()
+@pytest.mark.slow
+def test_an_overflow_of_candidates_is_counted(found):
+    assert (found.detections.overflow == 0).all()
+    few = HEAD.clone(selection=Selection(max_candidates=100, nms_candidates=40, max_detections=15))
+    overflow = jax.jit(lambda outputs: few.detect(outputs).overflow)(found.outputs)
+    assert (overflow > 0).all()
+    shapes = jax.eval_shape(few.detect, found.outputs)
+    assert shapes.scores.shape == found.detections.scores.shape
 
 
 def test_a_state_dict_that_does_not_fit_lists_every_name(tiny_solov2):
