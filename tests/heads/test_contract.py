@@ -69,7 +69,7 @@ def test_a_head_gives_what_the_rest_expects(head):
 def test_an_overflow_of_positives_is_counted(head):
     instances = examples.make_instances(8)
     everything, few = (
-        jax.jit(each.targets)(instances, jax.random.key(0)).metrics
+        jax.jit(lambda each=each: each.targets(instances, jax.random.key(0)).metrics)()
         for each in (head, head.clone(max_positives=1))
     )
     assert everything["dropped_positives"].total == 0
