@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from solojax import cli
 from solojax import config as config_lib
-from solojax.data import coco, rle
+from solojax.data import coco, rle, throughput
 from solojax.evaluation import coco as coco_evaluation
 from solojax.evaluation import evaluate
 from solojax.training import checkpoint
@@ -346,9 +346,12 @@ def test_statistics_of_a_folder_are_printed(
     assert "thing 1" in printed and "p2      16x16" in printed
 
 
-def test_the_pipeline_is_measured(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    bench = ["bench", "data", *draw_square(tmp_path), "--config", str(SHAPES), "--images", "16"]
-    assert cli.main(bench) == 0
+def test_the_pipeline_is_measured(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throughput, "PROFILED", 8)
+    bench = ["bench", "data", *draw_square(tmp_path), "training.batch_size=2"]
+    assert cli.main([*bench, "--config", str(SHAPES), "--images", "16"]) == 0
     printed = capfd.readouterr().out
     assert "images a second" in printed and "resident memory" in printed
 
