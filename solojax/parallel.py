@@ -134,6 +134,8 @@ class _TrainingOnCPUs:
         return self._mapped.lower(state, batch)
 
     def __call__(self, state: Any, batch: Any) -> Any:
+        if jax.process_count() > 1:  # what is compiled ahead takes the arrays of all of them
+            return self._mapped(state, batch)
         shapes = tuple(x.shape for x in jax.tree.leaves(batch))
         if shapes not in self._programs:
             lowered = self.lower(state, batch)
