@@ -64,36 +64,29 @@ def make_optimizer(
         frozen = part == "backbone" and model.backbone.is_frozen(tuple(below))
         return "frozen" if frozen or _rate_factor(optimizer, path) == 0 else "trained"
 
-    def kinds(paths: Collection[str]) -> dict[str, Hashable]:
-        norms, decay = _norms_of(paths), decays(paths)
-        return {
-            path: (
-                label(path),
-                path.rpartition("/")[0] in norms,
-                decay[path],
-                _rate_factor(optimizer, path),
-            )
-            for path in paths
-        }
+    def decays(path: str, norms: Collection[str]) -> bool:
+        owner, _, name = path.rpartition("/")
+        if any(fnmatch.fnmatchcase(path, pattern) for pattern in optimizer.undecayed):
+            return False
+        if owner in norms:
+            return optimizer.decay_norms
+        return optimizer.decay_biases or name != "bias"
 
-    def decays(paths: Collection[str]) -> dict[str, bool]:
+    def kinds(paths: Collection[str]) -> dict[str, Hashable]:
         norms = _norms_of(paths)
 
-        def decays_at(path: str) -> bool:
-            owner, _, name = path.rpartition("/")
-            if any(fnmatch.fnmatchcase(path, pattern) for pattern in optimizer.undecayed):
-                return False
-            if owner in norms:
-                return optimizer.decay_norms
-            return optimizer.decay_biases or name != "bias"
+        def kind(path: str) -> Hashable:
+            of_norm = path.rpartition("/")[0] in norms
+            return label(path), of_norm, decays(path, norms), _rate_factor(optimizer, path)
 
-        return {path: decays_at(path) for path in paths}
+        return {path: kind(path) for path in paths}
 
     def labels(params: Any) -> Any:
         return _for_each_path(params, label)
 
     def decayed(params: Any) -> Any:
-        return _for_each_path(params, decays(_paths(params)).__getitem__)
+        norms = _norms_of(_paths(params))
+        return _for_each_path(params, lambda path: decays(path, norms))
 
     if optimizer.algorithm == "sgd":
         # PyTorch's order: the decay enters the momentum.
@@ -129,6 +122,7 @@ def _paths(params: Any) -> Collection[str]:
 
 
 def _norms_of(paths: Collection[str]) -> set[str]:
+    """The paths of the norms: they alone have a scale."""
     return {path.rpartition("/")[0] for path in paths if path.endswith("/scale")}
 
 

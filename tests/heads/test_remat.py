@@ -3,9 +3,11 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import examples
 from tests.heads.recorded import value
 from tests.heads.test_ablations import (
     DECOUPLED,
@@ -70,5 +72,28 @@ def test_outputs_and_gradients_are_the_same(name):
     head = head.clone(drop_block=0.1)  # the same blocks in both passes
     for ours, theirs in zip(
         *map(jax.tree.leaves, (run(head.clone(remat=True)), run(head))), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.slow
+def test_a_whole_network_that_holds_little_learns_the_same():
+    plain = examples.MODEL
+    little = plain.clone(
+        backbone=plain.backbone.clone(remat_stages=(1, 2, 3, 4)), head=plain.head.clone(remat=True)
+    )
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 64, 64, 3)), jnp.float32)
+
+    def gradients(model: Any) -> Any:
+        targets = model.head.targets(examples.make_instances(2), jax.random.key(0))
+
+        def loss(variables):
+            outputs = model.apply(variables, images, train=True)
+            return sum(map(value, model.head.loss(outputs, targets).values()))
+
+        return jax.jit(jax.grad(loss))(examples.make_variables(0.1))
+
+    for ours, theirs in zip(
+        *map(jax.tree.leaves, (gradients(little), gradients(plain))), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
