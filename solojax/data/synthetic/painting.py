@@ -15,6 +15,7 @@ SHADOW_LENGTH = (1.5, 4.0)  # px; toys lie flat on the ground
 SHADOW_BLUR = 1.8  # px, standard deviation
 GROUND_CONTRAST = (30.0, 14.0, 14.0)  # CIELAB distance to the ground: mean, each of two tones
 SHAPE_CONTRAST = 18.0  # CIELAB distance of the mean colours of two shapes: close, yet told apart
+REACH = 12  # px around a shape: its shadow moves by up to 4 px, and the blur adds 7
 COLOUR_TRIES = 48  # two suffice on average; after the last, the best one seen is taken
 
 PALETTE = (
@@ -40,7 +41,8 @@ def pick_tones(rng: Rng, used: list[Array]) -> Array:
         tones = np.asarray([base, base + rng.uniform(0.3, 0.6) * (target - base)], np.float32)
         score = 1.0
         if used:
-            lab = to_lab(np.stack([tones.mean(0), *tones, *(pair.mean(0) for pair in used)]))
+            means = np.mean([tones, *used], axis=1)
+            lab = to_lab(np.concatenate([means[:1], tones, means[1:]]))
             to_ground = np.linalg.norm(lab[:3] - lab[3], axis=1) / GROUND_CONTRAST
             to_shapes = np.linalg.norm(lab[:1] - lab[4:], axis=1) / SHAPE_CONTRAST
             score = float(min([*to_ground, *to_shapes]))
@@ -59,24 +61,37 @@ def shift(picture: Array, by: Array) -> Array:
     return np.asarray(moved, np.float32)
 
 
+def frame(coverage: Array) -> tuple[slice, slice]:
+    """Returns the rows and columns of a canvas that a shape [H, W] and its shadow can change."""
+    rows, columns = (np.flatnonzero(coverage.any(axis)).tolist() for axis in (1, 0))
+    return (
+        slice(max(rows[0] - REACH, 0), rows[-1] + 1 + REACH),
+        slice(max(columns[0] - REACH, 0), columns[-1] + 1 + REACH),
+    )
+
+
 def paint(rng: Rng, shapes: list[Shape], size: int) -> NDArray[np.uint8]:
     """Paints ground, shadows and shapes, bottom first; returns [size, size, 3] RGB."""
     angle = rng.uniform(0, 2 * np.pi)
     light = np.array([np.cos(angle), np.sin(angle)], np.float32)  # points toward the light
     length, strength = rng.uniform(*SHADOW_LENGTH), np.float32(rng.uniform(*SHADOW_STRENGTH))
-    y, x = np.mgrid[:size, :size].astype(np.float32) + 0.5
+    y, x = (axis.astype(np.float32) for axis in np.ogrid[:size, :size])
     used = [pick_tones(rng, [])]
-    slope = ((x - size / 2) * light[0] + (y - size / 2) * light[1]) / (size * np.sqrt(0.5))
-    scene = draw_texture(rng, used[0], size) * (1 + LIGHT_SWING * slope[..., None])
+    slope = (x + 0.5 - size / 2) * light[0] + (y + 0.5 - size / 2) * light[1]
+    swing = LIGHT_SWING * (slope / (size * np.sqrt(0.5)))
+    scene = draw_texture(rng, used[0], y, x, size) * (1 + swing)  # planes [3, size, size]
     for shape in shapes:
-        alpha = shape.coverage
-        shadow = cv2.GaussianBlur(shift(alpha, -length * light), (0, 0), SHADOW_BLUR)
-        scene *= 1 - strength * shadow[..., None]
+        rows, columns = frame(shape.coverage)
+        part, y_part, x_part = scene[:, rows, columns], y[rows], x[:, columns]
+        # Blurred and moved as a whole, then cut: OpenCV rounds by where a pixel lies in a picture.
+        shadow = cv2.GaussianBlur(shift(shape.coverage, -length * light), (0, 0), SHADOW_BLUR)
+        soft = np.asarray(cv2.GaussianBlur(shape.coverage, (0, 0), 1.0), np.float32)
+        rim = RIM_LIGHT * (shift(soft, -light) - shift(soft, light))[rows, columns]
+        part *= 1 - strength * shadow[rows, columns]
         used.append(pick_tones(rng, used))
-        slope = (x - shape.centre[0]) * light[0] + (y - shape.centre[1]) * light[1]
+        slope = (x_part + 0.5 - shape.centre[0]) * light[0]
+        slope = slope + (y_part + 0.5 - shape.centre[1]) * light[1]
         glow = 1 + SHAPE_SWING * np.clip(slope / (shape.extent / 2), -1, 1)
-        soft = np.asarray(cv2.GaussianBlur(alpha, (0, 0), 1.0), np.float32)
-        rim = RIM_LIGHT * (shift(soft, -light) - shift(soft, light))
-        surface = draw_texture(rng, used[-1], size) * glow[..., None] + rim[..., None]
-        scene += alpha[..., None] * (surface - scene)
-    return np.asarray(np.clip(scene * 255 + 0.5, 0, 255), np.uint8)
+        surface = draw_texture(rng, used[-1], y_part, x_part, size) * glow + rim
+        part += shape.coverage[rows, columns] * (surface - part)
+    return np.asarray(np.clip(scene * 255 + 0.5, 0, 255), np.uint8).transpose(1, 2, 0)

@@ -18,12 +18,17 @@ def smooth_noise(rng: Rng, u: Array, v: Array, scale_u: float, scale_v: float) -
     tile = rng.uniform(-1, 1, (NOISE_TILE, NOISE_TILE)).astype(np.float32)
     # Wrapped by hand, with three spare cells for the cubic kernel: remap's own BORDER_WRAP (OpenCV
     # 5.0) wraps once only, and draws streaks further out than two tiles.
-    tile = np.pad(tile, 3, mode="wrap")
+    tile = np.asarray(cv2.copyMakeBorder(tile, 3, 3, 3, 3, cv2.BORDER_WRAP), np.float32)
     total = np.zeros_like(u)
     for octave in (1, 2):  # the second octave, half as wide and half as strong, adds the detail
         x, y = u * np.float32(octave / scale_u), v * np.float32(octave / scale_v)
-        total += cv2.remap(tile, x % NOISE_TILE + 3, y % NOISE_TILE + 3, cv2.INTER_CUBIC) / octave
+        total += cv2.remap(tile, wrap(x) + 3, wrap(y) + 3, cv2.INTER_CUBIC) / octave
     return total
+
+
+def wrap(field: Array) -> Array:
+    """Returns field % NOISE_TILE: the same bits, since it is a power of two, but faster."""
+    return np.asarray(field - np.floor(field / NOISE_TILE) * NOISE_TILE, np.float32)
 
 
 def clip_unit(field: NDArray[Any]) -> Array:
@@ -91,11 +96,16 @@ TEXTURES: tuple[Callable[[Rng, Array, Array, float], Array], ...] = (
 )  # fmt: skip
 
 
-def draw_texture(rng: Rng, tones: Array, size: int) -> Array:
-    """Returns a picture [size, size, 3] that mixes the two tones [2, 3] in a random texture."""
+def draw_texture(rng: Rng, tones: Array, y: Array, x: Array, size: int) -> Array:
+    """Returns planes [3, H, W] that mix the two tones [2, 3] in a random texture.
+
+    `y` [H, 1] and `x` [1, W] are the places of the pixels on the canvas of `size` px.
+    """
     angle, period = rng.uniform(0, 2 * np.pi), rng.uniform(*PERIOD)
-    y, x = np.mgrid[:size, :size].astype(np.float32) + rng.uniform(0, 2 * size)
+    offset = rng.uniform(0, 2 * size)
+    y, x = y + offset, x + offset
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     draw = TEXTURES[rng.integers(len(TEXTURES))]
     field = draw(rng, x * cos + y * sin, y * cos - x * sin, period)
-    return np.asarray(tones[0] + field[..., None] * (tones[1] - tones[0]), np.float32)
+    low, high = tones[..., None, None]
+    return np.asarray(low + field * (high - low), np.float32)
