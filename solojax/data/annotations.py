@@ -8,7 +8,7 @@ hangs on run lengths that do not add up.
 import collections
 import itertools
 import json
-import sys
+import math
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from solojax.config import Category
 from solojax.data import rle
+from solojax.data.segmentations import NoMaskError, is_numbers, to_rle, unchecked_rle
 from solojax.types import InputError
 
 MOST_PIXELS = 2**31  # run lengths are counted in 32 bits
 LISTED = 20  # of many bad things, the first so many are named
+CHUNK = 256  # instances whose run lengths are read at once
 BAR_DELAY = 2  # seconds; what takes less needs no bar
-# pycocotools walks along polygons in steps of a fifth of a pixel, and counts them in 32 bits.
-FARTHEST = 100_000
 
 
 class Instance(NamedTuple):
@@ -72,7 +72,7 @@ def read(json_path: Path, image_root: Path | None) -> Annotations:
     labels = {category.id: label for label, category in enumerate(categories)}
 
     problems, skipped = [], collections.Counter[str]()
-    seen = set()
+    seen, found = set[int](), list[_Found]()
     entries = tqdm(content["annotations"], "checking annotations", unit="", delay=BAR_DELAY)
     for number, annotation in enumerate(entries):
         if not isinstance(annotation, dict) or not _is_id(annotation.get("id")):
@@ -89,10 +89,11 @@ def read(json_path: Path, image_root: Path | None) -> Annotations:
         elif label is None:
             problems.append(f"{name} names the unknown category {annotation.get('category_id')!r}")
         else:
-            try:
-                image.instances.append(_read_instance(annotation, label, image))
-            except _NoMaskError as error:
-                skipped[str(error)] += 1
+            found.append(_Found(annotation, label, image))
+            if len(found) == CHUNK:
+                skipped.update(_add_instances(found))
+                found.clear()
+    skipped.update(_add_instances(found))
     if problems:
         raise InputError(f"{json_path}: {shorten(problems)}")
     if not any(image.instances for image in images.values()):
@@ -124,8 +125,12 @@ def read_bytes(json_path: Path) -> bytes:
         raise InputError(f"{json_path} cannot be read: {error.strerror}") from error
 
 
-class _NoMaskError(ValueError):
-    """An instance without a usable mask; the message is the reason."""
+class _Found(NamedTuple):
+    """An entry of the file, the label it names and the image."""
+
+    annotation: dict
+    label: int
+    image: Image
 
 
 def _parse(path: Path) -> dict[str, list]:
@@ -191,12 +196,43 @@ def _name_of(entry: dict, path: Path) -> PurePosixPath:
     return name
 
 
-def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
-    encoded = to_rle(annotation.get("segmentation"), image.height, image.width)
-    counts: bytes = encoded["counts"]
+def _add_instances(found: list[_Found]) -> list[str]:
+    """Gives instances to their images, in order; of those without a usable mask, the reasons."""
+    instances, owners, reasons = [], [], []
+    for one, sound in zip(found, _read_sound(found), strict=True):
+        try:
+            instances.append(_read_instance(one, sound))
+            owners.append(one.image)
+        except NoMaskError as error:
+            reasons.append(str(error))
+    centers = rle.centers_of([one.rle for one in instances], [image.height for image in owners])
+    for instance, image, (x, y) in zip(instances, owners, centers.tolist(), strict=True):
+        image.instances.append(instance._replace(center=(x, y)))
+    return reasons
+
+
+def _read_sound(found: list[_Found]) -> list[dict[str, Any] | None]:
+    """The compressed run lengths among the masks, all checked at once; None for all others."""
+    sound: list[dict[str, Any] | None] = [
+        unchecked_rle(one.annotation.get("segmentation"), one.image.height, one.image.width)
+        for one in found
+    ]
+    places = [number for number, one in enumerate(sound) if one]
+    masks = [one for one in sound if one]
+    fit = rle.add_up([one["counts"] for one in masks], [math.prod(one["size"]) for one in masks])
+    for number, mask, fits in zip(places, masks, fit.tolist(), strict=True):
+        # The same lengths can be written in several ways; merged, they are in pycocotools' own.
+        sound[number] = coco_mask.merge([mask]) if fits else None
+    return sound
+
+
+def _read_instance(found: _Found, sound: dict[str, Any] | None) -> Instance:
+    """An instance without its centre; ``sound`` are its run lengths if they are known already."""
+    annotation, label, image = found
+    encoded = sound or to_rle(annotation.get("segmentation"), image.height, image.width)
     area = float(coco_mask.area(encoded))
     if area == 0:
-        raise _NoMaskError("mask without a pixel")
+        raise NoMaskError("mask without a pixel")
     box: Any = annotation.get("bbox")
     if not is_numbers(box) or len(box) != 4 or min(box[2:]) <= 0:  # some exporters write zeros
         box = coco_mask.toBbox(encoded).tolist()
@@ -205,52 +241,11 @@ def _read_instance(annotation: dict, label: int, image: Image) -> Instance:
     return Instance(
         id=annotation["id"],
         label=label,
-        rle=counts,
+        rle=encoded["counts"],
         box=(x, y, x + width, y + height),
         area=float(stated) if is_numbers([stated]) else area,
-        center=rle.center_of(counts, image.height),
+        center=(math.nan, math.nan),
         is_crowd=annotation.get("iscrowd") in (1, "1"),  # some exporters write text
-    )
-
-
-def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Polygons, run lengths or compressed run lengths -> compressed run lengths.
-
-    Raises:
-      ValueError: they are unusable; the message is the reason.
-    """
-    if isinstance(segmentation, list):
-        # Fewer than three points enclose nothing; four numbers would be read as a box.
-        polygons = [p for p in segmentation if is_numbers(p) and len(p) >= 6 and len(p) % 2 == 0]
-        if not polygons:
-            raise _NoMaskError("no polygon of three finite points")
-        if any(abs(value) > FARTHEST for polygon in polygons for value in polygon):
-            raise _NoMaskError(f"a polygon point beyond {FARTHEST} pixels")
-        return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-    if not isinstance(segmentation, dict):
-        raise _NoMaskError("no segmentation")
-    if segmentation.get("size") != [height, width]:
-        raise _NoMaskError("run lengths of another size than the image")
-    counts = segmentation.get("counts")
-    if isinstance(counts, list) and all(isinstance(run, int) for run in counts):
-        runs = counts
-    elif isinstance(counts, str) and counts.isascii():
-        try:
-            runs = rle.read_runs([counts.encode()]).lengths.tolist()
-        except ValueError as error:
-            raise _NoMaskError(str(error)) from error
-    else:
-        raise _NoMaskError("no run lengths")
-    if sum(runs) != height * width or min(runs, default=-1) < 0:
-        raise _NoMaskError("run lengths that do not add up to the image")
-    return coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
-
-
-def is_numbers(values: Any) -> bool:
-    """Whether it is a list of finite numbers."""
-    return isinstance(values, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= sys.float_info.max
-        for v in values
     )
 
 

@@ -50,7 +50,7 @@ def read_runs(counts: list[bytes]) -> Runs:
     values = np.add.reduceat((characters & 0x1F) << shifts, starts)
     values -= np.where(characters[stops] & 0x10, 1 << (5 * digits), 0)  # the sign
     # From the fourth of a mask on, each is the difference to the one before the last.
-    place = np.arange(len(values)) - np.repeat(begins[:-1], np.diff(begins))
+    place = _places(begins)
     for parity in (0, 1):
         chain = np.flatnonzero((place % 2 == parity) & (place > 0))
         sums = np.cumsum(values[chain])
@@ -60,17 +60,56 @@ def read_runs(counts: list[bytes]) -> Runs:
     return Runs(values, begins)
 
 
-def center_of(counts: bytes, height: int) -> tuple[float, float]:
-    """The centre of mass (x, y) of a mask of that height, pixel indices; the sums are exact."""
-    ends = np.cumsum(read_runs([counts]).lengths)
-    x, y = ends // height, ends % height
+def add_up(counts: list[bytes], pixels: list[int]) -> np.ndarray:
+    """Which masks' run lengths, ``n`` bool, do so to the pixels of their images, fewer than 2**31.
+
+    None of them does where a string is corrupt: then they have to be checked one by one.
+    """
+    try:
+        runs = read_runs(counts)
+    except ValueError:
+        return np.zeros(len(counts), bool)
+    # Too long ones, or many in a string, might sum to anything in 64 bits.
+    wrong = (runs.lengths < 0) | (runs.lengths >= 2**31)
+    sums, faults = (
+        np.diff(np.concatenate([[0], np.cumsum(column)])[runs.begins])
+        for column in (runs.lengths, wrong)
+    )
+    return (sums == pixels) & (faults == 0)
+
+
+def centers_of(counts: list[bytes], heights: list[int]) -> np.ndarray:
+    """The centres of mass (x, y) of masks, ``n 2`` float64, pixel indices; the sums are exact.
+
+    Args:
+      counts: ``n`` masks; each has a pixel, and its image fewer than 2**31.
+      heights: ``n``, of their images, pixels.
+    """
+    if not counts:
+        return np.zeros((0, 2))
+    runs = read_runs(counts)
+    firsts, count = runs.begins[:-1], np.diff(runs.begins)
+    ends, height = _ends(runs), np.repeat(heights, count)
+    x, y = np.divmod(ends, height)
     # Of all pixels before each end: how many, the sum of their columns and that of their rows.
     columns = height * (x * (x - 1) // 2) + x * y
     rows = x * (height * (height - 1) // 2) + y * (y - 1) // 2
-    before = np.stack([ends, columns, rows])
-    last = before[:, 1::2]
-    area, columns, rows = (last - before[:, ::2][:, : last.shape[1]]).sum(1)
-    return float(columns / area), float(rows / area)
+    of_runs = np.diff(np.stack([ends, columns, rows]), prepend=0)
+    of_runs *= _places(runs.begins) % 2  # none of the background, nor of what lies between masks
+    area, columns, rows = np.add.reduceat(of_runs, firsts, axis=1)
+    return np.stack([columns / area, rows / area], 1)
+
+
+def _places(begins: np.ndarray) -> np.ndarray:
+    """The place of each run in its mask."""
+    return np.arange(begins[-1]) - np.repeat(begins[:-1], np.diff(begins))
+
+
+def _ends(runs: Runs) -> np.ndarray:
+    """Where each run ends in its mask, pixels; each mask has a run."""
+    firsts = runs.begins[:-1]
+    ends = np.cumsum(runs.lengths)
+    return ends - np.repeat(ends[firsts] - runs.lengths[firsts], np.diff(runs.begins))
 
 
 def decode(counts: list[bytes], height: int, width: int) -> np.ndarray:
@@ -86,11 +125,10 @@ def decode_patches(counts: list[bytes], height: int) -> Masks:
     """Masks of images of that height; each has a pixel, and its runs add up to the image."""
     if not counts:
         return Masks([], np.zeros((0, 2), np.int64))
-    lengths, begins = read_runs(counts)
+    runs = read_runs(counts)
+    lengths, begins = runs
     firsts, count = begins[:-1], np.diff(begins)
-    place = np.arange(len(lengths)) - np.repeat(firsts, count)
-    ends = np.cumsum(lengths)
-    ends -= np.repeat(ends[firsts] - lengths[firsts], count)
+    place, ends = _places(begins), _ends(runs)
     seen = (place % 2 == 1) & (lengths > 0)
     stop = ends[seen]
     start = stop - lengths[seen]

@@ -5,6 +5,7 @@ which scores NaN and masks of another size as if they were plain wrong.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from solojax.data import annotations, rle
+from solojax.data import annotations, rle, segmentations
 from solojax.evaluation import coco
 from solojax.types import InputError
 
@@ -104,30 +105,27 @@ def _read_one(
     if not isinstance(entry, dict):
         raise ValueError("is not an object")
     image_id, category_id = entry.get("image_id"), entry.get("category_id")
-    if not annotations.is_numbers([image_id]) or image_id not in sizes:
+    if not segmentations.is_numbers([image_id]) or image_id not in sizes:
         raise ValueError(f"names the unknown image {image_id!r}")
-    if not annotations.is_numbers([category_id]) or category_id not in category_ids:
+    if not segmentations.is_numbers([category_id]) or category_id not in category_ids:
         raise ValueError(f"of image {image_id} names the unknown category {category_id!r}")
     name = _name(image_id, category_id)
     if "score" not in entry:
         raise ValueError(f"{name} has no score")
-    if not annotations.is_numbers([entry["score"]]):
+    if not segmentations.is_numbers([entry["score"]]):
         raise ValueError(f"{name} has the score {entry['score']!r}, which is no finite number")
     one = {"image_id": image_id, "category_id": category_id, "score": float(entry["score"])}
     if not masks:
         box: Any = entry.get("bbox")
-        if not annotations.is_numbers(box) or len(box) != 4 or min(box[2:]) < 0:
+        if not segmentations.is_numbers(box) or len(box) != 4 or min(box[2:]) < 0:
             raise ValueError(
                 f"{name} has no bbox of four finite numbers (x y width height) and no segmentation"
             )
         return {**one, "bbox": [float(side) for side in box]}
     segmentation, size = entry.get("segmentation"), sizes[image_id]
-    if isinstance(segmentation, dict) and segmentation.get("size") == list(size):
-        counts = segmentation.get("counts")
-        if isinstance(counts, str) and counts.isascii():
-            return {**one, "segmentation": {"size": list(size), "counts": counts.encode()}}
     try:
-        return {**one, "segmentation": annotations.to_rle(segmentation, *size)}
+        encoded = segmentations.unchecked_rle(segmentation, *size)
+        return {**one, "segmentation": encoded or segmentations.to_rle(segmentation, *size)}
     except ValueError as error:
         raise ValueError(f"{name} has {error}") from None
 
@@ -150,16 +148,8 @@ def _faulty_runs(results: list[dict[str, Any]]) -> dict[int, str]:
 
 def _add_up(results: list[dict[str, Any]]) -> np.ndarray:
     """Which masks' run lengths do; none of them where one of them is corrupt."""
-    try:
-        runs = rle.read_runs([one["segmentation"]["counts"] for one in results])
-    except ValueError:
-        return np.zeros(len(results), bool)
-    pixels = np.array([int(np.prod(one["segmentation"]["size"])) for one in results])
-    sums, negative = (
-        np.diff(np.concatenate([[0], np.cumsum(column)])[runs.begins])
-        for column in (runs.lengths, runs.lengths < 0)
-    )
-    return (sums == pixels) & (negative == 0)
+    masks = [one["segmentation"] for one in results]
+    return rle.add_up([one["counts"] for one in masks], [math.prod(one["size"]) for one in masks])
 
 
 def _name(image_id: int, category_id: int) -> str:

@@ -437,6 +437,35 @@ def test_skipped_instances_are_counted_by_reason(tmp_path: Path) -> None:
     assert found.skipped == {NOTHING_ENCLOSED: 3, WRONG_SUM: 2, "no segmentation": 1}
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
+def test_masks_that_are_read_together_leave_each_other_alone(
+    chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(annotations, "CHUNK", chunk)
+    masks = [blob(seed) for seed in range(4)]
+    shapes = [rle(compressed(masks[0])), rle(compressed(masks[1])), rle("51"), [TRIANGLE],
+              rle("o"), rle(runs_of(masks[2])), rle(compressed(masks[3]))]  # fmt: skip
+    wanted = [*masks[:2], true_mask([TRIANGLE]), *masks[2:]]
+    entries = [annotation(n, segmentation=shape) for n, shape in enumerate(shapes)]
+    found = read(tmp_path, coco(annotations=entries))
+    assert list(found.skipped.items()) == [(WRONG_SUM, 1), (CORRUPT, 1)]
+    instances = found.images[0].instances
+    assert [one.id for one in instances] == [0, 1, 3, 5, 6]
+    for one, mask in zip(instances, wanted, strict=True):
+        np.testing.assert_array_equal(decode([one.rle], HEIGHT, WIDTH)[0], mask)
+        y, x = np.nonzero(mask)
+        assert one.center == (x.sum() / len(x), y.sum() / len(y))
+
+
+def test_run_lengths_of_more_characters_than_needed_are_shortened(tmp_path: Path) -> None:
+    runs = rle([5, HEIGHT * WIDTH - 5])
+    short = coco_mask.frPyObjects(runs, HEIGHT, WIDTH)["counts"].decode()
+    assert short[0] == "5"
+    entries = [annotation(1, segmentation=rle("U0" + short[1:]))]
+    (instance,) = read(tmp_path, coco(annotations=entries)).images[0].instances
+    assert instance.rle == short.encode()
+
+
 def test_nothing_is_skipped_of_a_sound_file(tmp_path: Path) -> None:
     assert read(tmp_path, coco()).skipped == {}
 

@@ -16,7 +16,6 @@ import pytest
 import tensorflow_datasets as tfds
 from etils.epath import backend as epath_backend
 from etils.epath import gpath
-from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
 from solojax.data import annotations, coco, image_files, record_files, rle
@@ -507,17 +506,6 @@ def test_records_are_the_same_bytes_however_many_cores_write_them(
         paths = sorted(p for p in Path(data.records).rglob("*") if "array_record" in p.name)
         written.append([path.read_bytes() for path in paths])
     assert written[0] == written[1]
-
-
-def test_center_of_mass_is_that_of_the_mask(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for height, width in ((1, 1), (1, 40), (40, 1), (13, 17), (30, 30)):
-        mask = (rng.random((height, width)) < 0.4).astype(np.uint8)
-        mask[rng.integers(height), rng.integers(width)] = 1
-        counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
-        y, x = np.nonzero(mask)
-        found = rle.center_of(counts, height)
-        np.testing.assert_allclose(found, (x.mean(), y.mean()), rtol=1e-12)
 
 
 # Places

@@ -71,14 +71,38 @@ def test_a_mask_without_runs_among_others_takes_nothing_from_them() -> None:
     assert (lengths.tolist(), begins.tolist()) == ([5, 1, 3, 2], [0, 2, 2, 4])
 
 
-def test_center_of_mass_is_that_of_the_mask() -> None:
+def test_centers_of_mass_are_those_of_the_masks() -> None:
     rng = np.random.default_rng(0)
-    for _ in range(100):
-        height, width = (int(side) for side in rng.integers(1, 60, 2))
-        for mask in random_masks(rng, height, width):
-            y, x = np.nonzero(mask)
-            found = rle.center_of(encode(mask), height)
-            np.testing.assert_allclose(found, (x.mean(), y.mean()), rtol=1e-12)
+    sizes = [(1, 1), (1, 40), (40, 1), *rng.integers(1, 60, (100, 2)).tolist()]
+    masks = [mask for size in sizes for mask in random_masks(rng, *size)]
+    found = rle.centers_of([encode(mask) for mask in masks], [len(mask) for mask in masks])
+    for mask, center in zip(masks, found, strict=True):
+        y, x = np.nonzero(mask)
+        assert center.tolist() == [x.sum() / len(x), y.sum() / len(y)]
+
+
+@pytest.mark.parametrize("size", [(1, 2**31 - 1), (2**31 - 1, 1), (46340, 46340)])
+def test_centers_of_the_largest_masks_are_exact(size: tuple[int, int]) -> None:
+    whole = {"size": list(size), "counts": [0, size[0] * size[1]]}
+    counts = coco_mask.frPyObjects(whole, *size)["counts"]
+    middle = [(size[1] - 1) / 2, (size[0] - 1) / 2]
+    assert rle.centers_of([counts] * 5, [size[0]] * 5).tolist() == [middle] * 5
+
+
+def test_run_lengths_add_up_to_the_pixels_of_their_own_image() -> None:
+    strings = [b"51", b"", b"32", b"6", b"O7"]  # 5 1, none, 3 2, 6, -1 7
+    assert rle.add_up(strings, [6] * 5).tolist() == [True, False, False, True, False]
+    assert rle.add_up(strings, [6, 0, 5, 7, 6]).tolist() == [True, True, True, False, False]
+    assert rle.add_up([*strings, b"o"], [6] * 6).tolist() == [False] * 6
+    assert rle.add_up([], []).tolist() == []
+
+
+def test_run_lengths_whose_sum_leaves_64_bits_do_not_add_up() -> None:
+    # From the second run on, two of 2**33 each, two of twice as many, and so on.
+    counts = b"0" + b"PPPPPP8" * 2 * 46341
+    total = sum(rle.read_runs([counts]).lengths.tolist())
+    assert 2**64 <= total < 2**64 + 2**63
+    assert not rle.add_up([counts], [total - 2**64])[0]
 
 
 def test_decoding_gives_one_mask_per_instance_in_order() -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
 
-from solojax.data.annotations import FARTHEST
+from solojax.data.segmentations import FARTHEST
 from solojax.types import InputError
 
 SPLITS = ("train", "val")
