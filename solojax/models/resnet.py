@@ -10,6 +10,7 @@ from jax import lax
 
 from solojax.fields import check_fields, check_range
 from solojax.models.layers import HE_INIT, Deform, Norm, make_conv, make_norm, rematerialised
+from solojax.ops.pool import max_pool
 from solojax.types import InputError
 
 BLOCKS = {
@@ -106,7 +107,7 @@ class ResNet(nn.Module):
             return functools.partial(make_norm, self.norm, self.norm_groups, train=live)
 
         x = _stem(images, self.width, self.variant, norm_of(1))  # frozen when stage 1 is
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = max_pool(x)
         features = {}
         block: Callable[..., nn.Module]
         for stage, blocks in enumerate(BLOCKS[self.depth], start=1):
