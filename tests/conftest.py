@@ -8,12 +8,21 @@ import tempfile
 from pathlib import Path
 
 import jax
+import jaxlib
 import numpy as np
 import pytest
 
 from solojax import compilation
 
-# Must precede the first use of a device. On the CPU everywhere: the recorded numbers are float32.
+# Compiling is most of what tests wait for, and most of that is making fast what runs once. In the
+# environment, so that the processes of a test have it as well.
+_QUICK = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+if jaxlib.__version__.startswith("0.10."):  # a flag that a jaxlib does not know ends the process
+    _QUICK.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_QUICK])
+
+# All of this must precede the first use of a device. On the CPU everywhere: the recorded numbers
+# are float32.
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 # A silent broadcast between ranks has hidden more bugs than it has saved characters.

@@ -6,38 +6,25 @@ Every other kill waits for a checkpoint that is being written.
 """
 
 import json
-import multiprocessing
-import os
 import random
 import sys
-import threading
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import jax
 import numpy as np
-import tensorflow  # noqa: F401  # before a process is forked
-from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax.data import coco, synthetic
 from solojax.training import checkpoint, loop, step
-from tests import examples, quick
+from tests import examples, forks, quick
 
 STEPS = 24
-# Its server imports this module; a process that it forks has all it needs at once.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__spec__.name])
 
 
 def train(folder: Path, workdir: Path, network: bool) -> None:
     """What a child does: no more than the command line."""
-    with (folder / "output.txt").open("a") as output:
-        for stream in (1, 2):
-            os.dup2(output.fileno(), stream)
-    tqdm.set_lock(threading.RLock())  # one for processes would be told of as leaked by a kill
-    jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if not network:
@@ -56,9 +43,7 @@ def train(folder: Path, workdir: Path, network: bool) -> None:
 
 
 def start(folder: Path, workdir: Path, network: bool) -> BaseProcess:
-    child = FORKS.Process(target=train, args=(folder, workdir, network))
-    child.start()
-    return child
+    return forks.start(folder / "output.txt", 1, train, folder, workdir, network)
 
 
 def ended(child: BaseProcess, folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Steps of one parameter in place of a network's, for what is claimed of all around a step."""
+"""Steps that cost little: for what is claimed of all around a step, or of several runs."""
 
 import functools
 from collections.abc import Callable
@@ -14,9 +14,10 @@ from solojax.types import TrainState
 
 
 def install(setattr: Callable[[Any, str, Any], None]) -> list[dict[str, Any]]:
-    """Puts them into the loop; the list is of the variables that each training would begin with.
+    """Puts steps of one parameter into the loop.
 
-    The loss is of all that was before: of the images, and of those of the steps before them.
+    The list is of the variables that each training would begin with. The loss is of all that was
+    before: of the images, and of those of the steps before them.
     """
     began = []
     shapes_of, start = detector.init_variables, loop.pretrained.start_variables
@@ -47,3 +48,15 @@ def install(setattr: Callable[[Any, str, Any], None]) -> list[dict[str, Any]]:
     setattr(loop.step, "start_state", start_state)
     setattr(loop.step, "update_of", lambda *_: update)
     return began
+
+
+def share(setattr: Callable[[Any, str, Any], None]) -> None:
+    """Has trainings of a process whose steps are the same trace and compile them once."""
+    update_of, updates = loop.step.update_of, {}
+
+    def shared(config, tx):
+        key = repr((config.model, config.optimizer, config.training.seed))
+        return updates.setdefault(key, update_of(config, tx))
+
+    setattr(loop.step, "update_of", shared)
+    setattr(parallel, "pmap_update", functools.cache(parallel.pmap_update))

@@ -1,137 +1,160 @@
-"""Two processes of four fake devices each, joined over gloo, by the command line."""
+"""Two processes of two fake devices each, joined over gloo, and one of eight: by commands."""
 
 import json
 import os
+import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from solojax import processes
+from solojax import cli, processes
 from solojax.data import synthetic
 from solojax.evaluation.coco import NAMES
 from solojax.training import checkpoint
 from solojax.types import RESTART, InputError
+from tests import forks, quick
 
-ROOT = Path(__file__).parents[1]
 CONFIG = """
 from pathlib import Path
 
 from tests import examples
 
-config = examples.make_config(Path({folder!r}), steps=4, evaluate_every=4)
+config = examples.make_config(Path({folder!r}), evaluate_every=4)
 """
-# Seconds of silence that a test waits for, in place of half a minute.
-PROGRAM = """
-import sys
-from solojax import cli, processes
-processes.LOST_AFTER = 6
-sys.exit(cli.main(sys.argv[1:]))
-"""
+UNSCORED = "training.evaluate_every=0"
 
 
-class Runs:
-    """Starts ``solojax train`` as one process or as two."""
+class Pair(NamedTuple):
+    """Two processes and where they print to."""
 
-    def __init__(self, folder: Path):
-        synthetic.draw_shapes(folder / "shapes", train=16, val=8, processes=1)
-        self.config = folder / "config.py"
-        self.config.write_text(CONFIG.format(folder=str(folder)))
+    processes: list[BaseProcess]
+    outputs: list[Path]
 
-    def start(
-        self,
-        workdir: Path,
-        *fields: str,
-        count: int,
-        others: tuple[str, ...] = (),
-        devices: int = 8,
-        evaluates: bool = False,
-    ) -> list[subprocess.Popen]:
-        """``others`` are fields of process 1 alone; ``devices`` are those of all together."""
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        environment = os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": str(devices // count),
-        }
-        started = []
-        for i in range(count):
-            command = [sys.executable, "-c", PROGRAM, *self._what(evaluates)]
-            command += ["--workdir", workdir]
-            if count > 1:
-                command += ["--coordinator", f"localhost:{port}"]
-                command += ["--process", str(i), "--processes", str(count)]
-            if more := fields + (others if i else ()):
-                command += ["--set", *more]
-            started.append(
-                subprocess.Popen(
-                    list(map(str, command)),
-                    cwd=ROOT,
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-            )
-        return started
-
-    def _what(self, evaluates: bool) -> list:
-        return ["eval"] if evaluates else ["train", "--config", self.config]
-
-    def train(self, workdir: Path, *fields: str, count: int, devices: int = 8) -> None:
-        codes, printed = finish(self.start(workdir, *fields, count=count, devices=devices))
-        assert codes == [0] * count, "\n".join(printed)
-
-
-def finish(started: list[subprocess.Popen], within: float = 300) -> tuple[list[int], list[str]]:
-    end = time.monotonic() + within
-    try:
-        printed = [one.communicate(timeout=end - time.monotonic())[0] for one in started]
-    finally:
-        for one in started:
+    def finish(self, within: float = 300) -> tuple[list[int | None], list[str]]:
+        """Their exit codes and what they printed."""
+        end = time.monotonic() + within
+        for one in self.processes:
+            one.join(max(0, end - time.monotonic()))
+        codes = [one.exitcode for one in self.processes]
+        for one in self.processes:
             one.kill()
-    return [one.returncode for one in started], printed
+        return codes, [output.read_text() for output in self.outputs]
+
+
+def start(folder: Path, *commands: list[str], others: tuple[str, ...] = (), steps=True) -> Pair:
+    """Two processes that run the commands one after the other.
+
+    ``others`` are fields of process 1 alone. Without ``steps`` of a network, they take quick ones.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    folder.mkdir(exist_ok=True)
+    pair = Pair([], [folder / f"output{i}.txt" for i in range(2)])
+    for i, output in enumerate(pair.outputs):
+        mine = [[*command, *(others if i else ())] for command in commands]
+        joined = ["--coordinator", coordinator, "--process", str(i), "--processes", "2"]
+        pair.processes.append(forks.start(output, 2, run, mine, joined, steps))
+    return pair
+
+
+def run(commands: list[list[str]], joined: list[str], steps: bool) -> int:
+    """What a process does; those that run several commands stay together until the last."""
+    if steps:
+        quick.share(setattr)
+    else:
+        quick.install(setattr)
+        processes.LOST_AFTER = 6  # seconds of silence that a test waits for, not half a minute
+    finish = processes.finish
+    for command in commands:
+        processes.finish = finish if command is commands[-1] else lambda: processes.collect(b"")
+        if code := cli.main([command[0], *joined, *command[1:]]):
+            return code
+        joined = []
+    return 0
 
 
 def rows_of(workdir: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def wait_for_step(workdir: Path, step: int, started: list[subprocess.Popen]) -> None:
+def wait_for_step(workdir: Path, step: int, pair: Pair) -> None:
     end = time.monotonic() + 240
     while time.monotonic() < end:
         if (workdir / "metrics.jsonl").is_file() and any(
             row["step"] >= step for row in rows_of(workdir)
         ):
             return
-        assert all(one.poll() is None for one in started), finish(started)[1]
+        assert all(one.is_alive() for one in pair.processes), pair.finish()[1]
         time.sleep(0.1)
-    raise AssertionError(f"no step {step}: {finish(started, within=0)[1]}")
+    raise AssertionError(f"no step {step}: {pair.finish(within=0)[1]}")
+
+
+def train_command(config: Path, workdir: Path, *fields: str) -> list[str]:
+    return ["train", "--config", str(config), "--workdir", str(workdir), "--set", *fields]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    return Runs(tmp_path_factory.mktemp("processes"))
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("config")
+    synthetic.draw_shapes(folder / "shapes", train=20, val=8, processes=1)
+    path = folder / "config.py"
+    path.write_text(CONFIG.format(folder=str(folder)))
+    return path
+
+
+class Runs(NamedTuple):
+    """Folders of the same training, and reports of the same state of it."""
+
+    of_one: Path  # four steps, by one process
+    of_two: Path
+    from_one: Path  # four steps by one process and four more by two
+    from_two: Path
+    report_of_one: dict
+    report_of_two: dict
 
 
 @pytest.fixture(scope="module")
-def of_one(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("one")
-    runs.train(workdir, count=1)
-    return workdir
+def runs(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """All that one process and two have to do with a network."""
+    folder = tmp_path_factory.mktemp("runs")
 
+    def train(name: str, steps: int, *fields: str) -> list[str]:
+        return train_command(config, folder / name, f"training.steps={steps}", *fields)
 
-@pytest.fixture(scope="module")
-def of_two(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("two")
-    runs.train(workdir, count=2)
-    return workdir
+    def score(name: str) -> list[str]:
+        return ["eval", "--workdir", str(folder / name)]
+
+    def report(name: str) -> dict:
+        return json.loads((folder / name / "eval.json").read_text())
+
+    assert cli.main(train("of_one", 4)) == 0
+    shutil.copytree(folder / "of_one", folder / "from_one")
+    # Long enough to find something, in images that it has seen.
+    learnt = (
+        "data.val_json=annotations/instances_train.json",
+        "optimizer.algorithm=adamw",
+        "optimizer.learning_rate=0.005",
+        "training.log_every=50",
+        "training.checkpoint_every=200",
+        UNSCORED,
+    )
+    assert cli.main(train("scored_by_one", 200, *learnt)) == 0
+    shutil.copytree(folder / "scored_by_one", folder / "scored_by_two")
+    assert cli.main(score("scored_by_one")) == 0
+    commands = train("of_two", 4), train("from_one", 8, UNSCORED), score("scored_by_two")
+    codes, printed = start(folder / "outputs", *commands).finish()
+    assert codes == [0, 0], "\n".join(printed)
+    shutil.copytree(folder / "of_two", folder / "from_two")
+    assert cli.main(train("from_two", 8, UNSCORED)) == 0
+    trained = [folder / name for name in Runs._fields[:4]]
+    return Runs(*trained, report("scored_by_one"), report("scored_by_two"))
 
 
 def assert_equal_runs(ours: Path, theirs: Path) -> None:
@@ -148,20 +171,15 @@ def assert_equal_runs(ours: Path, theirs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one(of_one: Path, of_two: Path) -> None:
-    assert [row["step"] for row in rows_of(of_two)] == [1, 2, 3, 4, 4]
-    assert_equal_runs(of_two, of_one)
+def test_two_processes_give_the_numbers_of_one(runs: Runs) -> None:
+    assert [row["step"] for row in rows_of(runs.of_two)] == [1, 2, 3, 4, 4]
+    assert_equal_runs(runs.of_two, runs.of_one)
 
 
 @pytest.mark.slow
-def test_a_checkpoint_goes_on_with_other_processes_and_devices(
-    runs: Runs, of_one: Path, of_two: Path, tmp_path: Path
-) -> None:
-    # Of other devices as well.
-    for count, devices, workdir in ((1, 2, of_two), (2, 8, of_one)):
-        runs.train(workdir, "training.steps=8", count=count, devices=devices)
-    assert [row["step"] for row in rows_of(of_two)] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
-    assert_equal_runs(of_two, of_one)
+def test_a_checkpoint_goes_on_with_other_processes_and_devices(runs: Runs) -> None:
+    assert [row["step"] for row in rows_of(runs.from_two)] == [1, 2, 3, 4, 4, 5, 6, 7, 8]
+    assert_equal_runs(runs.from_two, runs.from_one)
 
 
 def numbers_of(report: dict) -> list[dict[str, float]]:
@@ -172,50 +190,34 @@ def numbers_of(report: dict) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_two_processes_score_a_network_as_one_does(runs: Runs, tmp_path: Path) -> None:
-    # Long enough to find something, in images that it has seen.
-    runs.train(
-        tmp_path,
-        "data.val_json=annotations/instances_train.json",
-        "optimizer.algorithm=adamw",
-        "optimizer.learning_rate=0.005",
-        "training.steps=200",
-        "training.log_every=50",
-        "training.evaluate_every=0",
-        "training.checkpoint_every=200",
-        count=1,
-    )
-    reports = []
-    for count in (1, 2):
-        codes, printed = finish(runs.start(tmp_path, count=count, evaluates=True))
-        assert codes == [0] * count, printed
-        reports.append(json.loads((tmp_path / "eval.json").read_text()))
-    assert reports[0]["AP"] > 0.005
-    assert reports[0].keys() == reports[1].keys()
-    for one, other in zip(*[numbers_of(report) for report in reports], strict=True):
-        assert one == pytest.approx(other, abs=1e-5)
+def test_two_processes_score_a_network_as_one_does(runs: Runs) -> None:
+    one, two = runs.report_of_one, runs.report_of_two
+    assert one["AP"] > 0.005
+    assert one.keys() == two.keys()
+    for ours, theirs in zip(numbers_of(one), numbers_of(two), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_named_by_the_others_and_nothing_hangs(
-    runs: Runs, tmp_path: Path
+    config: Path, tmp_path: Path
 ) -> None:
-    started = runs.start(tmp_path, "training.steps=100000", count=2)
-    wait_for_step(tmp_path, 2, started)
-    started[1].send_signal(signal.SIGKILL)
+    command = train_command(config, tmp_path / "run", "training.steps=100000", UNSCORED)
+    pair = start(tmp_path, command, steps=False)
+    wait_for_step(tmp_path / "run", 2, pair)
+    pair.processes[1].kill()
     killed = time.monotonic()
-    codes, printed = finish(started)
+    codes, printed = pair.finish()
     assert codes == [RESTART, -signal.SIGKILL], printed[0]
     assert f"process 1 on {socket.gethostname()} has given no sign of life" in printed[0]
     assert time.monotonic() - killed < 60
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_tells_the_others_why(runs: Runs, tmp_path: Path) -> None:
-    started = runs.start(
-        tmp_path / "run", count=2, others=("data.root=nowhere", f"data.records={tmp_path}")
-    )
-    codes, printed = finish(started)
+def test_a_process_that_fails_tells_the_others_why(config: Path, tmp_path: Path) -> None:
+    command = train_command(config, tmp_path / "run", UNSCORED)
+    others = ("data.root=nowhere", f"data.records={tmp_path}")
+    codes, printed = start(tmp_path, command, others=others, steps=False).finish()
     assert codes == [2, 2], "\n".join(printed)
     for one in printed:
         assert "nowhere" in one
@@ -223,9 +225,12 @@ def test_a_process_that_fails_tells_the_others_why(runs: Runs, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_processes_that_were_told_different_things_do_not_begin(runs: Runs, tmp_path: Path) -> None:
+def test_processes_that_were_told_different_things_do_not_begin(
+    config: Path, tmp_path: Path
+) -> None:
+    command = train_command(config, tmp_path / "run", UNSCORED)
     others = ("optimizer.learning_rate=0.5",)
-    codes, printed = finish(runs.start(tmp_path / "run", count=2, others=others))
+    codes, printed = start(tmp_path, command, others=others, steps=False).finish()
     assert codes == [2, 2], "\n".join(printed)
     assert "process 1 has another config, data set or version of jax" in printed[0]
     assert not (tmp_path / "run").exists()
@@ -233,17 +238,17 @@ def test_processes_that_were_told_different_things_do_not_begin(runs: Runs, tmp_
 
 @pytest.mark.slow
 def test_a_process_that_is_told_to_end_ends_all_with_one_checkpoint(
-    runs: Runs, tmp_path: Path
+    config: Path, tmp_path: Path
 ) -> None:
-    fields = ("training.steps=100000", "training.checkpoint_every=100000")
-    started = runs.start(tmp_path, *fields, "training.evaluate_every=0", count=2)
-    wait_for_step(tmp_path, 2, started)
-    started[1].send_signal(signal.SIGTERM)
+    fields = ("training.steps=100000", "training.checkpoint_every=100000", UNSCORED)
+    pair = start(tmp_path, train_command(config, tmp_path / "run", *fields), steps=False)
+    wait_for_step(tmp_path / "run", 2, pair)
+    pair.processes[1].terminate()
     told = time.monotonic()
-    codes, printed = finish(started)
+    codes, printed = pair.finish()
     assert codes == [RESTART, RESTART], "\n".join(printed)
     assert time.monotonic() - told < 60
-    step, _ = checkpoint.read_arrays(tmp_path)
+    step, _ = checkpoint.read_arrays(tmp_path / "run")
     assert f"stopped at step {step}; the same command goes on" in printed[0]
 
 

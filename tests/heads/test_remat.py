@@ -15,7 +15,6 @@ from tests.heads.test_ablations import (
     SEPARATE,
     SOLO_HEAD,
     SOLOV2,
-    instances,
     pyramid,
     shapes,
     variables,
@@ -26,7 +25,7 @@ HEADS = {
     "decoupled": DECOUPLED,
     "light": DECOUPLED.clone(shared_trunk=True, deform="v2"),
     "solov2": SOLOV2,
-    "deform": SOLOV2.clone(deform="v1", deform_mask_features=True),
+    "deform": SOLOV2.clone(deform="v1", deform_mask_features=True, mask_levels=("p2",)),
     "separate": SEPARATE,
 }
 each_head = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
@@ -48,28 +47,27 @@ def test_less_is_held_for_the_backward_pass(head):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["solo", "light", "deform"])
-def test_outputs_and_gradients_are_the_same(name):
-    head = HEADS[name].clone(depth=1, grid=ONE_LEVEL)
-    if name == "deform":
-        head = head.clone(mask_levels=("p2", "p3"))
-    given = instances(head)
+@pytest.mark.parametrize(
+    "head",
+    [SOLO_HEAD, DECOUPLED.clone(shared_trunk=True), HEADS["deform"]],
+    ids=["solo", "light", "deform"],
+)
+def test_outputs_and_gradients_are_the_same(head):
+    head = head.clone(depth=1, grid=ONE_LEVEL, drop_block=0.1)  # the same blocks in both passes
+    given = variables(head)
 
     def run(head: Any) -> Any:
         @jax.jit
-        def once(variables):
-            targets = head.targets(given, jax.random.key(0))
-
-            def loss(variables):
+        def once(given):
+            def total(given):
                 rngs = {"dropout": jax.random.key(1)}
-                outputs = head.apply(variables, pyramid(), train=True, rngs=rngs)
-                return sum(map(value, head.loss(outputs, targets).values())), outputs
+                outputs = head.apply(given, pyramid(), train=True, rngs=rngs)
+                return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(outputs)), outputs
 
-            return jax.value_and_grad(loss, has_aux=True)(variables)
+            return jax.value_and_grad(total, has_aux=True)(given)
 
-        return once(variables(head))
+        return once(given)
 
-    head = head.clone(drop_block=0.1)  # the same blocks in both passes
     for ours, theirs in zip(
         *map(jax.tree.leaves, (run(head.clone(remat=True)), run(head))), strict=True
     ):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from solojax.models import layers
 from solojax.models.resnet import ResNet
 from solojax.parallel import AXIS
 from solojax.types import InputError
@@ -17,14 +18,28 @@ RESNEXT = {"depth": 101, "groups": 64, "group_width": 4}
 IMAGE = jax.ShapeDtypeStruct((1, 64, 96, 3), jnp.float32)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _deformable_convolutions_of_a_shape_are_traced_once():
+    with pytest.MonkeyPatch.context() as patch:
+        once = jax.jit(layers.deform_conv, static_argnames=("stride", "padding", "groups"))
+        patch.setattr(layers, "deform_conv", once)
+        yield
+
+
 @functools.cache
-def _shapes(settings: str) -> dict:
-    return jax.eval_shape(ResNet(**json.loads(settings)).init, jax.random.key(0), IMAGE)
+def _shapes(settings: str) -> tuple[dict, dict]:
+    model = ResNet(**json.loads(settings))
+    return jax.eval_shape(model.init_with_output, jax.random.key(0), IMAGE)
+
+
+def levels_of(**settings) -> dict:
+    """The levels' shapes; tracing a hundred layers takes a second, so each is traced once."""
+    return _shapes(json.dumps(settings))[0]
 
 
 def shapes_of(**settings) -> dict:
-    """The variables' shapes; tracing a hundred layers takes a second, so each is traced once."""
-    return _shapes(json.dumps(settings))
+    """The variables' shapes."""
+    return _shapes(json.dumps(settings))[1]
 
 
 def parameters_of(**settings) -> dict:
@@ -88,10 +103,7 @@ def test_stages_can_be_made_deformable_one_by_one():
     ],
 )
 def test_levels_have_strides_4_to_32(settings, widths):
-    model = ResNet(**settings)
-    variables = shapes_of(**settings)
-    found = jax.eval_shape(model.apply, variables, IMAGE)
-    assert {name: level.shape for name, level in found.items()} == {
+    assert {name: level.shape for name, level in levels_of(**settings).items()} == {
         f"c{level}": (1, 64 >> level, 96 >> level, width)
         for level, width in zip((2, 3, 4, 5), widths, strict=True)
     }
@@ -126,42 +138,47 @@ def filled(shapes: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return np.random.default_rng(1).normal(size=(8, 64, 64, 3)).astype(np.float32)
+    # Of a seed that puts no ReLU at its corner, where rounding decides on a gradient.
+    return np.random.default_rng(5).normal(size=(8, 64, 64, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def variables() -> dict:
-    return filled(shapes_of(depth=18, width=8))
+    return filled(shapes_of(depth=10, width=8))
 
 
 def test_the_shortcut_of_variant_d_averages_pairs_of_rows_and_columns():
     """With blocks that add nothing, c3 is the shortcut's convolution of the averaged c2."""
-    settings = {"depth": 18, "width": 4, "variant": "d"}
+    settings = {"depth": 10, "width": 4, "variant": "d"}
     variables = filled(shapes_of(**settings))
-    for block in ("layer2_0", "layer2_1"):
-        norm = variables["params"][block]["bn2"]
-        variables["params"][block]["bn2"] = jax.tree.map(np.zeros_like, norm)
+    norm = variables["params"]["layer2_0"]["bn2"]
+    variables["params"]["layer2_0"]["bn2"] = jax.tree.map(np.zeros_like, norm)
     shortcut = variables["params"]["layer2_0"]["downsample_conv"]["kernel"][0, 0]
     plain = {"scale": np.full(8, np.sqrt(1 + 1e-5)), "bias": np.zeros(8)}
     variables["params"]["layer2_0"]["downsample_bn"] = plain
     stats = {"mean": np.zeros(8), "var": np.ones(8)}
     variables["batch_stats"]["layer2_0"]["downsample_bn"] = stats
     image = np.random.default_rng(1).normal(size=(1, 32, 64, 3)).astype(np.float32)
-    found = jax.jit(ResNet(**settings).apply)(variables, image)
-    averaged = np.asarray(found["c2"]).reshape(1, 4, 2, 8, 2, 4).mean((2, 4))
-    np.testing.assert_allclose(found["c3"], np.maximum(averaged @ shortcut, 0), atol=1e-4)
+    levels = jax.jit(lambda *given: [ResNet(**settings).apply(*given)[c] for c in ("c2", "c3")])
+    c2, c3 = levels(variables, image)
+    averaged = np.asarray(c2).reshape(1, 4, 2, 8, 2, 4).mean((2, 4))
+    np.testing.assert_allclose(c3, np.maximum(averaged @ shortcut, 0), atol=1e-4)
 
 
 @pytest.fixture(scope="module")
 def of_frozen(variables, images):
-    return jax.jit(ResNet(18, width=8, norm="frozen").apply)(variables, images)
+    return jax.jit(ResNet(10, width=8, norm="frozen").apply)(variables, images)
 
 
-@pytest.mark.parametrize("norm", ["frozen_statistics", "sync"])
-def test_outside_of_training_all_batch_norms_give_the_same(norm, variables, images, of_frozen):
-    found = jax.jit(ResNet(18, width=8, norm=norm).apply)(variables, images)
+def test_outside_of_training_all_batch_norms_give_the_same(variables, images, of_frozen):
+    found = jax.jit(ResNet(10, width=8, norm="sync").apply)(variables, images)
     for name, level in of_frozen.items():
         np.testing.assert_allclose(found[name], level, rtol=1e-4, atol=1e-4, err_msg=name)
+    frozen, trainable = (
+        jax.jit(ResNet(10, width=8, norm=norm).apply).lower(variables, images).as_text()
+        for norm in ("frozen", "frozen_statistics")
+    )
+    assert frozen == trainable
 
 
 @pytest.mark.parametrize(
@@ -199,7 +216,9 @@ def test_rematerialised_stages_give_the_same_levels_statistics_and_gradients(
     norm, variables, images
 ):
     def run(remat_stages: tuple[int, ...]):
-        model = ResNet(18, width=8, norm=norm, frozen_stages=0, remat_stages=remat_stages)
+        model = ResNet(
+            10, width=8, norm=norm, norm_groups=4, frozen_stages=0, remat_stages=remat_stages
+        )
 
         def step(variables, images):
             def total(params):
@@ -230,7 +249,7 @@ def test_rematerialised_stages_give_the_same_levels_statistics_and_gradients(
 
 def run_synchronised(devices: int, variables, images):
     """Levels and changed statistics of a training step's forward pass on some devices."""
-    model = ResNet(18, width=8, norm="sync", frozen_stages=1)
+    model = ResNet(10, width=8, norm="sync", frozen_stages=1)
 
     def step(variables, images):
         return model.apply(variables, images, train=True, mutable="batch_stats")

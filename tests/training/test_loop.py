@@ -1,7 +1,6 @@
 """The loop on a handful of drawn images, in this process."""
 
 import dataclasses
-import functools
 import json
 import os
 import pickle
@@ -32,17 +31,8 @@ def config(tmp_path_factory) -> config_lib.Config:
 
 @pytest.fixture(scope="module", autouse=True)
 def traced_once():
-    """One update, traced and compiled once, for all trainings whose step is that of ``config``."""
     with pytest.MonkeyPatch.context() as patch:
-        mapped, update_of = functools.cache(parallel.pmap_update), loop.step.update_of
-        updates = {}
-
-        def shared(config, tx):
-            key = repr((config.model, config.optimizer, config.training.seed))
-            return updates.setdefault(key, update_of(config, tx))
-
-        patch.setattr(loop.step, "update_of", shared)
-        patch.setattr(parallel, "pmap_update", mapped)
+        quick_steps.share(patch.setattr)
         yield
 
 
