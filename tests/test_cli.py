@@ -327,6 +327,14 @@ def test_a_misspelt_field_of_a_folder_alone_is_named(
     assert f"override {field!r}: no field" in line
 
 
+@pytest.mark.parametrize("command", ["stats", "prepare"])
+def test_an_empty_name_is_no_config(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = error_line(["data", command, str(tmp_path), "--config", ""], capfd)
+    assert "config : no such file" in line
+
+
 def test_examples_are_drawn_into_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "sheet.png"
     show = ["data", "show", *draw_square(tmp_path), "--config", str(SHAPES)]

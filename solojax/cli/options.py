@@ -65,8 +65,8 @@ def load_data(arguments: argparse.Namespace) -> Any:
       InputError: neither a folder nor a config is given, or what is given is wrong.
     """
     root = [f"data.root={arguments.root}"] if arguments.root else []
-    if not (root or arguments.config or arguments.set):
+    if not (root or arguments.set) and arguments.config is None:
         raise InputError("no folder given; give ROOT or --config")
-    if arguments.config:
+    if arguments.config is not None:
         return config_lib.load(arguments.config, [*root, *arguments.set])
     return config_lib.override(_DataOnly(), *root, *arguments.set)
