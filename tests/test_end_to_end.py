@@ -161,6 +161,8 @@ def test_a_published_model_trains_a_step_and_predicts(tmp_path, name, parameters
     "network",
     [
         [
+            "data.max_instances=8",
+            "model.head.max_positives=64",
             "model.backbone.depth=10",
             "model.backbone.width=16",
             "model.neck.width=32",
@@ -188,16 +190,14 @@ def test_the_enhanced_recipe_trains_on_the_shapes_set(tmp_path, network):
         "data.train_short_sides=(128,96)",
         "data.test_short_side=128",
         "data.long_side=128",
-        "data.max_instances=8",
-        "model.head.max_positives=64",
-        "training.batch_size=2",
-        "training.steps=2",
+        "training.batch_size=4",
+        "training.steps=3",
         "training.log_every=1",
     ]
     config = ROOT / "configs/solov2_enhanced_512_dcn_r50vd_fpn_3x.py"
     run("train.py", "--config", config, "--workdir", workdir, "--set", *settings)
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1, 2]
-    assert rows[0]["learning_rate"] == 0 and rows[1]["learning_rate"] > 0
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert rows[0]["learning_rate"] == 0 and rows[2]["learning_rate"] > 0
     run("eval.py", "--workdir", workdir)
     check_run_folder(workdir, pictures=2)

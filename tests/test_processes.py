@@ -148,11 +148,11 @@ def runs(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     assert cli.main(train("scored_by_one", 200, *learnt)) == 0
     shutil.copytree(folder / "scored_by_one", folder / "scored_by_two")
     assert cli.main(score("scored_by_one")) == 0
-    commands = train("of_two", 4), train("from_one", 8, UNSCORED), score("scored_by_two")
+    commands = train("of_two", 4), train("from_one", 8), score("scored_by_two")
     codes, printed = start(folder / "outputs", *commands).finish()
     assert codes == [0, 0], "\n".join(printed)
     shutil.copytree(folder / "of_two", folder / "from_two")
-    assert cli.main(train("from_two", 8, UNSCORED)) == 0
+    assert cli.main(train("from_two", 8)) == 0
     trained = [folder / name for name in Runs._fields[:4]]
     return Runs(*trained, report("scored_by_one"), report("scored_by_two"))
 
@@ -178,7 +178,7 @@ def test_two_processes_give_the_numbers_of_one(runs: Runs) -> None:
 
 @pytest.mark.slow
 def test_a_checkpoint_goes_on_with_other_processes_and_devices(runs: Runs) -> None:
-    assert [row["step"] for row in rows_of(runs.from_two)] == [1, 2, 3, 4, 4, 5, 6, 7, 8]
+    assert [row["step"] for row in rows_of(runs.from_two)] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
     assert_equal_runs(runs.from_two, runs.from_one)
 
 

@@ -31,6 +31,7 @@ def config(tmp_path_factory) -> config_lib.Config:
 
 @pytest.fixture(scope="module", autouse=True)
 def traced_once():
+    """One update, traced and compiled once, for all trainings whose step is that of ``config``."""
     with pytest.MonkeyPatch.context() as patch:
         quick_steps.share(patch.setattr)
         yield
