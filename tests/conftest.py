@@ -1,6 +1,7 @@
 """Eight fake devices and the strict settings, for every test."""
 
 import contextlib
+import gc
 import logging
 import os
 import re
@@ -16,10 +17,17 @@ from solojax import compilation
 
 # Compiling is most of what tests wait for, and most of that is making fast what runs once. In the
 # environment, so that the processes of a test have it as well.
-_QUICK = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+_QUICK = [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_parallel_codegen_split_count=1",  # each worker has one core
+]
 if jaxlib.__version__.startswith("0.10."):  # a flag that a jaxlib does not know ends the process
     _QUICK.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_QUICK])
+# A third of what lowering takes is writing down who called each operation.
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+jax.config.update("jax_traceback_in_locations_limit", 0)
 
 # All of this must precede the first use of a device. On the CPU everywhere: the recorded numbers
 # are float32.
@@ -28,6 +36,8 @@ jax.config.update("jax_num_cpu_devices", 8)
 # A silent broadcast between ranks has hidden more bugs than it has saved characters.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Tracing makes so many small objects that looking for garbage among them takes a fifth of its time.
+gc.set_threshold(20_000, 20, 100)
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 
