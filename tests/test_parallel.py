@@ -108,7 +108,7 @@ def test_the_update_compiles_once(on_eight):
 
 @pytest.mark.slow
 def test_synchronised_norms_see_the_batch_of_all_devices():
-    model = MODEL.clone(backbone=ResNet(18, width=8, norm="sync", frozen_stages=0))
+    model = MODEL.clone(backbone=ResNet(10, width=8, norm="sync", frozen_stages=0))
     variables = parallel.jit_once(detector.init_variables, static_argnums=0)(
         model, jax.random.key(0)
     )

@@ -140,12 +140,12 @@ def runs(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     learnt = (
         "data.val_json=annotations/instances_train.json",
         "optimizer.algorithm=adamw",
-        "optimizer.learning_rate=0.005",
-        "training.log_every=50",
-        "training.checkpoint_every=200",
+        "optimizer.learning_rate=0.01",
+        "training.log_every=40",
+        "training.checkpoint_every=80",
         UNSCORED,
     )
-    assert cli.main(train("scored_by_one", 200, *learnt)) == 0
+    assert cli.main(train("scored_by_one", 80, *learnt)) == 0
     shutil.copytree(folder / "scored_by_one", folder / "scored_by_two")
     assert cli.main(score("scored_by_one")) == 0
     commands = train("of_two", 4), train("from_one", 8), score("scored_by_two")

@@ -1,4 +1,3 @@
-import functools
 import json
 
 import jax
@@ -10,7 +9,12 @@ from solojax.ops import nms
 from tests.conftest import FIXTURES
 
 RECORDED = np.load(FIXTURES / "op_matrix_nms.npz")
-EVERY = [nms.matrix_nms, nms.hard_nms, nms.soft_nms, nms.fast_nms]
+# One program each: called plainly, each operation within is compiled alone.
+matrix_nms, soft_nms = (
+    jax.jit(f, static_argnames="kernel") for f in (nms.matrix_nms, nms.soft_nms)
+)
+hard_nms, fast_nms = jax.jit(nms.hard_nms), jax.jit(nms.fast_nms)
+EVERY = [matrix_nms, hard_nms, soft_nms, fast_nms]
 
 
 def line_masks(*spans: tuple[int, int]) -> jax.Array:
@@ -37,17 +41,17 @@ CHAIN = dict(
 )
 def test_a_suppressed_mask_suppresses_less(kernel, expected):
     # The third ends above the second though it overlaps two masks: the compensation at work.
-    np.testing.assert_allclose(nms.matrix_nms(**CHAIN, kernel=kernel), expected, rtol=1e-5)
+    np.testing.assert_allclose(matrix_nms(**CHAIN, kernel=kernel), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("suppress", [nms.hard_nms, nms.fast_nms])
+@pytest.mark.parametrize("suppress", [hard_nms, fast_nms])
 def test_hard_and_fast_zero_what_overlaps_a_better_mask_of_its_class(suppress):
     np.testing.assert_array_equal(suppress(**CHAIN), np.float32([0.9, 0, 0, 0.6, 0.5]))
 
 
 def test_what_hard_removes_removes_nothing_but_what_fast_removes_does():
     # Only neighbours of the chain overlap by more than 0.7.
-    hard, fast = (f(**CHAIN, iou_threshold=0.7) for f in (nms.hard_nms, nms.fast_nms))
+    hard, fast = (f(**CHAIN, iou_threshold=0.7) for f in (hard_nms, fast_nms))
     np.testing.assert_array_equal(hard, np.float32([0.9, 0, 0.7, 0.6, 0.5]))
     np.testing.assert_array_equal(fast, np.float32([0.9, 0, 0, 0.6, 0.5]))
 
@@ -61,10 +65,10 @@ def test_what_hard_removes_removes_nothing_but_what_fast_removes_does():
 )
 def test_soft_takes_the_best_by_its_score_so_far(kernel, expected):
     # The third, once decayed, is better than the second and decays it again.
-    np.testing.assert_allclose(nms.soft_nms(**CHAIN, kernel=kernel), expected, rtol=1e-5)
+    np.testing.assert_allclose(soft_nms(**CHAIN, kernel=kernel), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("suppress", [nms.hard_nms, nms.fast_nms])
+@pytest.mark.parametrize("suppress", [hard_nms, fast_nms])
 def test_an_overlap_of_just_the_threshold_stays(suppress):
     halves = dict(
         masks=line_masks((0, 8), (0, 4)), labels=jnp.array([0, 0]), scores=jnp.array([0.9, 0.8])
@@ -76,11 +80,11 @@ def test_an_overlap_of_just_the_threshold_stays(suppress):
 @pytest.mark.parametrize(
     ("suppress", "expected"),
     [
-        (nms.hard_nms, [0.8, 0, 0]),
-        (nms.fast_nms, [0.8, 0, 0]),
+        (hard_nms, [0.8, 0, 0]),
+        (fast_nms, [0.8, 0, 0]),
         # After the first, the third is the better of the two.
-        (lambda **chain: nms.soft_nms(**chain, kernel="linear"), [0.8, 0.0264463, 0.266667]),
-        (lambda **chain: nms.matrix_nms(**chain, kernel="linear"), [0.8, 0.145455, 0.266667]),
+        (lambda **chain: soft_nms(**chain, kernel="linear"), [0.8, 0.0264463, 0.266667]),
+        (lambda **chain: matrix_nms(**chain, kernel="linear"), [0.8, 0.145455, 0.266667]),
     ],
 )
 def test_of_equal_scores_the_earlier_place_is_the_better(suppress, expected):
@@ -122,7 +126,7 @@ def test_a_single_mask_keeps_its_score(suppress):
     np.testing.assert_array_equal(suppress(**single), single["scores"])
 
 
-@pytest.mark.parametrize("suppress", EVERY)
+@pytest.mark.parametrize("suppress", [nms.matrix_nms, nms.hard_nms, nms.soft_nms, nms.fast_nms])
 def test_jit_and_vmap_equal_the_plain_call(suppress):
     plain = suppress(**CHAIN)
     np.testing.assert_allclose(jax.jit(suppress)(**CHAIN), plain, rtol=1e-6)
@@ -134,14 +138,14 @@ def test_jit_and_vmap_equal_the_plain_call(suppress):
 
 def test_a_soft_score_has_its_decay_for_gradient():
     def total(scores):
-        return jnp.sum(nms.soft_nms(CHAIN["masks"], CHAIN["labels"], scores))
+        return jnp.sum(soft_nms(CHAIN["masks"], CHAIN["labels"], scores))
 
-    decay = nms.soft_nms(**CHAIN) / CHAIN["scores"]
+    decay = soft_nms(**CHAIN) / CHAIN["scores"]
     np.testing.assert_allclose(jax.grad(total)(CHAIN["scores"]), decay, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "linear"])
-@pytest.mark.parametrize("suppress", [nms.matrix_nms, nms.soft_nms])
+@pytest.mark.parametrize("suppress", [matrix_nms, soft_nms])
 def test_equal_and_empty_masks_have_finite_gradients(suppress, kernel):
     masks = line_masks((0, 10), (0, 10), (0, 10), (0, 0), (0, 0))
 
@@ -206,11 +210,8 @@ def slow_soft(masks, labels, scores, kernel):
     return scores
 
 
-@pytest.mark.parametrize(
-    ("suppress", "slow"), [(nms.hard_nms, slow_hard), (nms.fast_nms, slow_fast)]
-)
+@pytest.mark.parametrize(("suppress", "slow"), [(hard_nms, slow_hard), (fast_nms, slow_fast)])
 def test_hard_and_fast_equal_a_plain_loop(suppress, slow):
-    suppress = jax.jit(suppress)
     removed = 0
     for seed in range(8):
         case = random_masks(seed, ties=True)
@@ -222,16 +223,15 @@ def test_hard_and_fast_equal_a_plain_loop(suppress, slow):
 
 @pytest.mark.parametrize("kernel", ["gaussian", "linear"])
 def test_soft_equals_a_plain_loop(kernel):
-    suppress = jax.jit(functools.partial(nms.soft_nms, kernel=kernel))
     for seed in range(8):
         # Without ties: two that stand equal after several decays may round either way.
         case = random_masks(seed, ties=False)
         np.testing.assert_allclose(
-            suppress(**case), slow_soft(**case, kernel=kernel), rtol=1e-5, atol=1e-7
+            soft_nms(**case, kernel=kernel), slow_soft(**case, kernel=kernel), rtol=1e-5, atol=1e-7
         )
 
 
-@pytest.mark.parametrize("suppress", [nms.matrix_nms, nms.soft_nms])
+@pytest.mark.parametrize("suppress", [matrix_nms, soft_nms])
 def test_unknown_kernel_is_refused(suppress):
     with pytest.raises(ValueError, match="'boxy'"):
         suppress(**CHAIN, kernel="boxy")
@@ -246,7 +246,7 @@ def test_matrix_nms_equals_the_recorded_case(case):
     order = np.argsort(-scores, kind="stable")
     if options["nms_pre"] > 0:
         order = order[: options["nms_pre"]]
-    decayed = nms.matrix_nms(
+    decayed = matrix_nms(
         jnp.asarray(masks[order], bool),
         jnp.asarray(labels[order]),
         jnp.asarray(scores[order]),
@@ -284,7 +284,7 @@ def test_scores_are_those_of_a_float32_product_to_the_bit():
     overlaps = products / jnp.maximum(areas[:, None] + areas[None] - products, 1)
     expected = nms.matrix_nms_of(overlaps, labels, scores)
     assert (np.asarray(expected) < 0.9 * np.asarray(scores)).any(), "the test needs overlaps"
-    np.testing.assert_array_equal(nms.matrix_nms(masks, labels, scores), expected)
+    np.testing.assert_array_equal(matrix_nms(masks, labels, scores), expected)
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "linear"])
@@ -297,14 +297,16 @@ def test_matrix_nms_of_pairs_is_that_of_all_masks(kernel):
     iou = np.asarray(nms.mask_iou(jnp.asarray(masks[:, None])))
     first, second = np.nonzero(np.triu(iou * (labels[:, None] == labels), 1))
     is_above = scores[first] >= scores[second]
-    found = nms.matrix_nms_of_pairs(
+    found = jax.jit(nms.matrix_nms_of_pairs, static_argnames="kernel")(
         np.append(np.where(is_above, first, second), 0),  # the last is padding
         np.append(np.where(is_above, second, first), 0),
         np.append(iou[first, second], np.float32(0)),
         jnp.asarray(scores),
         kernel=kernel,
     )
-    expected = nms.matrix_nms_of(jnp.asarray(iou), jnp.asarray(labels), scores, kernel=kernel)
+    expected = jax.jit(nms.matrix_nms_of, static_argnames="kernel")(
+        jnp.asarray(iou), jnp.asarray(labels), scores, kernel=kernel
+    )
     assert (np.asarray(expected) < 0.9 * scores).any(), "the test needs overlaps"
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -318,7 +320,7 @@ def test_what_accelerators_multiply_a_cpu_counts(pixels):
         np.testing.assert_array_equal(nms._multiply(jnp.asarray(given)), expected)
 
 
-@pytest.mark.parametrize("suppress", [nms.matrix_nms, nms.hard_nms, nms.soft_nms, nms.fast_nms])
+@pytest.mark.parametrize("suppress", EVERY)
 def test_packed_masks_get_the_same_scores(suppress):
     rng = np.random.default_rng(0)
     coarse = (rng.random((40, 5, 7)) < 0.6).repeat(3, 1).repeat(5, 2)

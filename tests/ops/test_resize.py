@@ -18,6 +18,10 @@ BILINEAR = sorted(
         if key.startswith("interp/") and "nearest" not in key and "odd" not in key
     }
 )
+# Called plainly, each operation within is compiled alone.
+bilinear = jax.jit(resize.bilinear, static_argnums=1)
+adaptive_max = jax.jit(resize.adaptive_max, static_argnums=1)
+region_grid = jax.jit(resize.region_grid, static_argnums=1)
 
 
 @pytest.mark.parametrize("case", BILINEAR)
@@ -25,7 +29,7 @@ def test_bilinear_equals_the_recorded_case(case):
     features, expected = (
         RECORDED[f"interp/{case}/{side}"].transpose(0, 2, 3, 1) for side in ("in", "out")
     )
-    found = resize.bilinear(jnp.asarray(features), expected.shape[1:3])
+    found = bilinear(jnp.asarray(features), expected.shape[1:3])
     np.testing.assert_allclose(found, expected, atol=3e-6)
 
 
@@ -45,7 +49,7 @@ DOUBLED_AND_HALVED = [
 @pytest.mark.parametrize(("shape", "size"), DOUBLED_AND_HALVED, ids=str)
 def test_twice_and_half_the_size_are_what_the_matrices_make(shape, size, dtype, tolerance):
     features = jnp.asarray(np.random.default_rng(0).normal(size=(2, *shape, 3)), dtype)
-    found, expected = resize.bilinear(features, size), by_matrices(features, size)
+    found, expected = bilinear(features, size), by_matrices(features, size)
     assert found.dtype == dtype and found.shape == expected.shape
     np.testing.assert_allclose(
         *(one.astype(jnp.float32) for one in (found, expected)), atol=tolerance
@@ -75,15 +79,22 @@ def test_the_matrices_resize_like_bilinear(case):
     (height, width), (out_height, out_width) = features.shape[2:], expected.shape[2:]
     # Longer than needed: what is not used must not matter.
     features = np.pad(features, ((0, 0), (0, 0), (0, 3), (0, 5)), constant_values=1e6)
-    row_taps = resize.bilinear_taps(
-        jnp.arange(out_height + 4), out_used=jnp.array(out_height), in_used=jnp.array(height)
-    )
-    column_taps = resize.bilinear_taps(
-        jnp.arange(out_width + 2), out_used=jnp.array(out_width), in_used=jnp.array(width)
-    )
-    rows = resize.bilinear_matrix(height + 3, row_taps)
-    columns = resize.bilinear_matrix(width + 5, column_taps)
-    found = jnp.einsum("yh,bchw,xw->bcyx", rows, features, columns, precision="highest")
+
+    @jax.jit
+    def by_our_matrices(features, out_used, in_used):
+        matrices = [
+            resize.bilinear_matrix(
+                side, resize.bilinear_taps(jnp.arange(longer), out_used=out, in_used=used)
+            )
+            for side, longer, out, used in zip(
+                features.shape[2:], (out_height + 4, out_width + 2), out_used, in_used, strict=True
+            )
+        ]
+        return jnp.einsum(
+            "yh,bchw,xw->bcyx", matrices[0], features, matrices[1], precision="highest"
+        )
+
+    found = by_our_matrices(features, (out_height, out_width), (height, width))
     np.testing.assert_allclose(found[:, :, :out_height, :out_width], expected, atol=3e-6)
 
 
@@ -94,13 +105,13 @@ def random_features(height: int, width: int) -> np.ndarray:
 def test_adaptive_max_of_a_known_row():
     row = jnp.array([-1.0, -2.0, 8.0, 4.0, 1.0])[None, None, :, None]
     # Of five inputs in three cells the windows are 0..1, 1..3 and 3..4.
-    found = resize.adaptive_max(row, (1, 3))[0, 0, :, 0]
+    found = adaptive_max(row, (1, 3))[0, 0, :, 0]
     np.testing.assert_array_equal(found, [-1, 8, 4])
 
 
 def test_adaptive_max_is_that_of_blocks_where_the_size_divides():
     features = random_features(8, 12)
-    found = resize.adaptive_max(features, (4, 3))
+    found = adaptive_max(features, (4, 3))
     np.testing.assert_array_equal(found, features.reshape(2, 4, 2, 3, 4, 3).max((2, 4)))
 
 
@@ -115,17 +126,17 @@ def test_adaptive_max_equals_a_plain_loop(shape, size):
             rows = slice(i * shape[0] // size[0], math.ceil((i + 1) * shape[0] / size[0]))
             columns = slice(j * shape[1] // size[1], math.ceil((j + 1) * shape[1] / size[1]))
             expected[:, i, j] = features[:, rows, columns].max((1, 2))
-    np.testing.assert_array_equal(resize.adaptive_max(features, size), expected.astype(np.float32))
+    np.testing.assert_array_equal(adaptive_max(features, size), expected.astype(np.float32))
 
 
 def test_region_grid_of_a_constant_is_the_constant():
-    found = resize.region_grid(jnp.full((1, 12, 7, 3), 3.0), (16, 24))
+    found = region_grid(jnp.full((1, 12, 7, 3), 3.0), (16, 24))
     np.testing.assert_allclose(found, np.full((1, 16, 24, 3), 3.0), rtol=1e-6)
 
 
 def test_region_grid_of_a_ramp_is_its_value_at_the_centres_of_the_cells():
     ramp = jnp.broadcast_to(jnp.arange(18.0)[None, None, :, None], (1, 6, 18, 1))
-    found = resize.region_grid(ramp, (3, 4))[0, :, :, 0]
+    found = region_grid(ramp, (3, 4))[0, :, :, 0]
     # Cells of 4.5 inputs. No sample lies beyond the first or the last input.
     np.testing.assert_allclose(found, [[1.75, 6.25, 10.75, 15.25]] * 3, rtol=1e-6)
 
@@ -133,9 +144,9 @@ def test_region_grid_of_a_ramp_is_its_value_at_the_centres_of_the_cells():
 @pytest.mark.parametrize(("shape", "size"), [((21, 34), (4, 5)), ((12, 7), (16, 24))])
 def test_region_grid_equals_the_mean_of_a_larger_bilinear_resize(shape, size):
     features = random_features(*shape)
-    large = np.asarray(resize.bilinear(features, (4 * size[0], 4 * size[1])))
+    large = np.asarray(bilinear(features, (4 * size[0], 4 * size[1])))
     expected = large.reshape(2, size[0], 4, size[1], 4, 3).mean((2, 4))
-    np.testing.assert_allclose(resize.region_grid(features, size), expected, atol=3e-6)
+    np.testing.assert_allclose(region_grid(features, size), expected, atol=3e-6)
 
 
 @pytest.mark.parametrize(
