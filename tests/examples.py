@@ -13,6 +13,7 @@ from solojax.data import rle, transforms
 from solojax.heads.grid import Grid
 from solojax.heads.selection import Selection
 from solojax.heads.solov2 import SOLOv2
+from solojax.models import detector
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
@@ -58,8 +59,7 @@ def make_config(folder: Path, **training: Any) -> Config:
 
 def make_variables(spread: float) -> dict[str, Any]:
     """Variables of MODEL with kernels ~ N(0, spread): compiling ``init`` takes seconds."""
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    shapes = jax.eval_shape(MODEL.init, jax.random.key(0), image)
+    shapes = detector.variable_shapes(MODEL)
     rng = np.random.default_rng(0)
 
     def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:

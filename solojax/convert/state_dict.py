@@ -4,13 +4,11 @@ Names are mmdetection's; torchvision's ResNets are the same names without ``back
 ResNet-D has a few of its own. Loading never unpickles anything: bring the arrays as NumPy.
 """
 
-import functools
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import numpy as np
 from flax import traverse_util
 
@@ -81,13 +79,7 @@ def load_state_dict(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> d
     Raises:
       InputError: a name is not consumed, a leaf not filled or a shape differs; all are listed.
     """
-    return _fill(state_dict, _shapes(model), model.head)
-
-
-@functools.cache
-def _shapes(model: nn.Module) -> dict[str, Any]:
-    """Of the variables of a model: to trace it takes a second or more."""
-    return jax.eval_shape(lambda: detector.init_variables(model, jax.random.key(0)))
+    return _fill(state_dict, detector.variable_shapes(model), model.head)
 
 
 def load_backbone(

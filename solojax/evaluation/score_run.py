@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 from tqdm import tqdm
 
 from solojax import config as config_lib
@@ -39,7 +38,7 @@ def score_run(
     config = config_lib.override(checkpoint.read_config(workdir), *overrides)
     parallel.check_divisible(config.training.batch_size)
     records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
-    wanted = jax.eval_shape(lambda: detector.init_variables(config.model, jax.random.key(0)))
+    wanted = detector.variable_shapes(config.model)
     step, variables = checkpoint.read_variables(workdir, wanted, which)
     evaluation = evaluate.make_evaluate(config, records, scores.score)(variables)
     if not processes.is_first():

@@ -83,7 +83,7 @@ class Predictor:
                 f"{run} names {known} categories and its network knows {wanted}; give them as "
                 "data.categories in its config.json"
             )
-        like = jax.eval_shape(lambda: detector.init_variables(config.model, jax.random.key(0)))
+        like = detector.variable_shapes(config.model)
         _, variables = checkpoints.read_variables(Path(run), like, str(checkpoint))
         return cls(config.model, variables, config.data, batch_size=batch_size)
 

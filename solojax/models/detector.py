@@ -1,5 +1,6 @@
 """Backbone, neck and head, one after the other."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -33,9 +34,13 @@ class Detector(nn.Module):
 
 
 def init_variables(model: nn.Module, key: jax.Array) -> dict[str, Any]:
-    """Fresh variables of a detector; their shapes do not depend on the size of the images.
-
-    Under ``jax.eval_shape`` this gives the shapes alone.
-    """
+    """Fresh variables of a detector; their shapes do not depend on the size of the images."""
     # Inside jit what the network computes on the way is left out.
     return dict(jax.jit(model.init)(key, jnp.zeros((1, 64, 64, 3))))
+
+
+@functools.cache
+def variable_shapes(model: nn.Module) -> dict[str, Any]:
+    """The variables of ``init_variables`` as shapes and types alone; do not write into it."""
+    # Kept: to trace a network takes a second or more.
+    return jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))

@@ -58,8 +58,7 @@ def read_variables(
 
     Args:
       workdir: the run folder; process 0 alone reads it.
-      like: variables of the model, for their structure and shapes (``detector.init_variables``,
-        under ``jax.eval_shape`` as well).
+      like: variables of the model, or their shapes (``detector.variable_shapes``).
       which: ``latest``, ``best`` by AP, or a step.
 
     Raises:
