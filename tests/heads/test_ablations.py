@@ -305,21 +305,23 @@ def targets_of_solo() -> Targets:
 
 @pytest.mark.parametrize(("kind", "weight"), [("dice", 3), ("focal", 20), ("bce", 10)])
 def test_mask_losses_bear_their_published_weights(kind, weight):
+    mask_losses = jax.jit(losses.mask_losses, static_argnums=2)
     targets = targets_of_solo()
     rng = np.random.default_rng(2)
     mask_logits = [rng.normal(0, 2, m.shape).astype(np.float32) for m in targets.masks]
     category = {"p2": jnp.zeros((2, 4, 4, 3)), "p4": jnp.zeros((2, 3, 3, 3))}
     each = [
-        float(losses.mask_losses(logits[b, k], np.asarray(masks)[b, k], kind))
+        float(mask_losses(logits[b, k], np.asarray(masks)[b, k], kind))
         for logits, masks, positives in zip(
             mask_logits, targets.masks, targets.cells.positives, strict=True
         )
         for b, k in zip(*np.nonzero(positives.valid), strict=True)
     ]
-    found = loss_terms(Objective(mask_loss=kind), category, mask_logits, targets)["mask"]
+    terms = jax.jit(loss_terms, static_argnums=0)
+    found = terms(Objective(mask_loss=kind), category, mask_logits, targets)["mask"]
     np.testing.assert_allclose(value(found), weight * np.mean(each), rtol=1e-5)
     heavy = Objective(mask_loss=kind, mask_weight=1.5)
-    found = loss_terms(heavy, category, mask_logits, targets)["mask"]
+    found = terms(heavy, category, mask_logits, targets)["mask"]
     np.testing.assert_allclose(value(found), 1.5 * np.mean(each), rtol=1e-5)
 
 

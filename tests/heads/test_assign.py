@@ -12,6 +12,7 @@ from solojax.types import Instances
 from tests.conftest import FIXTURES
 
 GRID = Grid()  # the published one
+cell = jax.jit(assign._cell, static_argnums=(1, 2))
 
 
 def instances(boxes: list, centers: list, labels: list | None = None) -> Instances:
@@ -85,7 +86,7 @@ def test_cells_equal_the_recorded_table_borders_included():
     for length, side in {(int(row[1]), int(row[2])) for row in table}:
         rows = table[(table[:, 1] == length) & (table[:, 2] == side)]
         position = jnp.asarray(rows[:, 0], jnp.float32)
-        found = jax.jit(assign._cell, static_argnums=(1, 2))(position, length, side)
+        found = cell(position, length, side)
         np.testing.assert_array_equal(found, rows[:, 3])
 
 
@@ -94,7 +95,7 @@ def test_cells_equal_float32_arithmetic_on_every_half_pixel():
         position = np.arange(0, 2 * length, dtype=np.float32) / 2
         for side in GRID.sizes:
             quotient = (position / np.float32(length)) / np.float32(1 / side)
-            found = assign._cell(jnp.asarray(position), length, side)
+            found = cell(position, length, side)
             np.testing.assert_array_equal(found, np.trunc(quotient))
 
 
@@ -177,7 +178,8 @@ def test_targets_bear_the_masks_of_their_instances_and_numbers_for_the_log():
     masks = np.zeros((1, 2, 200, 336), np.uint8)
     masks[0, 0, 25:45, 25:45], masks[0, 1, 25:45, 30:40] = 1, 1
     given = TWINS._replace(masks={4: jnp.asarray(masks)})
-    found = assign.make_targets(SOLOv2(max_positives=64), given, jax.random.key(0))
+    make_targets = jax.jit(assign.make_targets, static_argnums=0)
+    found = make_targets(SOLOv2(max_positives=64), given, jax.random.key(0))
     ((positives,), (gathered,)) = found.cells.positives, found.masks
     for place in np.flatnonzero(positives.valid[0]):
         expected = masks[0, int(positives.instances[0, place])]

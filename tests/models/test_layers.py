@@ -133,7 +133,7 @@ def test_group_norm_and_its_gradients_are_those_of_flax(shape):
         return jnp.sum(out * weights), out
 
     ours, flax_s = (
-        jax.value_and_grad(functools.partial(run, module), argnums=(0, 1), has_aux=True)(
+        jax.jit(jax.value_and_grad(functools.partial(run, module), argnums=(0, 1), has_aux=True))(
             {"params": {"scale": scale, "bias": bias}}, x
         )
         for module in (GroupNorm(4), nn.GroupNorm(num_groups=4, epsilon=1e-5))

@@ -9,7 +9,9 @@ from solojax.ops import losses
 from tests.conftest import FIXTURES
 
 RECORDED = np.load(FIXTURES / "op_losses.npz")
+# Called plainly, each operation within is compiled alone.
 mask_losses = jax.jit(losses.mask_losses, static_argnums=2)
+focal = jax.jit(losses.focal)
 
 
 @pytest.mark.parametrize(
@@ -24,13 +26,13 @@ mask_losses = jax.jit(losses.mask_losses, static_argnums=2)
     ],
 )
 def test_focal_of_a_known_logit(logit, target, expected):
-    np.testing.assert_allclose(losses.focal(jnp.array(logit), target), expected, rtol=1e-5)
+    np.testing.assert_allclose(focal(logit, target), expected, rtol=1e-5)
 
 
 def test_focal_of_a_fresh_head_on_an_empty_image_is_small():
     # 3872 cells of 80 classes at the prior of 0.01.
     logits = jnp.full(3872 * 80, -4.59511985)
-    found = jnp.sum(losses.focal(logits, jnp.zeros_like(logits)))
+    found = jnp.sum(focal(logits, jnp.zeros_like(logits)))
     np.testing.assert_allclose(found, 0.23348940, rtol=1e-5)
 
 
@@ -71,14 +73,14 @@ def test_focal_equals_the_recorded_case_and_gradient(case):
     def loss(logits):
         return jnp.sum(losses.focal(logits, targets)) / count
 
-    value, found = jax.value_and_grad(loss)(jnp.asarray(logits))
+    value, found = jax.jit(jax.value_and_grad(loss))(logits)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     np.testing.assert_allclose(found, gradient, rtol=1e-4, atol=1e-7)
 
 
 def test_focal_equals_the_recorded_elements():
     logits, classes = RECORDED["focal/elementwise/pred"], RECORDED["focal/elementwise/target"]
-    found = losses.focal(jnp.asarray(logits), jax.nn.one_hot(classes, logits.shape[1]))
+    found = focal(logits, jax.nn.one_hot(classes, logits.shape[1]))
     np.testing.assert_allclose(found, RECORDED["focal/elementwise/loss"], rtol=1e-5, atol=1e-8)
 
 
@@ -96,7 +98,7 @@ def test_dice_equals_the_recorded_case_and_gradient(case):
         each = float(weight) * losses.dice(probabilities, jnp.asarray(targets))
         return jnp.sum(each), each
 
-    found, each = jax.grad(loss, has_aux=True)(jnp.asarray(prediction))
+    found, each = jax.jit(jax.grad(loss, has_aux=True))(prediction)
     np.testing.assert_allclose(each, expected, rtol=1e-5)
     np.testing.assert_allclose(found, gradient, rtol=1e-4, atol=1e-6)
 

@@ -1,3 +1,5 @@
+import functools
+
 import cv2
 import jax
 import jax.numpy as jnp
@@ -26,9 +28,8 @@ def test_maskness_is_the_mean_over_the_foreground():
 )
 def test_restored_masks_equal_the_published_two_steps(size, original):
     soft = soft_masks(4, 24, 32)  # a canvas of 96 x 128
-    packed = masks.restore(
-        jnp.asarray(soft), jnp.array(size), jnp.array(original), output_size=(320, 352)
-    )
+    restore = jax.jit(functools.partial(masks.restore, output_size=(320, 352)))
+    packed = restore(soft, np.array(size), np.array(original))
     assert packed.shape == (4, 320, 44) and packed.dtype == jnp.uint8
     bits = np.unpackbits(np.asarray(packed), axis=-1)
     assert bits.sum() == bits[:, : original[0], : original[1]].sum(), "bits outside the original"
