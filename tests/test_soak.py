@@ -30,7 +30,8 @@ def test_five_thousand_steps_grow_nothing_and_compile_nothing_anew(tmp_path: Pat
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "JAX_"))}
     command = [sys.executable, ROOT / "train.py", "--config", ROOT / "configs/shapes.py"]
     command += ["--workdir", workdir, "--set", f"data.root={tmp_path / 'shapes'}"]
-    command += [f"data.records={tmp_path / 'records'}"]
+    command += [f"data.records={tmp_path / 'records'}", "training.steps=5000"]
+    command += ["training.evaluate_every=1000"]
     resident: dict[int, int] = {}  # MiB by step
     threads: dict[int, int] = {}
     with (tmp_path / "output.txt").open("w") as output:

@@ -101,7 +101,7 @@ class Data:
 class Optimizer:
     """An optimizer and its schedule. Defaults are the published ones."""
 
-    algorithm: Literal["sgd", "adamw"] = "sgd"
+    algorithm: Literal["sgd", "adamw", "muon"] = "sgd"
     learning_rate: float = 0.01  # at base_batch_size; scaled linearly with training.batch_size
     base_batch_size: int = 16  # 0: the rate is never scaled
     # (pattern, factor): what the rate of a parameter is multiplied by; 0 freezes it. A pattern is

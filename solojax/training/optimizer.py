@@ -1,21 +1,26 @@
-"""The optimizer: gradient clip, weight decay, momentum or Adam, warm-up, schedule, parts' rates."""
+"""The optimizer: gradient clip, decay, momentum, Adam or Muon, warm-up, schedule, parts' rates."""
 
 import difflib
 import fnmatch
 import operator
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import optax
 from flax import traverse_util
+from optax import contrib
 
 from solojax import config as config_lib
 from solojax.training import packing
 from solojax.types import InputError
 
 DROP_FACTOR = 0.1  # of the learning rate at each drop of the step schedule
+MUON_ADAM_FACTOR = 0.2  # of Muon's learning rate, for what Adam moves beside it
+
+# A convolution's kernel h w C O, or a stack of them, as a matrix of hwC x O.
+_MATRIX = contrib.MuonDimensionNumbers(reduction_axis=(-4, -3, -2), output_axis=-1)
 
 
 def scaled_learning_rate(optimizer: config_lib.Optimizer, batch_size: int) -> float:
@@ -72,14 +77,19 @@ def make_optimizer(
             return optimizer.decay_norms
         return optimizer.decay_biases or name != "bias"
 
-    def kinds(paths: Collection[str]) -> dict[str, Hashable]:
-        norms = _norms_of(paths)
+    def kinds(leaves: Mapping[str, Any]) -> dict[str, Hashable]:
+        norms = _norms_of(leaves)
 
         def kind(path: str) -> Hashable:
             of_norm = path.rpartition("/")[0] in norms
-            return label(path), of_norm, decays(path, norms), _rate_factor(optimizer, path)
+            # Matrices of one shape are a stack.
+            shape = leaves[path].shape if by_muon(path) else None
+            return label(path), of_norm, decays(path, norms), _rate_factor(optimizer, path), shape
 
-        return {path: kind(path) for path in paths}
+        return {path: kind(path) for path in leaves}
+
+    def by_muon(path: str) -> bool:
+        return optimizer.algorithm == "muon" and path.endswith("/kernel")
 
     def labels(params: Any) -> Any:
         return _for_each_path(params, label)
@@ -95,8 +105,24 @@ def make_optimizer(
             optax.trace(optimizer.momentum),
             optax.scale_by_learning_rate(schedule),
         )
-    else:
+    elif optimizer.algorithm == "adamw":
         rule = optax.adamw(schedule, weight_decay=optimizer.weight_decay, mask=decayed)
+    else:
+        muon = contrib.muon(
+            schedule,
+            weight_decay=optimizer.weight_decay,
+            weight_decay_mask=decayed,
+            muon_weight_dimension_numbers=lambda kernels: jax.tree.map(lambda _: _MATRIX, kernels),
+        )
+        adam = optax.adamw(
+            lambda step: MUON_ADAM_FACTOR * schedule(step),
+            weight_decay=optimizer.weight_decay,
+            mask=decayed,
+        )
+        rule = optax.multi_transform(
+            {"muon": muon, "adam": adam},
+            lambda params: _for_each_path(params, lambda path: "muon" if by_muon(path) else "adam"),
+        )
     clip = optimizer.clip_norm
     trained = optax.chain(optax.clip_by_global_norm(clip) if clip else optax.identity(), rule)
     tx = optax.multi_transform({"trained": trained, "frozen": optax.set_to_zero()}, labels)

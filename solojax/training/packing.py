@@ -5,7 +5,7 @@ the check for what is not finite are made of sums, products and comparisons of w
 leaf: thousands of operations, which take longer to compile than the rest of a step.
 """
 
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
@@ -15,16 +15,17 @@ from flax import traverse_util
 
 SMALL = 2**16  # numbers of a leaf; what has more is worth operations of its own
 
-Kinds = Callable[[Collection[str]], Mapping[str, Hashable]]
-"""The paths of all leaves, such as "head/kernel_predictor/bias" -> what is treated alike."""
+Kinds = Callable[[Mapping[str, Any]], Mapping[str, Hashable]]
+"""All leaves by path, such as "head/kernel_predictor/bias" -> path -> what is treated alike."""
 
 
 class Packing:
     """Packs whatever is shaped like the variables of one network.
 
     A packed tree has flat dicts in place of nested ones, in which the small leaves of one kind and
-    type are one vector. It bears the path of one of them, a norm's scale where there is one, so
-    that rules by path treat it as they treat each of them; a large leaf bears its own.
+    type are one vector, or where all have one shape ``...`` a stack ``n ...``. It bears the path of
+    one of them, a norm's scale where there is one, so that rules by path treat it as they treat
+    each of them; a large leaf bears its own.
 
     Args:
       params: nested dicts of arrays.
@@ -80,6 +81,8 @@ class Packing:
             leaves = [flat[path] for path in paths]
             if len(leaves) == 1 or isinstance(leaves[0], optax.MaskedNode):
                 return leaves[0]
+            if len({leaf.shape for leaf in leaves}) == 1:
+                return jnp.stack(leaves)
             return jnp.concatenate([leaf.ravel() for leaf in leaves])
 
         return {name: joined(paths) for name, paths in self._groups_of(flat).items()}
@@ -87,14 +90,15 @@ class Packing:
     def _part(self, packed: dict[str, Any], flat: dict[str, Any]) -> dict[str, Any]:
         parted = dict.fromkeys(flat)
         for name, paths in self._groups_of(flat).items():
-            vector, first = packed[name], 0
+            joined = packed[name]
+            if len(paths) == 1 or isinstance(joined, optax.MaskedNode):
+                parted |= dict.fromkeys(paths, joined)
+                continue
+            vector, first = joined.ravel(), 0
             for path in paths:
-                if len(paths) == 1 or isinstance(vector, optax.MaskedNode):
-                    parted[path] = vector
-                else:
-                    last = first + flat[path].size
-                    parted[path] = vector[first:last].reshape(flat[path].shape)
-                    first = last
+                last = first + flat[path].size
+                parted[path] = vector[first:last].reshape(flat[path].shape)
+                first = last
         return traverse_util.unflatten_dict(parted, sep="/")
 
 

@@ -353,3 +353,52 @@ def test_patterns_are_of_whole_paths_and_heed_case():
     for pattern in ("layer2_0", "layer2_0/*", "Neck/*", "neck", "neck/"):
         with pytest.raises(InputError, match="fits no parameter"):
             make(undecayed=(pattern,)).init(PARAMS)
+
+
+KERNELS = {
+    "backbone": {"layer2_0": {"conv1": {"kernel": jnp.ones((3, 3, 4, 6))}, "bn1": NORM}},
+    "head": {"kernel_predictor": {"kernel": jnp.ones((1, 1, 6, 8)), "bias": jnp.ones(8)}},
+}
+
+
+def moved_by_muon(gradients: Any, **settings: Any) -> dict[str, np.ndarray]:
+    """How far a step at a rate of 0.5 takes KERNELS, by path."""
+    tx = make(algorithm="muon", clip_norm=0, **settings)
+    params = jax.tree.map(jnp.float32, KERNELS)
+    updates, _ = jax.jit(tx.update)(gradients, tx.init(params), params)
+    flat = traverse_util.flatten_dict(updates, sep="/")
+    return {path: np.asarray(update) for path, update in flat.items()}
+
+
+@pytest.fixture(scope="module")
+def noise() -> Any:
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: rng.normal(size=np.shape(x)).astype(np.float32), KERNELS)
+
+
+def test_muon_moves_kernels_by_the_nearest_orthogonal_matrix_and_the_rest_by_adam(noise):
+    gradients = traverse_util.flatten_dict(noise, sep="/")
+    for path, moved in moved_by_muon(noise, weight_decay=0).items():
+        if not path.endswith("kernel"):
+            np.testing.assert_allclose(moved, -0.5 * 0.2 * np.sign(gradients[path]), rtol=1e-4)
+            continue
+        step = moved.reshape(-1, moved.shape[-1])
+        left, lengths, right = np.linalg.svd(gradients[path].reshape(step.shape), False)
+        # Wide ones, which have more outputs than inputs, go further.
+        length = -0.5 * max(1, step.shape[1] / step.shape[0]) ** 0.5
+        along = np.einsum("ik,ij,kj->k", left, step, right) / length
+        # Five iterations of Newton and Schulz bring lengths near 1, not to it.
+        assert lengths.max() > 2 * lengths.min() and (0.6 < along).all() and (along < 1.3).all()
+        np.testing.assert_allclose(np.linalg.norm(step / length), np.linalg.norm(along), rtol=1e-4)
+
+
+def test_muon_heeds_decay_factors_and_what_is_frozen(noise):
+    still = jax.tree.map(jnp.zeros_like, noise)
+    settings = {"weight_decay": 0.1, "decay_norms": False, "undecayed": ("*/bias",)}
+    for path, moved in moved_by_muon(still, **settings).items():
+        np.testing.assert_allclose(moved, -0.05 if path.endswith("kernel") else 0, atol=1e-7)
+    whole = moved_by_muon(noise)
+    part = moved_by_muon(noise, rate_factors=(("backbone/*", 0.1), ("*/bias", 0)))
+    for path, moved in whole.items():
+        factor = 0.1 if path.startswith("backbone/") else 0 if path.endswith("bias") else 1
+        np.testing.assert_allclose(part[path], factor * moved, rtol=1e-5, atol=1e-7)
