@@ -22,7 +22,9 @@ from solojax.ops import images, masks
 from solojax.types import Array, Detections, Results
 
 BLOCK = 20  # detections whose masks are made at once
-TILE = 640  # original pixels each way that are made at once: those of COCO's images
+# Original pixels each way that are made at once: those of COCO's images, and of small canvases
+# so many times their own; what is larger is made of several, and what is smaller costs a whole one.
+TILE, CANVASES = 640, 2
 IN_FLIGHT = 4  # tiles that the device may be ahead
 
 
@@ -113,12 +115,12 @@ def make_find(
     threshold = model.head.selection.mask_threshold
 
     def make_block(
-        block: tuple[Array, Array, Array], found: Array, sizes: Array, originals: Array
+        side: int, block: tuple[Array, Array, Array], found: Array, sizes: Array, originals: Array
     ) -> Array:
         first, top, left = block
         some = jnp.take(found, first + jnp.arange(BLOCK), axis=1, mode="clip")
         restore = functools.partial(
-            masks.restore, output_size=(TILE, TILE), corner=(top, left), threshold=threshold
+            masks.restore, output_size=(side, side), corner=(top, left), threshold=threshold
         )
         return jax.vmap(restore)(some, sizes, originals)
 
@@ -128,7 +130,11 @@ def make_find(
     # pmap takes none of the options that jit_predict gives the compiler.
     if all_devices and jax.local_device_count() > 1:
         compiled, place, fetch = parallel.pmap_predict, parallel.shard, parallel.gather
-    detect_batch, restore_block = compiled(make_detect(model, precision)), compiled(make_block)
+    detect_batch = compiled(make_detect(model, precision))
+
+    @functools.cache
+    def restore_block(side: int) -> Callable:
+        return compiled(functools.partial(make_block, side))
 
     def find(
         variables: dict[str, Any], batch: Array, sizes: Array, original_sizes: Array
@@ -141,20 +147,22 @@ def make_find(
         counts = valid.sum(1)
         rles: list[list[bytes]] = [[] for _ in counts]
         height, width = np.max(original_sizes, 0)
-        corners = list(itertools.product(range(0, height, TILE), range(0, width, TILE)))
+        side = min(TILE, CANVASES * max(batch.shape[1:3]))
+        restore = restore_block(side)
+        corners = list(itertools.product(range(0, height, side), range(0, width, side)))
         for first in range(0, counts.max(), BLOCK):
             whole = [
                 np.zeros((min(max(count - first, 0), BLOCK), h, -(-w // 8)), np.uint8)
                 for count, (h, w) in zip(counts, original_sizes, strict=True)
             ]
             tiles = (
-                (corner, restore_block((first, *corner), (found.masks, network, originals)))
+                (corner, restore((first, *corner), (found.masks, network, originals)))
                 for corner in corners
             )
             for (top, left), tile in _ahead(tiles, IN_FLIGHT):
                 for mine, part in zip(whole, fetch(tile), strict=True):
                     # Empty where this original ends before the tile.
-                    here = mine[:, top : top + TILE, left // 8 : (left + TILE) // 8]
+                    here = mine[:, top : top + side, left // 8 : (left + side) // 8]
                     here[...] = part[: here.shape[0], : here.shape[1], : here.shape[2]]
             for encoded, packed, size in zip(rles, whole, original_sizes, strict=True):
                 encoded += rle.encode_packed(packed, (int(size[0]), int(size[1])))

@@ -13,14 +13,6 @@ ORIGINAL_SIZES = np.array([[101, 79], [33, 57]], np.int32)
 OUTPUT_SIZE = 104, 304  # three tiles wide
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_tiles():
-    """Images here are small; a tile of COCO's size costs what it would if they were not."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, "TILE", 104)
-        yield
-
-
 @pytest.fixture(scope="module")
 def inputs():
     images = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)

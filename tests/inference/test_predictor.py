@@ -12,7 +12,6 @@ from PIL import Image
 import solojax
 from solojax import config as config_lib
 from solojax.config import Category
-from solojax.inference import predict
 from solojax.inference.predictor import Predictor
 from solojax.training import checkpoint, optimizer, step
 from solojax.training.checkpointer import Checkpoints
@@ -33,14 +32,6 @@ DATA = config_lib.Data(
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 255, (5, 7, 3)).astype(np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_tiles():
-    """Images here are small; a tile of COCO's size costs what it would if they were not."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, "TILE", 136)
-        yield
 
 
 def make(batch_size: int = 1) -> Predictor:
