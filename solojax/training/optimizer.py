@@ -19,6 +19,10 @@ from solojax.types import InputError
 DROP_FACTOR = 0.1  # of the learning rate at each drop of the step schedule
 MUON_ADAM_FACTOR = 0.2  # of Muon's learning rate, for what Adam moves beside it
 
+# Muon's five iterations of Newton and Schulz. Given one by one they are a loop, where optax unrolls
+# what is given once: half the lines to compile.
+_ITERATIONS = ((3.4445, -4.775, 2.0315),) * 5
+
 # A convolution's kernel h w C O, or a stack of them, as a matrix of hwC x O.
 _MATRIX = contrib.MuonDimensionNumbers(reduction_axis=(-4, -3, -2), output_axis=-1)
 
@@ -110,6 +114,7 @@ def make_optimizer(
     else:
         muon = contrib.muon(
             schedule,
+            ns_coeffs=_ITERATIONS,
             weight_decay=optimizer.weight_decay,
             weight_decay_mask=decayed,
             muon_weight_dimension_numbers=lambda kernels: jax.tree.map(lambda _: _MATRIX, kernels),
