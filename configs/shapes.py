@@ -58,6 +58,6 @@ config = Config(
         ema_decay=0.99,
     ),
     training=Training(
-        batch_size=8, steps=2300, log_every=100, checkpoint_every=1150, evaluate_every=1150
+        batch_size=8, steps=2200, log_every=100, checkpoint_every=1100, evaluate_every=2200
     ),
 )
