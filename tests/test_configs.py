@@ -23,9 +23,9 @@ CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 RESULTS = (ROOT / "docs" / "results.md").read_text()
 
 PARAMETERS = {
-    "shapes": 1_034_037,
-    "shapes_solo": 1_034_661,
-    "shapes_decoupled_solo": 1_036_829,
+    "shapes": 641_397,
+    "shapes_solo": 642_021,
+    "shapes_decoupled_solo": 644_189,
     "nuclei": 1_031_729,
     "memorize": 1_160_608,
     "solo_r50_fpn_1x": 36_301_232,

@@ -60,7 +60,7 @@ def test_shapes_are_learnt_a_little_in_a_minute(tmp_path):
     synthetic.draw_shapes(tmp_path / "shapes", train=400, val=16)
     settings = [f"data.root={tmp_path / 'shapes'}", f"data.records={tmp_path / 'records'}"]
     workdir = tmp_path / "run"
-    steps = ["training.steps=80", "optimizer.warmup_steps=10", "training.evaluate_every=80"]
+    steps = ["training.steps=150", "optimizer.warmup_steps=10", "training.evaluate_every=150"]
     printed = run(
         "train.py", "--config", ROOT / "configs/shapes.py", "--workdir", workdir,
         "--set", *settings, *steps, quick=False,

@@ -17,7 +17,7 @@ from solojax.training import packing
 from solojax.types import InputError
 
 DROP_FACTOR = 0.1  # of the learning rate at each drop of the step schedule
-MUON_ADAM_FACTOR = 0.2  # of Muon's learning rate, for what Adam moves beside it
+MUON_ADAM_FACTOR = 0.4  # of Muon's learning rate, for what Adam moves beside it
 
 # Muon's five iterations of Newton and Schulz. Given one by one they are a loop, where optax unrolls
 # what is given once: half the lines to compile.

@@ -380,7 +380,7 @@ def test_muon_moves_kernels_by_the_nearest_orthogonal_matrix_and_the_rest_by_ada
     gradients = traverse_util.flatten_dict(noise, sep="/")
     for path, moved in moved_by_muon(noise, weight_decay=0).items():
         if not path.endswith("kernel"):
-            np.testing.assert_allclose(moved, -0.5 * 0.2 * np.sign(gradients[path]), rtol=1e-4)
+            np.testing.assert_allclose(moved, -0.5 * 0.4 * np.sign(gradients[path]), rtol=1e-4)
             continue
         step = moved.reshape(-1, moved.shape[-1])
         left, lengths, right = np.linalg.svd(gradients[path].reshape(step.shape), False)
