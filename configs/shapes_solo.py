@@ -18,7 +18,7 @@ from solojax.models.resnet import ResNet
 
 config = Config(
     model=Detector(
-        backbone=ResNet(depth=10, width=16, norm="sync", frozen_stages=0),
+        backbone=ResNet(depth=18, width=16, norm="group", norm_groups=8, frozen_stages=0),
         neck=FPN(width=48),
         head=SOLO(
             num_classes=5,
@@ -44,18 +44,18 @@ config = Config(
         max_instances=8,
     ),
     optimizer=Optimizer(
-        algorithm="muon",
-        learning_rate=0.02,
+        algorithm="adamw",
+        learning_rate=4e-3,
         base_batch_size=8,
         weight_decay=1e-2,
         decay_norms=False,
         decay_biases=False,
         schedule="cosine",
-        warmup_steps=100,
+        warmup_steps=200,
         clip_norm=10,
         ema_decay=0.99,
     ),
     training=Training(
-        batch_size=8, steps=2200, log_every=100, checkpoint_every=1100, evaluate_every=2200
+        batch_size=8, steps=5000, log_every=100, checkpoint_every=1000, evaluate_every=1000
     ),
 )
