@@ -33,6 +33,7 @@ config = Config(
             depth=2,
             kernel_width=32,
             mask_feature_width=32,
+            mask_levels=("p2", "p3", "p4"),
             groups=8,
             max_positives=64,
             # In so short a training masks are right before their classes are.

@@ -23,7 +23,7 @@ CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 RESULTS = (ROOT / "docs" / "results.md").read_text()
 
 PARAMETERS = {
-    "shapes": 641_397,
+    "shapes": 608_949,
     "shapes_solo": 1_034_661,
     "shapes_decoupled_solo": 1_036_829,
     "nuclei": 1_031_729,
