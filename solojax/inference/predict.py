@@ -22,9 +22,8 @@ from solojax.ops import images, masks
 from solojax.types import Array, Detections, Results
 
 BLOCK = 20  # detections whose masks are made at once
-# Original pixels each way that are made at once: those of COCO's images, and of small canvases
-# so many times their own; what is larger is made of several, and what is smaller costs a whole one.
-TILE, CANVASES = 640, 2
+TILE = 640  # original pixels each way that are made at once, at most: those of COCO's images
+TILE_CANVASES = 2  # and at most so many sides of the canvas: small images would pay for more
 IN_FLIGHT = 4  # tiles that the device may be ahead
 
 
@@ -147,7 +146,7 @@ def make_find(
         counts = valid.sum(1)
         rles: list[list[bytes]] = [[] for _ in counts]
         height, width = np.max(original_sizes, 0)
-        side = min(TILE, CANVASES * max(batch.shape[1:3]))
+        side = min(TILE, TILE_CANVASES * max(batch.shape[1:3]))
         restore = restore_block(side)
         corners = list(itertools.product(range(0, height, side), range(0, width, side)))
         for first in range(0, counts.max(), BLOCK):

@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import functools
 import operator
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, NamedTuple
@@ -102,6 +103,7 @@ def make_optimizer(
         norms = _norms_of(_paths(params))
         return _for_each_path(params, lambda path: decays(path, norms))
 
+    adamw = functools.partial(optax.adamw, weight_decay=optimizer.weight_decay, mask=decayed)
     if optimizer.algorithm == "sgd":
         # PyTorch's order: the decay enters the momentum.
         rule = optax.chain(
@@ -110,7 +112,7 @@ def make_optimizer(
             optax.scale_by_learning_rate(schedule),
         )
     elif optimizer.algorithm == "adamw":
-        rule = optax.adamw(schedule, weight_decay=optimizer.weight_decay, mask=decayed)
+        rule = adamw(schedule)
     else:
         muon = contrib.muon(
             schedule,
@@ -119,13 +121,8 @@ def make_optimizer(
             weight_decay_mask=decayed,
             muon_weight_dimension_numbers=lambda kernels: jax.tree.map(lambda _: _MATRIX, kernels),
         )
-        adam = optax.adamw(
-            lambda step: MUON_ADAM_FACTOR * schedule(step),
-            weight_decay=optimizer.weight_decay,
-            mask=decayed,
-        )
         rule = optax.multi_transform(
-            {"muon": muon, "adam": adam},
+            {"muon": muon, "adam": adamw(lambda step: MUON_ADAM_FACTOR * schedule(step))},
             lambda params: _for_each_path(params, lambda path: "muon" if by_muon(path) else "adam"),
         )
     clip = optimizer.clip_norm
