@@ -1,5 +1,6 @@
 """Small made-up experiments that several tests share."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,11 @@ def make_config(folder: Path, **training: Any) -> Config:
         optimizer=Optimizer(base_batch_size=8, warmup_steps=2, ema_decay=0.9),
         training=Training(**{"batch_size": 8, "log_every": 1, "checkpoint_every": 2, **training}),
     )
+
+
+def rows_of(workdir: Path) -> list[dict[str, float]]:
+    """What a run has logged, a row each time."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def make_variables(spread: float) -> dict[str, Any]:

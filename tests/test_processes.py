@@ -19,6 +19,7 @@ from solojax.evaluation.coco import NAMES
 from solojax.training import checkpoint
 from solojax.types import RESTART, InputError
 from tests import forks, quick
+from tests.examples import rows_of
 
 CONFIG = """
 from pathlib import Path
@@ -78,10 +79,6 @@ def run(commands: list[list[str]], joined: list[str], steps: bool) -> int:
             return code
         joined = []
     return 0
-
-
-def rows_of(workdir: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def wait_for_step(workdir: Path, step: int, pair: Pair) -> None:
