@@ -6,13 +6,13 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # uv takes a third of pip's time but reads none of its settings. Constraints are handed on; where pip
-# is told an index of its own, and where uv fails, pip installs.
+# is told an index of its own, and where uv fails, pip installs. Whom the system trusts, uv trusts.
 define install
 @settings=$$($(PIP) config list); \
 constraint=$$(echo "$$settings" | sed -n "s/.*\.constraint='\(.*\)'/\1/p" | tail -n 1); \
 case "$$settings" in *.index-url=*|*.no-index=*) false;; esac && \
 $(PIP) install --quiet --no-compile --only-binary uv uv && \
-$(BIN)/uv pip install --python $(BIN)/python $${constraint:+--constraint "$$constraint"} $(1) || \
+UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(BIN)/python $${constraint:+--constraint "$$constraint"} $(1) || \
 $(PIP) install --quiet --no-compile $(1)
 endef
 # Neither compiles all to bytecode: twice the time of what is ever imported, which Python compiles

@@ -40,6 +40,10 @@ def conv_general_dilated(
     def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(x, kernel, window_strides, padding, **others)
 
+    if is_trained_on_cpus() and kernel.shape[:2] != (1, 1):
+        # For the kernel's gradient XLA for CPUs would compute the input again, element by element
+        # in another order, from whatever it was made of.
+        x = lax.optimization_barrier(x)
     if {*others["lhs_dilation"], *others["rhs_dilation"]} != {1}:
         return direct(x, kernel)
     if kernel.shape[:3] == (1, 1, x.shape[3]):

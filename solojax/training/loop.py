@@ -115,6 +115,7 @@ def train(
         termination = stack.enter_context(guard.Termination())
         watchdog = stack.enter_context(guard.Watchdog(guard.STALLED_AFTER))
 
+        rate_of = jax.jit(schedule)  # one program, not one for each of its operations
         update = parallel.pmap_update(step.update_of(config, tx))
         peak = goodput.peak_of(jax.local_devices()[0].device_kind)
         operations: dict[tuple[int, int], float] = {}  # of a step on one device, by canvas
@@ -174,7 +175,7 @@ def train(
                         raise not_finite.failure(
                             config, records, workdir, checkpoints, update, state
                         )
-                    values["learning_rate"] = float(schedule(done - 1))
+                    values["learning_rate"] = float(rate_of(done - 1))
                     log.write(done, values | clock.report(training.batch_size, peak))
                 if saves:
                     save(done, score(done) if evaluates(done) and not stops else None)
