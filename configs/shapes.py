@@ -62,6 +62,6 @@ config = Config(
         ema_decay=0.99,
     ),
     training=Training(
-        batch_size=8, steps=2400, log_every=100, checkpoint_every=1200, evaluate_every=2400
+        batch_size=8, steps=2600, log_every=100, checkpoint_every=1300, evaluate_every=2600
     ),
 )
