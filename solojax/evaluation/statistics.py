@@ -1,4 +1,4 @@
-"""What is in a data set, before any training: images, instances, classes, sizes, and the grid."""
+"""What a data set holds before any training: images, instances, classes, sizes, grid if any."""
 
 from typing import NamedTuple
 
@@ -48,22 +48,24 @@ def report(config: config_lib.Config, split: coco.Split) -> str:
     """Reads a split, prepared first where need be, and tells all about it as lines for people.
 
     Raises:
-      InputError: the head has no grid, or ``coco.prepare`` refuses the data set.
+      InputError: ``coco.prepare`` refuses the data set.
     """
     grid, data = grid_of(config.model.head), config.data
     records = coco.prepare(data, split)
     surveyed = collisions.survey(records, data)
-    return "\n".join(
-        [
-            f"{data.root} ({split}), network pixels as for testing: short side "
-            f"{data.test_short_side}, long side at most {data.long_side}",
-            table(measure(surveyed, records, data), records, data),
+    lines = [
+        f"{data.root} ({split}), network pixels as for testing: short side "
+        f"{data.test_short_side}, long side at most {data.long_side}",
+        table(measure(surveyed, records, data), records, data),
+    ]
+    if grid:
+        lines += [
             "",
             collisions.table(grid, collisions.count(surveyed, grid)),
             "",
             grid_search.suggestion(surveyed, data, grid),
         ]
-    )
+    return "\n".join(lines)
 
 
 def measure(

@@ -81,16 +81,10 @@ class Grid:
         }
 
 
-def grid_of(head: Any) -> Grid:
-    """The grid of a head.
-
-    Raises:
-      InputError: it is one that assigns no cells.
-    """
+def grid_of(head: Any) -> Grid | None:
+    """The grid of a head; None of one that assigns no cells."""
     grid = getattr(head, "grid", None)
-    if not isinstance(grid, Grid):
-        raise InputError(f"{type(head).__name__} assigns no grid cells")
-    return grid
+    return grid if isinstance(grid, Grid) else None
 
 
 def check_levels(field: str, levels: tuple[str, ...], pyramid: dict[str, jax.Array]) -> None:

@@ -50,6 +50,15 @@ class Selection:
             )
 
 
+def selection_of(head: Any) -> Selection:
+    """The settings of a head; of one that has none, those by which looks at tiles are merged.
+
+    These then leave no score out: what is too low is for the head to know.
+    """
+    selection = getattr(head, "selection", None)
+    return selection if isinstance(selection, Selection) else Selection(final_threshold=0)
+
+
 def select(
     selection: Selection,
     grid: Grid,

@@ -61,6 +61,11 @@ class SOLO(nn.Module):
         """Network pixels per pixel of each level's mask targets."""
         return self.grid.mask_strides
 
+    @property
+    def mask_threshold(self) -> float:
+        """Above this a probability is in the mask."""
+        return self.selection.mask_threshold
+
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array], train: bool = False) -> Outputs:
         """Runs the head on ``{"p2": B H/4 W/4 C, ...}``; ``train`` lets ``drop_block`` act."""

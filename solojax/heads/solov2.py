@@ -77,6 +77,11 @@ class SOLOv2(nn.Module):
             return (MASK_STRIDE,)
         return self.grid.mask_strides
 
+    @property
+    def mask_threshold(self) -> float:
+        """Above this a probability is in the mask."""
+        return self.selection.mask_threshold
+
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array], train: bool = False) -> Outputs:
         """Runs the head on ``{"p2": B H/4 W/4 C, ...}``; ``train`` lets ``drop_block`` act."""

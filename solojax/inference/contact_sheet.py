@@ -30,7 +30,7 @@ def of_training(
       As ``contact_sheet``.
 
     Raises:
-      InputError: the head has no grid, or ``coco.prepare`` refuses the data set.
+      InputError: ``coco.prepare`` refuses the data set.
     """
     grid = grid_of(config.model.head)
     records = coco.prepare(config.data, split)
@@ -54,9 +54,9 @@ def of_training(
 
 
 def contact_sheet(
-    batches: Sequence[Batch], ids: Sequence[int], grid: Grid, names: Sequence[str]
+    batches: Sequence[Batch], ids: Sequence[int], grid: Grid | None, names: Sequence[str]
 ) -> np.ndarray:
-    """Draws examples with masks, names and the cells that each instance owns.
+    """Draws examples with masks, names and, where there is a grid, the cells each instance owns.
 
     Below each example stands a map for every level: its S x S cells, those that instances own in
     their colours. A red cross marks an instance that owns its centre's cell on no level: nothing
@@ -65,7 +65,7 @@ def contact_sheet(
     Args:
       batches: one example each, without the leading axis, with packed masks at stride 4.
       ids: of their images.
-      grid: whose cells to draw.
+      grid: whose cells to draw, if any.
       names: of the classes.
 
     Returns:
@@ -82,7 +82,7 @@ def contact_sheet(
     return sheet
 
 
-def _tile(example: Batch, image_id: int, grid: Grid, names: Sequence[str]) -> np.ndarray:
+def _tile(example: Batch, image_id: int, grid: Grid | None, names: Sequence[str]) -> np.ndarray:
     canvas = example.images.shape[:2]
     scale = SHORT_SIDE / min(canvas)
     size = round(canvas[1] * scale), round(canvas[0] * scale)
@@ -94,21 +94,22 @@ def _tile(example: Batch, image_id: int, grid: Grid, names: Sequence[str]) -> np
     bits = example.instances.masks[MASK_STRIDE][used]
     targets = np.unpackbits(bits, axis=-1, count=canvas[1] // MASK_STRIDE)
     masks = [cv2.resize(target, size, interpolation=cv2.INTER_NEAREST) for target in targets]
-    owners, lost = _owners(example, grid)
     # The later instance wins a cell, and so it lies on top here.
     order = used[::-1].tolist()
     labels = [names[example.instances.labels[i]] for i in order]
     whole = rle.Masks(masks[::-1], np.zeros((len(masks), 2), np.int64))
     picture = draw.draw_masks(image, whole, labels, order)
+    caption = f"image {image_id}: {len(used)} instances"
+    beyond = f", {example.dropped} beyond the limit" if example.dropped else ""
+    if grid is None:
+        return draw.side_by_side([(caption + beyond, picture)])
+    owners, lost = _owners(example, grid)
     for i in used[lost[used]]:
         x, y = np.rint((example.instances.centers[i] + 0.5) * scale).astype(int).tolist()
         cv2.drawMarker(picture, (x, y), LOST, cv2.MARKER_TILTED_CROSS, 18, 3)
     maps = _maps(image, owners, grid, picture.shape[1])
-    crosses = f", {lost.sum()} without a cell" if lost.any() else ""
-    caption = f"image {image_id}: {len(used)} instances{crosses}"
-    if example.dropped:
-        caption += f", {example.dropped} beyond the limit"
-    return np.concatenate([draw.side_by_side([(caption, picture)]), maps])
+    caption += f", {lost.sum()} without a cell" if lost.any() else ""
+    return np.concatenate([draw.side_by_side([(caption + beyond, picture)]), maps])
 
 
 # One program for all examples of a canvas, where each operation alone would compile its own.

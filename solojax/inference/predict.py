@@ -18,6 +18,7 @@ import numpy as np
 
 from solojax import parallel
 from solojax.data import rle
+from solojax.heads.protocol import Head
 from solojax.ops import images, masks
 from solojax.types import Array, Detections, Results
 
@@ -48,10 +49,11 @@ def make_detect(
     The built function's arguments: ``images`` ``B H W 3`` uint8 RGB on their canvas, ``sizes``
     ``B 2`` (height, width) of what is image there, network pixels.
     """
+    head: Head = model.head
 
     def detect(variables: dict[str, Any], batch: Array, sizes: Array) -> Detections:
         inputs = images.normalize(batch, sizes, jnp.dtype(precision))
-        return model.head.detect(model.apply(variables, inputs))
+        return head.detect(model.apply(variables, inputs))
 
     return detect
 
@@ -79,7 +81,7 @@ def make_predict(
         found = detect(variables, batch, sizes)
 
         def restore(one: tuple[Array, Array, Array]) -> Array:
-            threshold = model.head.selection.mask_threshold
+            threshold = model.head.mask_threshold
             return masks.restore(*one, output_size=output_size, threshold=threshold)
 
         return Results(
@@ -111,7 +113,7 @@ def make_find(
         variables are ``parallel.replicate``d; else it goes to the first.
       precision: as of ``make_detect``.
     """
-    threshold = model.head.selection.mask_threshold
+    threshold = model.head.mask_threshold
 
     def make_block(
         side: int, block: tuple[Array, Array, Array], found: Array, sizes: Array, originals: Array

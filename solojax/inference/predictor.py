@@ -14,6 +14,7 @@ from tqdm import tqdm
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.data import fit
+from solojax.heads.selection import selection_of
 from solojax.inference import predict, sources, tiles
 from solojax.inference.result import Result
 from solojax.models import detector
@@ -58,7 +59,7 @@ class Predictor:
         self.categories = data.categories
         self._data = data
         self._batch_size = batch_size
-        self._selection = model.head.selection
+        self._selection = selection_of(model.head)
         self._variables = (parallel.replicate if all_devices else jax.device_put)(variables)
         self._find = predict.make_find(model, all_devices=all_devices)
 

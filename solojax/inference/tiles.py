@@ -111,9 +111,9 @@ def merge(
     pairs = _overlaps(seen)
     stays = ~_replaced(seen, pairs)
     pairs = pairs.take(stays[pairs.first] & stays[pairs.second])
-    decayed = _decay(seen, pairs, kernel, sigma) * stays
+    decayed = _decay(seen, pairs, kernel, sigma)
     order = np.argsort(-decayed, kind="stable")
-    order = order[decayed[order] >= threshold]
+    order = order[stays[order] & (decayed[order] >= threshold)]
     return Found(
         decayed[order],
         seen.labels[order],

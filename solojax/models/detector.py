@@ -9,6 +9,15 @@ import jax.numpy as jnp
 
 from solojax.types import InputError
 
+REMAT: tuple[tuple[str, str, Any], ...] = (
+    ("backbone", "remat_stages", (1, 2, 3, 4)),
+    ("head", "remat", True),
+)
+"""Fields that let a part compute again what it would keep for the backward pass, and all of it.
+
+The numbers are the same; a part that lacks the field keeps everything.
+"""
+
 
 class Detector(nn.Module):
     """A whole network; its parameters are ``{"backbone", "neck", "head"}``."""

@@ -8,6 +8,7 @@ import jax
 from solojax import config as config_lib
 from solojax import processes
 from solojax.data import coco
+from solojax.models import detector
 from solojax.training import checkpoint
 from solojax.types import InputError
 
@@ -41,6 +42,7 @@ def check_run(config: config_lib.Config, workdir: Path) -> None:
 
 def _without_remat(model: Any) -> Any:
     """The model but for what changes its memory, not its numbers."""
-    return model.clone(
-        backbone=model.backbone.clone(remat_stages=()), head=model.head.clone(remat=False)
-    )
+    for part, field, most in detector.REMAT:
+        if hasattr(module := getattr(model, part), field):
+            model = model.clone(**{part: module.clone(**{field: type(most)()})})
+    return model

@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import parallel, processes
+from solojax.models import detector
 from solojax.training import memory
 
 
@@ -76,14 +77,10 @@ def _remedies(config: config_lib.Config) -> dict[tuple[str, ...], str]:
             found[f"training.accumulate={accumulate}",] = "the same batch, in more parts"
             break
     # Without the field, a part cannot do it; with this value, it does so already.
-    wanted = (
-        ("backbone", "remat_stages", (1, 2, 3, 4), "(1,2,3,4)"),
-        ("head", "remat", True, "True"),
-    )
     if remat := tuple(
-        f"model.{part}.{name}={text}"
-        for part, name, value, text in wanted
-        if getattr(getattr(model, part), name, value) != value
+        f"model.{part}.{field}={str(most).replace(' ', '')}"
+        for part, field, most in detector.REMAT
+        if getattr(getattr(model, part), field, most) != most
     ):
         found[remat] = "the same numbers, computed again in the backward pass"
     if parallel.resolve_precision(training.precision) != "bfloat16":

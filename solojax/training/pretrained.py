@@ -35,20 +35,22 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
     found, arrays = checkpoint.read_arrays(path)
     where = f"training.pretrained={path}, checkpoint {found},"
     if training.reset_classes:
-        arrays, fresh = _without_classes(arrays, variables)
+        arrays, fresh = _without_classes(arrays, variables, config.model)
         print(f"new for {len(config.data.categories)} classes: {', '.join(fresh) or 'nothing'}")
     remedy = "if only the classes differ, set training.reset_classes=True"
     return checkpoint.fill(variables, arrays, where, remedy)
 
 
 def _without_classes(
-    arrays: dict[str, np.ndarray], variables: dict[str, Any]
+    arrays: dict[str, np.ndarray], variables: dict[str, Any], model: Any
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Puts fresh arrays where those of a run follow another number of classes; says which."""
+    more = model.clone(head=model.head.clone(num_classes=model.head.num_classes + 1))
+    other = checkpoint.by_name(detector.variable_shapes(more))
     fresh = {
         name: np.asarray(array)
         for name, array in checkpoint.by_name(variables).items()
-        if "/category_predictor/" in name and name in arrays and arrays[name].shape != array.shape
+        if array.shape != other[name].shape and name in arrays and arrays[name].shape != array.shape
     }
     return arrays | fresh, sorted(fresh)
 

@@ -5,7 +5,7 @@ Losses are local sums over *global* counts, and gradients are summed over the de
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import flax.linen as nn
@@ -13,16 +13,22 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
+from jax.interpreters import partial_eval
 
 from solojax import config as config_lib
 from solojax import parallel
+from solojax.heads.protocol import Head
 from solojax.ops import images, masks
 from solojax.parallel import AXIS, Precision
 from solojax.training.optimizer import UpdateRule
 from solojax.training.packing import Packing
-from solojax.types import Array, Batch, TrainState
+from solojax.types import Array, Batch, InputError, TrainState
 
 Metrics = dict[str, Array]
+
+OWN_METRICS = ("loss", "grad_norm", "dropped_instances", "finite")
+"""What a step says beside the terms of the loss and what the head has to say."""
 
 
 def start_state(variables: dict[str, Any], tx: UpdateRule, ema: bool) -> TrainState:
@@ -66,6 +72,7 @@ def make_update(
     about its targets, ``dropped_instances``, left out of the whole batch by the pipeline's cap, and
     ``finite``: where a loss or a gradient is not, the state stays what it was, then and ever after.
     """
+    head: Head = model.head
 
     def forward(variables: dict[str, Any], part: Batch, key: Array) -> tuple[Any, Any]:
         inputs = images.normalize(part.images, part.sizes, jnp.dtype(precision))
@@ -74,7 +81,7 @@ def make_update(
 
     def targets_of(part: Batch, key: Array) -> Any:
         unpacked = masks.unpack(part.instances.masks, width=part.images.shape[2])
-        return model.head.targets(part.instances._replace(masks=unpacked), key)
+        return head.targets(part.instances._replace(masks=unpacked), key)
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -88,10 +95,11 @@ def make_update(
             # What a loss is divided by follows from the targets; the outputs may as well be zero.
             nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs)
             targets = targets_of(part, target_key)
-            terms = model.head.loss(nothing, targets)
+            counted = _count_terms(head, nothing, targets)
             about = {name: (mean.total, mean.count) for name, mean in targets.metrics.items()}
             priors = {name: mean.prior for name, mean in targets.metrics.items()}
-            return None, (({name: term.count for name, term in terms.items()}, about), priors)
+            _check_names(head, counted, about)
+            return None, ((counted, about), priors)
 
         def add_part(sums: Any, part_and_keys: tuple[Batch, Array]) -> tuple[Any, None]:
             grads, shares, batch_stats = sums
@@ -100,7 +108,7 @@ def make_update(
 
             def local_loss(params: Any) -> tuple[Array, tuple[Metrics, Any]]:
                 outputs, changed = forward(_variables(params, batch_stats), part, key)
-                terms = model.head.loss(outputs, targets)
+                terms = head.loss(outputs, targets)
                 shares = {
                     name: term.total / jnp.maximum(counts[name] + term.prior, 1.0)
                     for name, term in terms.items()
@@ -147,6 +155,39 @@ def make_update(
         return packing.unpack(kept, like=state)._replace(finite=finite), metrics
 
     return update
+
+
+def _count_terms(head: Head, outputs: Any, targets: Any) -> dict[str, Array]:
+    """The counts of a head's loss.
+
+    Raises:
+      InputError: one depends on the outputs, so that it cannot be known before them.
+    """
+
+    def counts(outputs: Any, targets: Any) -> dict[str, Array]:
+        return {name: term.count for name, term in head.loss(outputs, targets).items()}
+
+    program, shapes = jax.make_jaxpr(counts, return_shape=True)(outputs, targets)
+    for number, name in enumerate(sorted(shapes)):  # as JAX orders a dictionary's leaves
+        wanted = [place == number for place in range(len(shapes))]
+        _, used = partial_eval.dce_jaxpr(program.jaxpr, wanted)
+        if any(used[: len(jax.tree.leaves(outputs))]):
+            raise InputError(
+                f"{type(head).__name__}.loss: the count of {name!r} depends on the outputs; it "
+                "must follow from the targets, or the sums of all devices cannot be divided by it"
+            )
+    leaves = jaxpr_as_fun(program)(*jax.tree.leaves((outputs, targets)))
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _check_names(head: Head, terms: Iterable[str], metrics: Iterable[str]) -> None:
+    """Refuses names in the log that two numbers would share."""
+    names = [*terms, *metrics, *OWN_METRICS]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"{type(head).__name__} gives the log {', '.join(twice)} where there is one already; "
+            "take another name"
+        )
 
 
 def _all_finite(tree: Any) -> Array:

@@ -1,5 +1,4 @@
 import json
-import types
 
 import cv2
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from solojax.config import Config, Data
 from solojax.data import coco
 from solojax.evaluation import collisions, statistics
-from solojax.types import InputError
 from tests.examples import MODEL
 
 # Of each image: (height, width), and x, y, width, height, category, crowd of what is in it.
@@ -108,9 +106,3 @@ def test_the_report_tells_classes_sizes_levels_and_grids(data):
     assert f"64..128        1  20.00 %  {'#' * 20}\n" in text
     assert "lose their cell on all of their levels" in text
     assert "own their centre's cell on no level" in text
-
-
-def test_a_head_without_a_grid_is_refused_before_anything_is_read():
-    model = types.SimpleNamespace(head=Data())
-    with pytest.raises(InputError, match="Data assigns no grid cells"):
-        statistics.report(types.SimpleNamespace(model=model, data=None), "train")

@@ -16,6 +16,7 @@ class Colors:
     """
 
     selection = Selection()
+    mask_threshold = selection.mask_threshold
 
     @property
     def head(self) -> "Colors":

@@ -1,0 +1,48 @@
+"""What the rest may touch of a head: this, and nothing else of every head.
+
+What only some have is asked for in one place each: a grid by ``heads.grid.grid_of``, the settings
+of Matrix NMS by ``heads.selection.selection_of``, recomputation by ``models.detector.REMAT``.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from solojax.types import Array, Detections, Instances, Mean
+
+
+class Targets(Protocol):
+    """What a head should predict; otherwise its own affair."""
+
+    metrics: dict[str, Mean]  # for the log
+
+
+@runtime_checkable
+class Head(Protocol):
+    """A linen module that finds instances (docs/adding_a_head.md)."""
+
+    num_classes: int  # set from the data set; labels are 0 .. num_classes - 1
+
+    @property
+    def mask_strides(self) -> tuple[int, ...]:
+        """Which masks the pipeline delivers: network pixels per pixel, even numbers."""
+        ...
+
+    @property
+    def mask_threshold(self) -> float:
+        """Above this a probability of ``Detections.masks`` is in the mask."""
+        ...
+
+    def __call__(self, pyramid: dict[str, Array], train: bool = False) -> Any:
+        """Runs on ``{"p2": B H/4 W/4 C, ...}``; the only method that reads parameters."""
+        ...
+
+    def targets(self, instances: Instances, key: Array) -> Targets:
+        """What ``B N`` instances ask for; ``key`` draws what a cap leaves out."""
+        ...
+
+    def loss(self, outputs: Any, targets: Any) -> dict[str, Mean]:
+        """The terms to minimise, weights included; their counts follow from the targets alone."""
+        ...
+
+    def detect(self, outputs: Any) -> Detections:
+        """``K`` detections an image, best first; fixed shapes."""
+        ...
