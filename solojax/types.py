@@ -63,6 +63,10 @@ class Mean(NamedTuple):
     prior: float = 0.0
 
 
+class Logged(Mean):
+    """Among the terms of a loss one that is not minimised, for the log alone."""
+
+
 class Detections(NamedTuple):
     """What a head finds, best first, padded to ``K`` detections an image."""
 

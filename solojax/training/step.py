@@ -23,7 +23,7 @@ from solojax.ops import images, masks
 from solojax.parallel import AXIS, Precision
 from solojax.training.optimizer import UpdateRule
 from solojax.training.packing import Packing
-from solojax.types import Array, Batch, InputError, TrainState
+from solojax.types import Array, Batch, InputError, Logged, TrainState
 
 Metrics = dict[str, Array]
 
@@ -68,9 +68,10 @@ def make_update(
     A device takes its images in ``accumulate`` equal parts, one after the other: the memory of one,
     the gradient of all. Norm "sync" sees the parts of all devices that are taken at the same time.
 
-    The metrics: each loss term, ``loss``, ``grad_norm`` before clipping, what the head has to say
-    about its targets, ``dropped_instances``, left out of the whole batch by the pipeline's cap, and
-    ``finite``: where a loss or a gradient is not, the state stays what it was, then and ever after.
+    The metrics: each loss term; ``loss``, the sum of those that are minimised; ``grad_norm`` before
+    clipping; what the head has to say about its targets; ``dropped_instances``, left out of the
+    whole batch by the pipeline's cap; and ``finite``: where a loss or a gradient is not, the state
+    stays what it was, then and ever after.
     """
     head: Head = model.head
 
@@ -88,6 +89,8 @@ def make_update(
         keys = jax.random.split(jax.random.fold_in(key, lax.axis_index(AXIS)), (accumulate, 2))
         parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
 
+        minimised: set[str] = set()  # names of terms, known once they are counted
+
         def count(_: None, part_and_keys: tuple[Batch, Array]) -> tuple[None, Any]:
             part, (target_key, key) = part_and_keys
             variables = _variables(state.params, state.batch_stats)
@@ -95,7 +98,7 @@ def make_update(
             # What a loss is divided by follows from the targets; the outputs may as well be zero.
             nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs)
             targets = targets_of(part, target_key)
-            counted = _count_terms(head, nothing, targets)
+            counted = _count_terms(head, nothing, targets, minimised)
             about = {name: (mean.total, mean.count) for name, mean in targets.metrics.items()}
             priors = {name: mean.prior for name, mean in targets.metrics.items()}
             _check_names(head, counted, about)
@@ -113,7 +116,10 @@ def make_update(
                     name: term.total / jnp.maximum(counts[name] + term.prior, 1.0)
                     for name, term in terms.items()
                 }
-                return sum(shares.values()), (shares, changed.get("batch_stats", {}))
+                loss = sum(
+                    shares[name] for name, term in terms.items() if not isinstance(term, Logged)
+                )
+                return loss, (shares, changed.get("batch_stats", {}))
 
             more, (more_shares, batch_stats) = jax.grad(local_loss, has_aux=True)(state.params)
             grads, shares = jax.tree.map(jnp.add, (grads, shares), (more, more_shares))
@@ -129,7 +135,8 @@ def make_update(
         before = packing.pack(state)
         updates, opt_state = tx.update(grads, before.opt_state, before.params)
         params, batch_stats = optax.apply_updates(before.params, updates), packing.pack(batch_stats)
-        loss, grad_norm = sum(terms.values()), optax.tree.norm(grads)
+        loss = sum(term for name, term in terms.items() if name in minimised)
+        grad_norm = optax.tree.norm(grads)
         changed = TrainState(
             step=before.step + 1,
             params=params,
@@ -157,15 +164,17 @@ def make_update(
     return update
 
 
-def _count_terms(head: Head, outputs: Any, targets: Any) -> dict[str, Array]:
-    """The counts of a head's loss.
+def _count_terms(head: Head, outputs: Any, targets: Any, minimised: set[str]) -> dict[str, Array]:
+    """The counts of a head's loss; adds the names of the terms that are ``minimised``.
 
     Raises:
       InputError: one depends on the outputs, so that it cannot be known before them.
     """
 
     def counts(outputs: Any, targets: Any) -> dict[str, Array]:
-        return {name: term.count for name, term in head.loss(outputs, targets).items()}
+        terms = head.loss(outputs, targets)
+        minimised.update(name for name, term in terms.items() if not isinstance(term, Logged))
+        return {name: term.count for name, term in terms.items()}
 
     program, shapes = jax.make_jaxpr(counts, return_shape=True)(outputs, targets)
     for number, name in enumerate(sorted(shapes)):  # as JAX orders a dictionary's leaves

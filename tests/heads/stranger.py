@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from solojax.models.layers import Conv
-from solojax.types import MASK_STRIDE, Detections, Instances, Mean
+from solojax.types import MASK_STRIDE, Detections, Instances, Logged, Mean
 
 
 class Outputs(NamedTuple):
@@ -24,6 +24,7 @@ class Targets(NamedTuple):
 
     labels: jax.Array  # B Q, num_classes where there is none
     masks: jax.Array  # B Q H/4 W/4
+    key: jax.Array  # for what the loss draws
     metrics: dict[str, Mean]
 
 
@@ -55,23 +56,25 @@ class Slots(nn.Module):
     @nn.nowrap
     def targets(self, instances: Instances, key: jax.Array) -> Targets:
         """As they come."""
-        del key  # all of them have a place
         short = self.slots - instances.labels.shape[1]
         labels = jnp.where(instances.valid, instances.labels, self.num_classes)
         labels = jnp.pad(labels, ((0, 0), (0, short)), constant_values=self.num_classes)
         masks = jnp.pad(instances.masks[MASK_STRIDE], ((0, 0), (0, short), (0, 0), (0, 0)))
         used = jnp.sum(labels < self.num_classes, dtype=jnp.float32)
-        return Targets(labels, masks, {"slots": Mean(used, jnp.float32(len(labels)))})
+        return Targets(labels, masks, key, {"slots": Mean(used, jnp.float32(len(labels)))})
 
     @nn.nowrap
     def loss(self, outputs: Outputs, targets: Targets) -> dict[str, Mean]:
-        """Cross entropies."""
+        """Cross entropies, of every other pixel; and how often the class is right."""
         wanted = jax.nn.one_hot(targets.labels, self.num_classes)
         classes = optax.sigmoid_binary_cross_entropy(outputs.class_logits, wanted)
-        masks = optax.sigmoid_binary_cross_entropy(outputs.mask_logits, targets.masks).mean((2, 3))
+        masks = optax.sigmoid_binary_cross_entropy(outputs.mask_logits, targets.masks)
+        masks = (masks * jax.random.bernoulli(targets.key, shape=masks.shape)).mean((2, 3))
         used = targets.labels < self.num_classes
         count = jnp.sum(used, dtype=jnp.float32)
+        right = used & (jnp.argmax(outputs.class_logits, -1) == targets.labels)
         return {
+            "right": Logged(jnp.sum(right, dtype=jnp.float32), count),
             "classes": Mean(jnp.sum(classes), jnp.float32(used.size)),
             "masks": Mean(jnp.sum(jnp.where(used, masks, 0)), count),
         }

@@ -37,7 +37,10 @@ def test_a_run_goes_on_is_scored_and_predicts_in_tiles(config, tmp_path):
     assert state.step == 4
     rows = examples.rows_of(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    assert all(np.isfinite([row["classes"], row["masks"], row["slots"]]).all() for row in rows)
+    assert all(0 <= row["right"] <= 1 and 1 <= row["slots"] <= 6 for row in rows)
+    assert all(
+        row["loss"] == pytest.approx(row["classes"] + row["masks"], abs=1e-4) for row in rows
+    )
 
     assert "mask AP of" in score_run.score_run(tmp_path, "latest", [])
     image = np.random.default_rng(0).integers(0, 255, (100, 150, 3)).astype(np.uint8)
