@@ -44,7 +44,7 @@ _CPU_ONCE = {"xla_backend_optimization_level": 1}
 
 
 def _unless_set(options: dict[str, Any]) -> dict[str, Any]:
-    """Compiler options but for those that the environment decides."""
+    """Compiler options but for those that ``XLA_FLAGS`` names, which takes precedence."""
     flags = os.environ.get("XLA_FLAGS", "")
     return {name: value for name, value in options.items() if name not in flags}
 
@@ -157,7 +157,7 @@ class _TrainingOnCPUs:
             except jax.errors.JaxRuntimeError as error:
                 if _CPU_LIBRARY not in str(error):
                     raise
-                del options[_CPU_LIBRARY]  # this jaxlib does not know it
+                options.pop(_CPU_LIBRARY, None)  # this jaxlib does not know it
                 self._programs[shapes] = lowered.compile(compiler_options=options)
         return self._programs[shapes](state, batch)
 
@@ -180,7 +180,7 @@ def jit_predict(predict: Callable) -> Callable:
 
     With options for CPUs, hence not for use inside another ``jit``.
     """
-    options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
+    options = _unless_set(_CPU_OPTIONS) if jax.default_backend() == "cpu" else None
     return jax.jit(lambda variables, batch: predict(variables, *batch), compiler_options=options)
 
 

@@ -64,7 +64,7 @@ class Mean(NamedTuple):
 
 
 class Logged(Mean):
-    """Among the terms of a loss one that is not minimised, for the log alone."""
+    """A term of a loss that is logged but not minimised."""
 
 
 class Detections(NamedTuple):

@@ -9,7 +9,7 @@ from solojax import parallel
 from solojax.models import layers
 
 
-def test_xla_alone_convolves_in_a_training_what_is_computed_once_and_the_library_sums():
+def test_a_training_leaves_the_library_sums_alone_and_computes_what_is_convolved_once():
     def update(kernel, x):
         def loss(kernel):
             out = layers.Conv(64, (3, 3), use_bias=False).apply(
@@ -41,3 +41,11 @@ def test_a_jaxlib_that_does_not_know_the_option_trains_without_it(monkeypatch):
     for _ in range(2):
         state, total = update(state, batch)
     assert state == 2 and total == 8
+
+
+def test_what_xla_flags_name_is_left_to_them(monkeypatch):
+    options = {"xla_cpu_one": 1, "xla_cpu_two": 2}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_two=3 --xla_other=4")
+    assert parallel._unless_set(options) == {"xla_cpu_one": 1}
+    monkeypatch.delenv("XLA_FLAGS")
+    assert parallel._unless_set(options) == options

@@ -24,7 +24,7 @@ COMMANDS = {  # as it is typed, which names its module: "data import" is data_im
     "predict": "find the instances in images and videos",
     "data shapes": "draw the shapes set as a COCO folder",
     "data prepare": "check a COCO folder and write its records",
-    "data stats": "count what is there and who gets a grid cell",
+    "data stats": "count what is there and, of a head with a grid, who gets a cell",
     "data show": "draw what a training sees",
     "data import": "turn a set of another form into a COCO folder",
     "bench memory": "what a training step needs on a device",

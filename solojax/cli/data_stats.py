@@ -1,4 +1,4 @@
-"""``solojax data stats``: counts what is in a data set and who gets a grid cell."""
+"""``solojax data stats``: counts what is in a data set and, with a grid, who gets a cell."""
 
 import argparse
 

@@ -12,6 +12,7 @@ import flax.linen as nn
 import numpy as np
 from flax import traverse_util
 
+from solojax.heads.grid import grid_of
 from solojax.models import detector
 from solojax.types import InputError
 
@@ -147,7 +148,7 @@ def _levels(head: Any) -> dict[str, tuple[str, ...]]:
     return {
         "c": ("c2", "c3", "c4", "c5"),
         "p": ("p2", "p3", "p4", "p5"),
-        "grid": head.grid.levels if hasattr(head, "grid") else (),
+        "grid": grid.levels if (grid := grid_of(head)) else (),
         "features": getattr(head, "mask_levels", ()),
     }
 

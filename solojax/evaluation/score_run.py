@@ -48,7 +48,7 @@ def score_run(
     told = [title, scores.table(scored)]
     if evaluation.overflow:
         told.append(
-            f"  {evaluation.overflow} candidates were beyond the head's cap on them "
+            f"  {evaluation.overflow} candidates exceeded the head's cap on them "
             "(of the SOLO family: model.head.selection.max_candidates)"
         )
     told += oracle.add(oracles, evaluation.truth, evaluation.results, scored)

@@ -4,7 +4,7 @@ What only some have is asked for in one place each: a grid by ``heads.grid.grid_
 of Matrix NMS by ``heads.selection.selection_of``, recomputation by ``models.detector.REMAT``.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from solojax.types import Array, Detections, Instances, Mean
 
@@ -12,10 +12,12 @@ from solojax.types import Array, Detections, Instances, Mean
 class Targets(Protocol):
     """What a head should predict; otherwise its own affair."""
 
-    metrics: dict[str, Mean]  # for the log
+    @property
+    def metrics(self) -> dict[str, Mean]:
+        """Numbers about them, for the log."""
+        ...
 
 
-@runtime_checkable
 class Head(Protocol):
     """A linen module that finds instances (docs/adding_a_head.md)."""
 
@@ -40,7 +42,10 @@ class Head(Protocol):
         ...
 
     def loss(self, outputs: Any, targets: Any) -> dict[str, Mean]:
-        """The terms to minimise, weights included; their counts follow from the targets alone."""
+        """The terms to minimise, weights included, and those that are ``types.Logged`` alone.
+
+        Their counts follow from the targets.
+        """
         ...
 
     def detect(self, outputs: Any) -> Detections:

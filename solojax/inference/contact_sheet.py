@@ -58,9 +58,9 @@ def contact_sheet(
 ) -> np.ndarray:
     """Draws examples with masks, names and, where there is a grid, the cells each instance owns.
 
-    Below each example stands a map for every level: its S x S cells, those that instances own in
-    their colours. A red cross marks an instance that owns its centre's cell on no level: nothing
-    teaches its class.
+    With a grid, below each example stands a map for every level: its S x S cells, those that
+    instances own in their colours. A red cross marks an instance that owns its centre's cell on no
+    level: nothing teaches its class.
 
     Args:
       batches: one example each, without the leading axis, with packed masks at stride 4.

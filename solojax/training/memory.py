@@ -34,8 +34,8 @@ https://docs.jax.dev/en/latest/201/gpu-memory.html
 """
 
 # Accounts are drawn up before machine code is made: that of a program which is never run may be
-# bad, in a third of the time. And the CPU's compiler takes away the barriers around what is to be
-# computed again, then finds it computed already; accelerators' keep them.
+# bad, in a third of the time. And the CPU's compiler would take away the barriers around what is to
+# be computed again, then find it computed already; accelerators' keep them, as trainings here do.
 _CPU_OPTIONS = {
     "xla_disable_hlo_passes": "cse_barrier_expander",
     "xla_backend_optimization_level": 0,

@@ -50,7 +50,8 @@ def _without_classes(
     fresh = {
         name: np.asarray(array)
         for name, array in checkpoint.by_name(variables).items()
-        if array.shape != other[name].shape and name in arrays and arrays[name].shape != array.shape
+        if (name not in other or array.shape != other[name].shape)
+        and (name in arrays and array.shape != arrays[name].shape)
     }
     return arrays | fresh, sorted(fresh)
 

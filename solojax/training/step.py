@@ -27,8 +27,13 @@ from solojax.types import Array, Batch, InputError, Logged, TrainState
 
 Metrics = dict[str, Array]
 
-OWN_METRICS = ("loss", "grad_norm", "dropped_instances", "finite")
-"""What a step says beside the terms of the loss and what the head has to say."""
+OTHERS_LOGGED = (
+    *("loss", "grad_norm", "dropped_instances", "finite"),  # by the step itself
+    *("step", "time", "learning_rate", "AP"),  # by the loop and the log
+    *("waiting_for_data", "compiling", "checkpointing", "evaluating", "compilations"),  # by the
+    *("goodput", "step_seconds", "images_per_second", "share_of_peak"),  # clock
+)
+"""Names in a row of the log that are not a head's to take."""
 
 
 def start_state(variables: dict[str, Any], tx: UpdateRule, ema: bool) -> TrainState:
@@ -168,30 +173,36 @@ def _count_terms(head: Head, outputs: Any, targets: Any, minimised: set[str]) ->
     """The counts of a head's loss; adds the names of the terms that are ``minimised``.
 
     Raises:
-      InputError: one depends on the outputs, so that it cannot be known before them.
+      InputError: one depends on the outputs, so that it cannot be known before them; or nothing is
+        to be minimised.
     """
 
-    def counts(outputs: Any, targets: Any) -> dict[str, Array]:
+    def counts(outputs: Any) -> dict[str, Array]:
         terms = head.loss(outputs, targets)
         minimised.update(name for name, term in terms.items() if not isinstance(term, Logged))
         return {name: term.count for name, term in terms.items()}
 
-    program, shapes = jax.make_jaxpr(counts, return_shape=True)(outputs, targets)
+    kind = type(head).__name__
+    program, shapes = jax.make_jaxpr(counts, return_shape=True)(outputs)
+    if not minimised:
+        raise InputError(f"{kind}.loss has no term to minimise")
+    # What prints and returns nothing would count as using what it prints.
+    useful = program.jaxpr.replace(eqns=[one for one in program.jaxpr.eqns if one.outvars])
     for number, name in enumerate(sorted(shapes)):  # as JAX orders a dictionary's leaves
-        wanted = [place == number for place in range(len(shapes))]
-        _, used = partial_eval.dce_jaxpr(program.jaxpr, wanted)
-        if any(used[: len(jax.tree.leaves(outputs))]):
+        _, used = partial_eval.dce_jaxpr(useful, [place == number for place in range(len(shapes))])
+        if any(used):
             raise InputError(
-                f"{type(head).__name__}.loss: the count of {name!r} depends on the outputs; it "
-                "must follow from the targets, or the sums of all devices cannot be divided by it"
+                f"{kind}.loss: the count of {name!r} depends on the outputs, or may: it must be "
+                "computed from the targets alone, apart from the total, since the sums of all "
+                "devices and parts are divided by it"
             )
-    leaves = jaxpr_as_fun(program)(*jax.tree.leaves((outputs, targets)))
+    leaves = jaxpr_as_fun(program)(*jax.tree.leaves(outputs))
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
 def _check_names(head: Head, terms: Iterable[str], metrics: Iterable[str]) -> None:
     """Refuses names in the log that two numbers would share."""
-    names = [*terms, *metrics, *OWN_METRICS]
+    names = [*terms, *metrics, *OTHERS_LOGGED]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
             f"{type(head).__name__} gives the log {', '.join(twice)} where there is one already; "

@@ -8,6 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from solojax.heads.decoupled_solo import DecoupledSOLO
+from solojax.heads.protocol import Head
+from solojax.heads.solo import SOLO
+from solojax.heads.solov2 import SOLOv2
 from solojax.models.layers import Conv
 from solojax.types import MASK_STRIDE, Detections, Instances, Logged, Mean
 
@@ -95,6 +99,9 @@ class Slots(nn.Module):
             overflow=jnp.zeros(len(order), jnp.int32),
         )
 
+
+# For mypy: what the protocol says is true of them.
+HEADS: list[Head] = [Slots(), SOLO(), DecoupledSOLO(), SOLOv2()]
 
 # A run's config is read back from modules of the package alone; a head of somebody's is one.
 Slots.__module__ = "solojax.heads.stranger"

@@ -1,8 +1,10 @@
 """The whole of the toolkit for a head that has what ``heads.protocol`` asks for, and no more."""
 
 import dataclasses
+import functools
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,18 @@ from solojax import config as config_lib
 from solojax.data import coco, synthetic
 from solojax.evaluation import score_run, statistics
 from solojax.inference import contact_sheet
-from solojax.training import agreement, loop, optimizer, step
-from solojax.types import InputError, Mean
+from solojax.models import detector
+from solojax.models.detector import Detector
+from solojax.training import (
+    agreement,
+    checkpoint,
+    loop,
+    optimizer,
+    out_of_memory,
+    pretrained,
+    step,
+)
+from solojax.types import InputError, Logged, Mean
 from tests import examples
 from tests.heads.stranger import Slots
 
@@ -37,16 +49,16 @@ def test_a_run_goes_on_is_scored_and_predicts_in_tiles(config, tmp_path):
     assert state.step == 4
     rows = examples.rows_of(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    assert all(0 <= row["right"] <= 1 and 1 <= row["slots"] <= 6 for row in rows)
-    assert all(
-        row["loss"] == pytest.approx(row["classes"] + row["masks"], abs=1e-4) for row in rows
-    )
+    assert all(0 <= row["right"] <= 1 <= row["slots"] <= 6 for row in rows)
+    said = {"classes", "masks", "right", "slots"}
+    assert all(said < row.keys() <= {*said, *step.OTHERS_LOGGED} for row in rows)
 
     assert "mask AP of" in score_run.score_run(tmp_path, "latest", [])
     image = np.random.default_rng(0).integers(0, 255, (100, 150, 3)).astype(np.uint8)
     predictor = Predictor.from_run(tmp_path)
     assert len(predictor(image)) <= config.model.head.slots
-    assert predictor.tiled(image, 80).scores.min(initial=1) > 0
+    scores = predictor.tiled(image, 80).scores
+    assert len(scores) and scores.min() > 0
 
 
 def test_its_data_are_counted_and_shown_without_a_grid(config):
@@ -59,14 +71,72 @@ def test_its_data_are_counted_and_shown_without_a_grid(config):
     assert sheet.shape[0] < squares.shape[0] and sheet.shape[1] == squares.shape[1]
 
 
-def test_a_run_of_other_numbers_but_the_same_recomputation_is_the_same_run():
-    stranger = examples.MODEL.clone(head=Slots())
-    assert agreement._without_remat(stranger) == stranger
+def test_other_recomputation_is_the_same_run_and_not_proposed_where_there_is_none(config):
+    assert not any("head.remat" in name for one in out_of_memory._remedies(config) for name in one)
+    assert agreement._without_remat(config.model) == config.model
     on = examples.MODEL.clone(
         backbone=examples.MODEL.backbone.clone(remat_stages=(1, 2)),
         head=examples.MODEL.head.clone(remat=True),
     )
     assert agreement._without_remat(on) == examples.MODEL
+
+
+def test_layers_of_classes_are_known_by_their_shape_whatever_their_name(config):
+    def arrays_of(model, value):
+        shapes = checkpoint.by_name(detector.variable_shapes(model))
+        return {name: np.full(leaf.shape, value) for name, leaf in shapes.items()}
+
+    other = config.model.clone(head=Slots(num_classes=2))
+    fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape), detector.variable_shapes(config.model))
+    arrays, begun = pretrained._without_classes(arrays_of(other, 1), fresh, config.model)
+    assert begun == ["params/head/classes/bias", "params/head/classes/kernel"]
+    assert all((array == (name not in begun)).all() for name, array in arrays.items())
+
+
+class Blocks(nn.Module):
+    """A backbone and neck that cost nothing to compile."""
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        return {"p2": nn.Dense(8)(nn.avg_pool(images, (4, 4), (4, 4)))}
+
+    def is_frozen(self, path: tuple[str, ...]) -> bool:
+        return False
+
+
+class Neither(nn.Module):
+    """A neck that changes nothing."""
+
+    @nn.compact
+    def __call__(self, maps: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return maps
+
+
+def first_step(head, run=jax.jit):
+    """The state after a step of plain gradient descent, and the metrics."""
+    model = Detector(Blocks(), Neither(), head)
+    tx = optimizer.make_optimizer(config_lib.Optimizer(), lambda _: 0.1, model)
+    update = step.make_update(model, tx, seed=0)
+    one_device = jax.vmap(update, (None, 0), axis_name=step.AXIS, axis_size=1, out_axes=None)
+    state = step.start_state(detector.init_variables(model, jax.random.key(0)), tx, ema=False)
+    return run(one_device)(state, jax.tree.map(lambda x: x[None], examples.make_batch(8)))
+
+
+class LogsItsMasks(Slots):
+    """Says its masks' loss once more, tenfold, and prints it."""
+
+    def loss(self, outputs, targets):
+        terms = super().loss(outputs, targets)
+        jax.debug.callback(lambda total: None, terms["masks"].total)
+        again = Logged(10 * terms["masks"].total, terms["masks"].count)
+        return {**terms, "again": again}
+
+
+def test_what_is_only_logged_changes_nothing():
+    state, metrics = first_step(LogsItsMasks())
+    plain, expected = first_step(Slots())
+    assert metrics.pop("again") == pytest.approx(10 * float(metrics["masks"]))
+    jax.tree.map(np.testing.assert_array_equal, (state, metrics), (plain, expected))
 
 
 class CountsWhatItFinds(Slots):
@@ -78,11 +148,11 @@ class CountsWhatItFinds(Slots):
         return {**terms, "found": Mean(terms["masks"].total, found)}
 
 
-class SaysLoss(Slots):
-    """A term by the name of their sum."""
+class SaysGoodput(Slots):
+    """A term by a name of the loop's."""
 
     def loss(self, outputs, targets):
-        return {"loss": super().loss(outputs, targets)["masks"]}
+        return {"goodput": super().loss(outputs, targets)["masks"]}
 
 
 class SaysTwice(Slots):
@@ -92,23 +162,22 @@ class SaysTwice(Slots):
         return {"slots": super().loss(outputs, targets)["masks"]}
 
 
+class LogsAlone(Slots):
+    """Nothing to learn from."""
+
+    def loss(self, outputs, targets):
+        return {name: Logged(*term) for name, term in super().loss(outputs, targets).items()}
+
+
 @pytest.mark.parametrize(
     ("head", "said"),
     [
         (CountsWhatItFinds(), "CountsWhatItFinds.loss: the count of 'found' depends on the out"),
-        (SaysLoss(), "SaysLoss gives the log loss where there is one already"),
+        (SaysGoodput(), "SaysGoodput gives the log goodput where there is one already"),
         (SaysTwice(), "SaysTwice gives the log slots where"),
+        (LogsAlone(), "LogsAlone.loss has no term to minimise"),
     ],
 )
-def test_what_a_step_could_only_log_wrongly_is_refused(head, said):
-    model = examples.MODEL.clone(head=head)
-    tx = optimizer.make_optimizer(config_lib.Optimizer(), lambda _: 0.1, model)
-    state = jax.eval_shape(
-        lambda: step.start_state(
-            model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))), tx, False
-        )
-    )
-    update = step.make_update(model, tx, seed=0)
-    batch = jax.tree.map(lambda x: x[None], examples.make_batch(8))
+def test_what_could_only_be_logged_wrongly_is_refused(head, said):
     with pytest.raises(InputError, match=re.escape(said)):
-        jax.eval_shape(jax.vmap(update, (None, 0), axis_name=step.AXIS), state, batch)
+        first_step(head, run=lambda update: functools.partial(jax.eval_shape, update))

@@ -23,8 +23,8 @@ def found(size: tuple[int, int], *squares: tuple[int, int, int, int, float]) -> 
     return Found(scores, np.zeros(len(squares), np.int32), encoded, overflow=1)
 
 
-def merge(whole: Found, *parts: Found) -> Found:
-    options = {"margin": 4, "kernel": "gaussian", "sigma": 2.0, "threshold": 0.05}
+def merge(whole: Found, *parts: Found, threshold: float = 0.05) -> Found:
+    options = {"margin": 4, "kernel": "gaussian", "sigma": 2.0, "threshold": threshold}
     return tiles.merge(whole, parts, TWO, SIZE, **options)
 
 
@@ -145,7 +145,8 @@ def test_of_what_one_tile_shows_twice_the_best_is_joined():
 @pytest.mark.parametrize(("score", "stands"), [(0.5, False), (0.3, True)])
 def test_a_mask_that_is_not_cut_replaces_a_joined_one_unless_it_is_far_less_sure(score, stands):
     whole = found(SIZE, (20, 35, 40, 125, score))
-    result = merge(whole, *halves(0.9, 0.5))
+    result = merge(whole, *halves(0.9, 0.5), threshold=0)
+    assert len(result.scores) == 1 + stands
     assert boxes(result)[0] == (LONG if stands else (20, 35, 40, 125))
     decay = np.exp(-2 * 0.9**2) if stands else 1  # by the joined one, of an IoU of .9
     np.testing.assert_allclose(result.scores[-1], score * decay, rtol=1e-6)
