@@ -28,10 +28,11 @@ from solojax.types import Array, Batch, InputError, Logged, TrainState
 Metrics = dict[str, Array]
 
 OTHERS_LOGGED = (
-    *("loss", "grad_norm", "dropped_instances", "finite"),  # by the step itself
-    *("step", "time", "learning_rate", "AP"),  # by the loop and the log
-    *("waiting_for_data", "compiling", "checkpointing", "evaluating", "compilations"),  # by the
-    *("goodput", "step_seconds", "images_per_second", "share_of_peak"),  # clock
+    # By the step itself, by the loop and the log, by the clock.
+    *("loss", "grad_norm", "dropped_instances", "finite"),
+    *("step", "time", "learning_rate", "AP"),
+    *("waiting_for_data", "compiling", "checkpointing", "evaluating", "compilations"),
+    *("goodput", "step_seconds", "images_per_second", "share_of_peak"),
 )
 """Names in a row of the log that are not a head's to take."""
 

@@ -94,7 +94,7 @@ def test_layers_of_classes_are_known_by_their_shape_whatever_their_name(config):
 
 
 class Blocks(nn.Module):
-    """A backbone and neck that cost nothing to compile."""
+    """A backbone that costs nothing to compile."""
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
