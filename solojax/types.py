@@ -31,12 +31,15 @@ class Instances(NamedTuple):
     """The ground truth of a batch, padded to ``N`` instances an image."""
 
     # By stride, in network pixels: B N H/stride W/stride uint8, 0 or 1. In a Batch the bits of the
-    # width are packed (most significant first): eight times less to carry to the device.
+    # width are packed (most significant first): eight times less to carry to the device. Stride 1
+    # is the canvas itself, from which a head makes masks that are soft, or of another size.
     masks: dict[int, Array]
     boxes: Array  # B N 4 float32, network pixels
     centers: Array  # B N 2 float32, (x, y) centre of mass, network pixel indices
     labels: Array  # B N int32, 0-based class
-    valid: Array  # B N bool, false on padding and on instances without a pixel
+    valid: Array  # B N bool, false on padding, on crowds and on instances without a pixel
+    # B N bool: regions of many instances that nobody told apart, in slots that are not valid.
+    crowd: Array | None = None
 
 
 class Batch(NamedTuple):
@@ -72,9 +75,10 @@ class Detections(NamedTuple):
 
     scores: Array  # B K float32, 0 on padding
     labels: Array  # B K int32, 0-based class
-    masks: Array  # B K H/4 W/4 float32 in 0..1, network frame
+    masks: Array  # B K H/4 W/4 float32 in 0..1, together as large as the canvas
     valid: Array  # B K bool
     overflow: Array  # B int32, candidates above the score threshold that the cap left out
+    boxes: Array | None = None  # B K 4 float32, network pixels; None: they are those of the masks
 
 
 class Results(NamedTuple):
@@ -85,6 +89,7 @@ class Results(NamedTuple):
     masks: Array  # B K H W/8 uint8, bits along the width (most significant first), original pixels
     valid: Array  # B K bool
     overflow: Array  # B int32, as in Detections
+    boxes: Array | None = None  # B K 4 float32, original pixels; None: they are those of the masks
 
 
 class TrainState(NamedTuple):

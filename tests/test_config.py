@@ -7,11 +7,13 @@ import re
 import sys
 from pathlib import Path
 
+import flax.linen as nn
 import pytest
 
 from solojax import config as config_lib
-from solojax.config import Category, Config, Data, Optimizer, Training
+from solojax.config import Augmentation, Category, Config, Data, Optimizer, Training
 from solojax.types import InputError
+from tests import examples
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 SHAPES = Path(__file__).parent.parent / "configs" / "shapes.py"
@@ -226,22 +228,42 @@ def test_unhashable_literal_is_an_input_error() -> None:
     [
         ((100, 128), "96x128"),
         ((128, 120), "128x128"),
-        ((0, 128), "32x128"),
         ((16, 16), "32x32"),
-        ((-32, 64), "32x64"),
         ((800, 1333), "800x1344"),
     ],
 )
 def test_canvas_that_is_no_multiple_of_32_names_the_nearest(
     canvas: tuple[int, int], nearest: str
 ) -> None:
-    with pytest.raises(InputError, match=f"data.canvases.*{nearest}"):
+    with pytest.raises(InputError, match=f"data.canvases.* of 32 each way; the nearest.*{nearest}"):
+        Config(examples.MODEL, Data(canvases=((64, 64), canvas)))
+
+
+@pytest.mark.parametrize("canvas", [(0, 128), (-32, 64)])
+def test_canvas_without_pixels_is_refused(canvas: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match="data.canvases.*sides of 1 pixel or more"):
         Data(canvases=((64, 64), canvas))
+
+
+class Anything(nn.Module):
+    """A neck that takes maps of any size."""
+
+
+def test_what_neck_and_masks_ask_of_a_canvas_is_refused_and_no_more() -> None:
+    free = examples.MODEL.clone(neck=Anything())
+    assert Config(free, Data(canvases=((36, 100),))).model.canvas_multiple == 4
+    with pytest.raises(InputError, match="35x100 is not a multiple of 4 each way.*36x100"):
+        Config(free, Data(canvases=((35, 100),)))
+
+
+def test_stretched_images_have_no_scale_of_their_own() -> None:
+    with pytest.raises(InputError, match="data.resize=stretch .* data.augmentation.scale_range"):
+        Data(resize="stretch", augmentation=Augmentation(scale_range=(0.5, 2)))
 
 
 @pytest.mark.parametrize("canvas", [(32, 32), (800, 1344)])
 def test_canvas_that_is_a_multiple_of_32_is_taken(canvas: tuple[int, int]) -> None:
-    assert Data(canvases=(canvas,)).canvases == (canvas,)
+    assert Config(examples.MODEL, Data(canvases=(canvas,))).data.canvases == (canvas,)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ class Data:
     categories: tuple[Category, ...] = ()  # read from train_json where empty
 
     canvases: tuple[tuple[int, int], ...] = ((800, 1344), (1344, 800))  # one compile each
+    # "fit" keeps the shape of an image, within the sides below; "stretch" fills the canvas.
+    resize: Literal["fit", "stretch"] = "fit"
     train_short_sides: tuple[int, ...] = (800, 768, 736, 704, 672, 640)  # one is drawn per image
     test_short_side: int = 800
     long_side: int = 1333  # no image is made longer
@@ -89,12 +91,13 @@ class Data:
             )
         if not self.canvases:
             raise InputError("data.canvases is empty; give at least one (height, width)")
-        for height, width in self.canvases:
-            if height % 32 or width % 32 or height < 32 or width < 32:
-                raise InputError(
-                    f"data.canvases: {height}x{width} is not a multiple of 32 each way; the "
-                    f"nearest is {max(round(height / 32), 1) * 32}x{max(round(width / 32), 1) * 32}"
-                )
+        if min(map(min, self.canvases)) < 1:
+            raise InputError(f"data.canvases={self.canvases} needs sides of 1 pixel or more")
+        if self.resize == "stretch" and self.augmentation.scale_range is not None:
+            raise InputError(
+                "data.resize=stretch fills the canvas with the whole image and leaves nothing to "
+                "data.augmentation.scale_range; take one of the two"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +184,14 @@ class Config:
         parts = ("backbone", "neck", "head")
         if not all(dataclasses.is_dataclass(getattr(self.model, part, None)) for part in parts):
             raise InputError(f"model={self.model!r} is no Detector of {', '.join(parts)}")
+        step = self.model.canvas_multiple
+        for height, width in self.data.canvases:
+            if height % step or width % step:
+                near = [max(round(side / step), 1) * step for side in (height, width)]
+                raise InputError(
+                    f"data.canvases: {height}x{width} is not a multiple of {step} each way; the "
+                    f"nearest is {near[0]}x{near[1]}"
+                )
 
 
 def load(name: str | Path, overrides: Sequence[str] = ()) -> Config:

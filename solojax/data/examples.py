@@ -27,7 +27,7 @@ def train_examples(
 ) -> Load:
     """Builds the function that makes any example of a training, from any thread.
 
-    Crowds are left out; an image without instances is a legal negative.
+    Crowds are not valid instances; an image without instances is a legal negative.
     """
     canvas_of = train_canvases_of(records, data)
     epoch_steps = plan.steps_per_epoch(canvas_of, batch_size)
@@ -70,7 +70,7 @@ def train_canvases_of(records: coco.Records, data: config_lib.Data) -> np.ndarra
         limits = max(data.train_short_sides), data.long_side
     else:  # the canvas alone is the limit
         limits = (max(map(max, data.canvases)),) * 2
-    return plan.choose_canvases(records.sizes, data.canvases, *limits)
+    return fit.canvases_of(records.sizes, data, *limits)
 
 
 def _batch(

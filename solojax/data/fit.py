@@ -1,4 +1,4 @@
-"""Where an image lies on its canvas when nothing is drawn at random: evaluation and prediction."""
+"""Which canvas an image goes to, and where it lies there when nothing is drawn at random."""
 
 import numpy as np
 
@@ -13,7 +13,25 @@ def eval_canvases_of(sizes: np.ndarray, data: config_lib.Data) -> np.ndarray:
       sizes: ``n 2`` (height, width), original pixels.
       data: the recipe.
     """
-    return plan.choose_canvases(sizes, data.canvases, data.test_short_side, data.long_side)
+    return canvases_of(sizes, data, data.test_short_side, data.long_side)
+
+
+def canvases_of(
+    sizes: np.ndarray, data: config_lib.Data, short_side: int, long_side: int
+) -> np.ndarray:
+    """The canvas of each image, as a place in ``data.canvases``.
+
+    Args:
+      sizes: ``n 2`` (height, width), original pixels.
+      data: the recipe.
+      short_side: the greatest that is drawn.
+      long_side: limit of the other side.
+    """
+    if data.resize == "stretch":  # where it is stretched least
+        shapes = np.log([height / width for height, width in data.canvases])
+        wanted = np.log(sizes[:, 0] / sizes[:, 1])
+        return np.abs(wanted[:, None] - shapes).argmin(1)
+    return plan.choose_canvases(sizes, data.canvases, short_side, long_side)
 
 
 def on_canvas(
@@ -41,4 +59,6 @@ def size_on_canvas(
 ) -> tuple[int, int]:
     """(height, width) of an image on its canvas when nothing is drawn at random."""
     canvas = data.canvases[canvas_number]
+    if data.resize == "stretch":
+        return canvas
     return transforms.fit_size(original, canvas, data.test_short_side, data.long_side)

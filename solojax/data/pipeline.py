@@ -113,6 +113,7 @@ def _stream(
             centers=tf.TensorSpec([None, 2], tf.float32),
             labels=tf.TensorSpec([None], tf.int32),
             valid=tf.TensorSpec([None], tf.bool),
+            crowd=tf.TensorSpec([None], tf.bool),
         ),
         dropped=tf.TensorSpec([], tf.int32),
     )

@@ -106,8 +106,8 @@ def _draw_pasted(
     """Some instances of another image, placed as it would be, on top (Simple Copy-Paste)."""
     canvas = pair(scene.image.shape)
     other = _draw_single(rng, records, data, int(rng.integers(len(records.image_ids))), canvas)
-    count = len(other.shapes.masks)
-    chosen = np.flatnonzero(rng.random(count) < PASTED_SHARE)
+    instances = np.flatnonzero(~other.shapes.crowd)
+    chosen = instances[rng.random(len(instances)) < PASTED_SHARE]
     if not len(chosen):
         return scene
     # They may come to lie beside the image, which then has to count as one.
@@ -134,13 +134,14 @@ def _draw_source(
     wanted = data.augmentation
     record = coco.read(records, index)
     image = coco.image_of(record)
-    instances = [instance for instance in record.instances if not instance.is_crowd]
+    instances = record.instances
     window: augment.Window = (0, 0, *pair(image.shape))
     if wanted.color_probability:
         image = augment.distort_colors(image, rng, wanted.color_probability)
     if wanted.crop_probability and rng.random() < wanted.crop_probability:
         boxes = np.array([instance.box for instance in instances])
-        window = augment.draw_iou_crop(rng, pair(image.shape), boxes)
+        regular = [not instance.is_crowd for instance in instances]
+        window = augment.draw_iou_crop(rng, pair(image.shape), boxes[regular])
         seen = augment.inside(boxes, window)
         instances = [one for one, kept in zip(instances, seen, strict=True) if kept]
     return _Source(image, instances, window)
@@ -152,7 +153,9 @@ def _draw_size(
     window: augment.Window,
     canvas: tuple[int, int],
 ) -> tuple[int, int]:
-    """(height, width) for one of the short sides, or of the range of scales, then of any size."""
+    """(height, width) by the recipe: the canvas', for a short side, or of any size, for a scale."""
+    if data.resize == "stretch":
+        return canvas
     scale_range = data.augmentation.scale_range
     if scale_range is not None:
         # Whatever the canvas takes is the limit to start from; no other one is meant.
@@ -177,6 +180,7 @@ def _place(
         np.array([one.box for one in source.instances]),
         np.array([one.label for one in source.instances]),
         placement,
+        np.array([one.is_crowd for one in source.instances]),
     )
 
 

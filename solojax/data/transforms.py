@@ -31,10 +31,15 @@ class Shapes(NamedTuple):
     corners: np.ndarray  # n 2 int, (top, left) of each of masks on the canvas
     boxes: np.ndarray  # n 4 float32 x0 y0 x1 y1, network pixels
     labels: np.ndarray  # n int32
+    crowd: np.ndarray  # n bool, regions of many instances that nobody told apart
 
 
 NO_SHAPES = Shapes(
-    [], np.zeros((0, 2), np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+    [],
+    np.zeros((0, 2), np.int64),
+    np.zeros((0, 4), np.float32),
+    np.zeros(0, np.int32),
+    np.zeros(0, bool),
 )
 
 
@@ -78,7 +83,11 @@ def place_image(image: np.ndarray, placement: Placement, canvas: np.ndarray) -> 
 
 
 def place_shapes(
-    masks: rle.Masks, boxes: np.ndarray, labels: np.ndarray, placement: Placement
+    masks: rle.Masks,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    placement: Placement,
+    crowd: np.ndarray | None = None,
 ) -> Shapes:
     """Ground truth at original size -> at network size, masks by nearest neighbours.
 
@@ -89,6 +98,7 @@ def place_shapes(
       boxes: ``n 4`` x0 y0 x1 y1, original pixels.
       labels: ``n`` int.
       placement: of the image on the canvas.
+      crowd: ``n`` bool; None: there are no crowds.
     """
     placed = _place_boxes(np.asarray(boxes, np.float32).reshape(-1, 4), placement)
     large = (placed[:, 2:] - placed[:, :2] >= 1).all(1)
@@ -119,6 +129,7 @@ def place_shapes(
         np.array(corners, np.int64).reshape(-1, 2),
         placed[kept],
         np.asarray(labels, np.int32)[kept],
+        np.zeros(len(kept), bool) if crowd is None else np.asarray(crowd, bool)[kept],
     )
 
 
@@ -130,9 +141,8 @@ def merge(parts: list[Shapes]) -> Shapes:
 
 def select(shapes: Shapes, chosen: np.ndarray) -> Shapes:
     """Some of the instances: ``chosen`` are their numbers."""
-    _, corners, boxes, labels = shapes
-    masks = [shapes.masks[i] for i in chosen]
-    return Shapes(masks, corners[chosen], boxes[chosen], labels[chosen])
+    masks, *columns = shapes
+    return Shapes([masks[i] for i in chosen], *(column[chosen] for column in columns))
 
 
 def paste(image: np.ndarray, shapes: Shapes, source: np.ndarray, pasted: Shapes) -> Shapes:
@@ -176,26 +186,28 @@ def make_instances(
     """Instances of one image -> padded, with packed targets, and how many it lacks.
 
     Masks are shrunk by the published rule: a pixel of the target is 1 where at least 2 of the
-    central 2 x 2 pixels of its stride x stride block are.
+    central 2 x 2 pixels of its stride x stride block are. Crowds follow the instances where there
+    is room, and are not valid.
 
     Args:
       shapes: on a canvas.
       canvas: (height, width), multiples of every stride.
       max_instances: ``N``; of more than that the smallest are left out.
-      mask_strides: even numbers, network pixels per pixel of a target, each way.
+      mask_strides: network pixels per pixel of a target, each way: even numbers, or 1.
     """
     centers, areas = _measure(shapes)
-    kept = np.arange(len(areas))
+    kept = np.flatnonzero(~shapes.crowd)
     dropped = max(len(kept) - max_instances, 0)
     if dropped:
         # Order decides who wins a cell, so the largest are chosen but stay in their order.
-        kept = np.sort(np.argsort(-areas, kind="stable")[:max_instances])
+        kept = np.sort(kept[np.argsort(-areas[kept], kind="stable")[:max_instances]])
     used = len(kept)
+    kept = np.concatenate([kept, np.flatnonzero(shapes.crowd)])[:max_instances]
     shapes = select(shapes, kept)
 
     def pad(values: np.ndarray) -> np.ndarray:
         padded = np.zeros((max_instances, *values.shape[1:]), values.dtype)
-        padded[:used] = values
+        padded[: len(values)] = values
         return padded
 
     return Instances(
@@ -207,6 +219,7 @@ def make_instances(
         centers=pad(centers[kept]),
         labels=pad(shapes.labels),
         valid=np.arange(max_instances) < used,
+        crowd=pad(shapes.crowd),
     ), dropped
 
 
@@ -247,7 +260,7 @@ def _shrink(shapes: Shapes, canvas: tuple[int, int], stride: int, most: int) -> 
         y, x = top - row * stride, left - column * across
         blocks[y : y + height, x : x + width] = mask
         # Two-tap bilinear shrinking by an even number is the mean of the central 2 x 2, and OpenCV
-        # rounds a half up: 1 where at least two of them are.
+        # rounds a half up: 1 where at least two of them are. By 1 it changes nothing.
         shrunk = cv2.resize(blocks, (8 * columns, rows), interpolation=cv2.INTER_LINEAR)
         target[row : row + rows, column : column + columns] = np.packbits(
             shrunk.view(np.uint8), axis=-1

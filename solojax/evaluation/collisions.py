@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import coco, fit, transforms
+from solojax.data import coco, fit
 from solojax.heads import assign
 from solojax.heads.grid import Grid
 
@@ -63,7 +63,7 @@ def survey(records: coco.Records, data: config_lib.Data) -> Survey:
     for index in tqdm(range(len(records.image_ids)), "reading", unit="image"):
         height, width = map(int, records.sizes[index])
         canvas = data.canvases[canvas_of[index]]
-        size = transforms.fit_size((height, width), canvas, data.test_short_side, data.long_side)
+        size = fit.size_on_canvas((height, width), data, int(canvas_of[index]))
         place = (size[1] / width, size[0] / height, size[1], size[0], *canvas)
         here = [
             (index, one.label, one.is_crowd, one.area, *one.box, *one.center, *place)

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from solojax.heads import assign, trunk
+from solojax.heads import assign, names, trunk
 from solojax.heads.grid import Grid
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
@@ -65,6 +65,11 @@ class SOLO(nn.Module):
     def mask_threshold(self) -> float:
         """Above this a probability is in the mask."""
         return self.selection.mask_threshold
+
+    @property
+    def state_dict_names(self) -> names.Names:
+        """Of the published files."""
+        return names.names_of(self.grid.levels)
 
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array], train: bool = False) -> Outputs:

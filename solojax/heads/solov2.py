@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from solojax.heads import assign, trunk
+from solojax.heads import assign, names, trunk
 from solojax.heads.grid import LEVELS, Grid, check_levels, flatten
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
@@ -81,6 +81,11 @@ class SOLOv2(nn.Module):
     def mask_threshold(self) -> float:
         """Above this a probability is in the mask."""
         return self.selection.mask_threshold
+
+    @property
+    def state_dict_names(self) -> names.Names:
+        """Of the published files."""
+        return names.names_of(self.grid.levels, self.mask_levels)
 
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array], train: bool = False) -> Outputs:

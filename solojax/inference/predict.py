@@ -19,7 +19,7 @@ import numpy as np
 from solojax import parallel
 from solojax.data import rle
 from solojax.heads.protocol import Head
-from solojax.ops import images, masks
+from solojax.ops import masks
 from solojax.types import Array, Detections, Results
 
 BLOCK = 20  # detections whose masks are made at once
@@ -35,6 +35,7 @@ class Found(NamedTuple):
     labels: np.ndarray  # K int32, 0-based class
     rles: list[bytes]  # K, compressed COCO run lengths
     overflow: int  # candidates above the score threshold that the cap left out
+    boxes: np.ndarray | None = None  # K 4 float32 x0 y0 x1 y1; None: they are those of the masks
 
 
 def make_detect(
@@ -52,7 +53,7 @@ def make_detect(
     head: Head = model.head
 
     def detect(variables: dict[str, Any], batch: Array, sizes: Array) -> Detections:
-        inputs = images.normalize(batch, sizes, jnp.dtype(precision))
+        inputs = model.normalize(batch, sizes, jnp.dtype(precision))
         return head.detect(model.apply(variables, inputs))
 
     return detect
@@ -81,8 +82,8 @@ def make_predict(
         found = detect(variables, batch, sizes)
 
         def restore(one: tuple[Array, Array, Array]) -> Array:
-            threshold = model.head.mask_threshold
-            return masks.restore(*one, output_size=output_size, threshold=threshold)
+            threshold, canvas = model.head.mask_threshold, (batch.shape[1], batch.shape[2])
+            return masks.restore(*one, output_size=output_size, canvas=canvas, threshold=threshold)
 
         return Results(
             scores=found.scores,
@@ -91,9 +92,20 @@ def make_predict(
             masks=jax.lax.map(restore, (found.masks, sizes, original_sizes)),
             valid=found.valid,
             overflow=found.overflow,
+            boxes=_restore_boxes(found.boxes, sizes, original_sizes),
         )
 
     return predict
+
+
+def _restore_boxes(boxes: Array | None, sizes: Array, original_sizes: Array) -> Array | None:
+    """``B K 4``, network pixels -> original pixels, without what is beyond the image."""
+    if boxes is None:
+        return None
+    scale = original_sizes / sizes
+    twice = jnp.concatenate([scale[:, ::-1]] * 2, 1)[:, None]
+    ends = jnp.concatenate([original_sizes[:, ::-1]] * 2, 1)[:, None]
+    return jnp.clip(boxes * twice, 0, ends).astype(jnp.float32)
 
 
 Find = Callable[[dict[str, Any], Array, Array, Array], list[Found]]
@@ -116,12 +128,21 @@ def make_find(
     threshold = model.head.mask_threshold
 
     def make_block(
-        side: int, block: tuple[Array, Array, Array], found: Array, sizes: Array, originals: Array
+        side: int,
+        canvas: tuple[int, int],
+        block: tuple[Array, Array, Array],
+        found: Array,
+        sizes: Array,
+        originals: Array,
     ) -> Array:
         first, top, left = block
         some = jnp.take(found, first + jnp.arange(BLOCK), axis=1, mode="clip")
         restore = functools.partial(
-            masks.restore, output_size=(side, side), corner=(top, left), threshold=threshold
+            masks.restore,
+            output_size=(side, side),
+            canvas=canvas,
+            corner=(top, left),
+            threshold=threshold,
         )
         return jax.vmap(restore)(some, sizes, originals)
 
@@ -134,22 +155,23 @@ def make_find(
     detect_batch = compiled(make_detect(model, precision))
 
     @functools.cache
-    def restore_block(side: int) -> Callable:
-        return compiled(functools.partial(make_block, side))
+    def restore_block(side: int, canvas: tuple[int, int]) -> Callable:
+        return compiled(functools.partial(make_block, side, canvas))
 
     def find(
         variables: dict[str, Any], batch: Array, sizes: Array, original_sizes: Array
     ) -> list[Found]:
         inputs, network, originals = place((batch, sizes, original_sizes))
         found = detect_batch(variables, (inputs, network))
-        scores, labels, valid, overflow = fetch(
-            (found.scores, found.labels, found.valid, found.overflow)
+        scores, labels, valid, overflow, boxes = fetch(
+            (found.scores, found.labels, found.valid, found.overflow, found.boxes)
         )
+        boxes = _restore_boxes(boxes, sizes, original_sizes)
         counts = valid.sum(1)
         rles: list[list[bytes]] = [[] for _ in counts]
         height, width = np.max(original_sizes, 0)
         side = min(TILE, TILE_CANVASES * max(batch.shape[1:3]))
-        restore = restore_block(side)
+        restore = restore_block(side, batch.shape[1:3])
         corners = list(itertools.product(range(0, height, side), range(0, width, side)))
         for first in range(0, counts.max(), BLOCK):
             whole = [
@@ -168,7 +190,13 @@ def make_find(
             for encoded, packed, size in zip(rles, whole, original_sizes, strict=True):
                 encoded += rle.encode_packed(packed, (int(size[0]), int(size[1])))
         return [
-            Found(scores[b, :count], labels[b, :count], rles[b], int(overflow[b]))
+            Found(
+                scores[b, :count],
+                labels[b, :count],
+                rles[b],
+                int(overflow[b]),
+                None if boxes is None else np.asarray(boxes[b, :count]),
+            )
             for b, count in enumerate(counts)
         ]
 

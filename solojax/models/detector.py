@@ -1,12 +1,15 @@
 """Backbone, neck and head, one after the other."""
 
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
+from solojax.ops import images
 from solojax.types import InputError
 
 REMAT: tuple[tuple[str, str, Any], ...] = (
@@ -25,10 +28,30 @@ class Detector(nn.Module):
     backbone: nn.Module
     neck: nn.Module
     head: nn.Module
+    mean: tuple[float, ...] = images.MEAN  # RGB that pixels of 0..255 lose before the network ...
+    std: tuple[float, ...] = images.STD  # ... and what they are then divided by
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError(
+                f"model.mean={self.mean} and model.std={self.std} must be three numbers each, red, "
+                "green and blue, the second above 0"
+            )
+        super().__post_init__()
+
+    @property
+    def canvas_multiple(self) -> int:
+        """What both sides of a canvas are multiples of, by the neck and the masks of the head."""
+        return math.lcm(getattr(self.neck, "canvas_multiple", 1), *self.head.mask_strides)
+
+    @nn.nowrap
+    def normalize(self, pixels: jax.Array, sizes: jax.Array, dtype: DTypeLike) -> jax.Array:
+        """``B H W 3`` uint8 on canvases -> what the network reads (``ops.images.normalize``)."""
+        return images.normalize(pixels, sizes, dtype, mean=self.mean, std=self.std)
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> Any:
-        """Runs ``B H W 3`` normalised float images (``ops.images.normalize``), H and W % 32 = 0.
+        """Runs ``B H W 3`` normalised float images, H and W multiples of ``canvas_multiple``.
 
         All of it computes in their type, float32 or bfloat16, norms in float32. Returns what the
         head returns; ``head.loss`` and ``head.detect`` take it from there, in float32.
@@ -37,8 +60,9 @@ class Detector(nn.Module):
         at random (``drop_block``), which takes a key by the name of "dropout".
         """
         _, height, width, _ = images.shape
-        if height % 32 or width % 32:
-            raise InputError(f"canvas {height}x{width} is not a multiple of 32 each way")
+        step = self.canvas_multiple
+        if height % step or width % step:
+            raise InputError(f"canvas {height}x{width} is not a multiple of {step} each way")
         return self.head(self.neck(self.backbone(images, train)), train)
 
 

@@ -1,28 +1,40 @@
 """Feature pyramid network, and a neck of one level."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 
 from solojax.fields import check_fields, check_range
-from solojax.models.layers import Conv
+from solojax.models.layers import XAVIER_INIT, Conv
 from solojax.ops import resize
-
-_xavier = nn.initializers.xavier_uniform()
 
 
 class FPN(nn.Module):
     """``{"c2".."c5"}`` -> ``{"p2".."p6"}``, all ``width`` channels, strides 4 to 64.
 
     Lateral 1x1 and output 3x3 convolutions with bias, without norm; nearest enlargement; p6 is
-    every second pixel of p5. Image sides must be multiples of 32.
+    every second pixel of p5.
     """
 
     width: int = 256
+
+    canvas_multiple: ClassVar[int] = 32
 
     def __post_init__(self) -> None:
         check_fields(self, "neck")
         check_range(self, "neck", "width", least=1)
         super().__post_init__()
+
+    @property
+    def state_dict_names(self) -> tuple[tuple[str, str], ...]:
+        """Of mmdetection's files and the authors', which count from c2."""
+        parts = (("lateral_convs", "lateral_c"), ("fpn_convs", "output_p"))
+        return tuple(
+            (rf"neck\.{theirs}\.{number}(?:\.conv)?", f"neck/{ours}{number + 2}")
+            for theirs, ours in parts
+            for number in range(4)
+        )
 
     @nn.compact
     def __call__(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -30,7 +42,7 @@ class FPN(nn.Module):
         above = None
         for level in (5, 4, 3, 2):
             above = _merge(self.width, level, features, above)
-            pyramid[f"p{level}"] = _output(self.width, level)(above)
+            pyramid[f"p{level}"] = output(self.width, level)(above)
         pyramid["p6"] = pyramid["p5"][:, ::2, ::2]
         return pyramid
 
@@ -44,6 +56,8 @@ class SingleLevel(nn.Module):
 
     width: int = 256
 
+    canvas_multiple: ClassVar[int] = 32
+
     def __post_init__(self) -> None:
         check_fields(self, "neck")
         check_range(self, "neck", "width", least=1)
@@ -54,19 +68,22 @@ class SingleLevel(nn.Module):
         above = None
         for level in (5, 4, 3):
             above = _merge(self.width, level, features, above)
-        return {"p3": _output(self.width, 3)(above)}
+        return {"p3": output(self.width, 3)(above)}
 
 
 def _merge(
     width: int, level: int, features: dict[str, jax.Array], above: jax.Array | None
 ) -> jax.Array:
     """This level's lateral and, doubled in size, what has been summed above it."""
-    lateral = Conv(width, (1, 1), kernel_init=_xavier, name=f"lateral_c{level}")
-    x = lateral(features[f"c{level}"])
-    if above is None:
-        return x
-    return x + resize.repeat(above)
+    x = lateral(width, level)(features[f"c{level}"])
+    return x if above is None else x + resize.repeat(above)
 
 
-def _output(width: int, level: int) -> nn.Conv:
-    return Conv(width, (3, 3), padding=1, kernel_init=_xavier, name=f"output_p{level}")
+def lateral(width: int, level: int) -> nn.Conv:
+    """The 1x1 convolution of a level's features; to be called in a compact method."""
+    return Conv(width, (1, 1), kernel_init=XAVIER_INIT, name=f"lateral_c{level}")
+
+
+def output(width: int, level: int) -> nn.Conv:
+    """The 3x3 convolution that gives a level of the pyramid; to be called in a compact method."""
+    return Conv(width, (3, 3), padding=1, kernel_init=XAVIER_INIT, name=f"output_p{level}")

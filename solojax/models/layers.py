@@ -29,6 +29,9 @@ HEAD_INIT = nn.initializers.normal(0.01)
 # their N(0, 0.01) leaves out.
 HE_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
+# Those of a pyramid, and of all that is not followed by a norm.
+XAVIER_INIT = nn.initializers.xavier_uniform()
+
 Norm = Literal["frozen", "frozen_statistics", "sync", "group"]
 """What a backbone puts behind each convolution.
 
@@ -56,6 +59,9 @@ Conv = functools.partial(
     conv_general_dilated_cls=lambda: conv_general_dilated,
 )
 """Flax's convolution, in the type of its input."""
+
+Dense = functools.partial(nn.Dense, promote_dtype=_follow_input)
+"""Flax's linear layer, in the type of its input."""
 
 
 class GroupNorm(nn.Module):
@@ -206,8 +212,24 @@ class DeformConv(nn.Module):
         )
 
 
+class ConvReLU(nn.Module):
+    """A convolution with bias and ReLU, for what has no norms: ``B H W C -> B H W width``."""
+
+    width: int
+    kernel: int = 3
+    kernel_init: nn.initializers.Initializer = HE_INIT
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        size = (self.kernel, self.kernel)
+        conv = Conv(
+            self.width, size, padding=self.kernel // 2, kernel_init=self.kernel_init, name="conv"
+        )
+        return nn.relu(conv(x))
+
+
 class ConvNormReLU(nn.Module):
-    """The block all heads are made of: k x k convolution, group norm, ReLU; ``B H W C``."""
+    """What SOLO's heads are made of: k x k convolution, group norm, ReLU; ``B H W C``."""
 
     width: int
     groups: int = 32

@@ -15,14 +15,51 @@ from solojax.types import InputError
 
 BLOCKS = {
     10: (1, 1, 1, 1),
+    14: (1, 1, 1, 1),
     18: (2, 2, 2, 2),
+    26: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
 }
-EXPANSION = 4  # of a bottleneck's last convolution; depths from 50 on are made of bottlenecks
+EXPANSION = 4  # of a bottleneck's last convolution
+BASIC = (10, 18, 34)  # depths that are made of basic blocks, the others of bottlenecks
 
 Variant = Literal["b", "d"]
+
+# Layers' names in published files -> places in our tree: those of torchvision, mmdetection and timm
+# (variant d), then YOLACT's, then detectron2's. A name may have two places; the one with as many
+# axes is meant.
+STATE_DICT_NAMES: tuple[tuple[str, str], ...] = (
+    (r"backbone\.(conv1|bn1)", "backbone/{0}"),
+    (r"backbone\.layer(\d)\.(\d+)\.downsample\.\d", "backbone/layer{0}_{1}/downsample_conv"),
+    (r"backbone\.layer(\d)\.(\d+)\.downsample\.\d", "backbone/layer{0}_{1}/downsample_bn"),
+    (r"backbone\.layer(\d)\.(\d+)\.(\w+)", "backbone/layer{0}_{1}/{2}"),
+    (r"backbone\.layer(\d)\.(\d+)\.conv2_offset", "backbone/layer{0}_{1}/conv2/offset"),
+    # The stem of variant d is a sequence of convolution, norm, ReLU, and so on.
+    (r"backbone\.(?:conv1|stem)\.0", "backbone/conv1_0"),
+    (r"backbone\.(?:conv1|stem)\.1", "backbone/bn1_0"),
+    (r"backbone\.(?:conv1|stem)\.3", "backbone/conv1_1"),
+    (r"backbone\.(?:conv1|stem)\.4", "backbone/bn1_1"),
+    (r"backbone\.(?:conv1|stem)\.6", "backbone/conv1_2"),
+    (r"backbone\.stem\.7", "backbone/bn1"),
+    (r"backbone\.stem\.conv1", "backbone/conv1"),
+    (r"backbone\.stem\.conv1\.norm", "backbone/bn1"),
+    *(
+        (pattern.format(stage - 1, stage + 1), f"backbone/layer{stage}_{{0}}/{place}")
+        for stage in range(1, 5)
+        for pattern, place in (
+            (r"backbone\.layers\.{0}\.(\d+)\.downsample\.\d", "downsample_conv"),
+            (r"backbone\.layers\.{0}\.(\d+)\.downsample\.\d", "downsample_bn"),
+            (r"backbone\.layers\.{0}\.(\d+)\.(\w+)", "{1}"),
+            (r"backbone\.res{1}\.(\d+)\.conv(\d)", "conv{1}"),
+            (r"backbone\.res{1}\.(\d+)\.conv(\d)\.norm", "bn{1}"),
+            (r"backbone\.res{1}\.(\d+)\.conv2_offset", "conv2/offset"),
+            (r"backbone\.res{1}\.(\d+)\.shortcut", "downsample_conv"),
+            (r"backbone\.res{1}\.(\d+)\.shortcut\.norm", "downsample_bn"),
+        )
+    ),
+)
 
 _MakeNorm = Callable[[str], nn.Module]  # name -> norm
 
@@ -60,10 +97,10 @@ class ResNet(nn.Module):
         check_range(self, "backbone", "deform_stages", "remat_stages", least=1, most=4)
         bottlenecks = {"groups": 1, "group_width": 64, "deform": "none"}
         for name, default in bottlenecks.items():
-            if self.depth < 50 and getattr(self, name) != default:
+            if self.depth in BASIC and getattr(self, name) != default:
                 raise InputError(
-                    f"backbone.{name}={getattr(self, name)} needs the bottlenecks of depth 50 or "
-                    f"101; depth {self.depth} has none"
+                    f"backbone.{name}={getattr(self, name)} needs the bottlenecks of depth 50, "
+                    f"101, 14 or 26; depth {self.depth} has none"
                 )
         if self.variant == "d" and self.width % 2:
             raise InputError(f"backbone.width={self.width} must be even for variant d")
@@ -82,6 +119,11 @@ class ResNet(nn.Module):
                         f"{self.norm_groups}: a layer has {channels} channels; choose a divisor"
                     )
         super().__post_init__()
+
+    @property
+    def state_dict_names(self) -> tuple[tuple[str, str], ...]:
+        """Of the published files."""
+        return STATE_DICT_NAMES
 
     @nn.nowrap
     def is_frozen(self, path: tuple[str, ...]) -> bool:
@@ -113,7 +155,7 @@ class ResNet(nn.Module):
         for stage, blocks in enumerate(BLOCKS[self.depth], start=1):
             width = self.width * 2 ** (stage - 1)
             remat = stage in self.remat_stages
-            if self.depth < 50:
+            if self.depth in BASIC:
                 block = functools.partial(rematerialised(_Basic, remat), width)
             else:
                 block = functools.partial(

@@ -43,28 +43,52 @@ def unpack(masks: dict[int, jax.Array], width: int) -> dict[int, jax.Array]:
     }
 
 
+def soften(masks: jax.Array, stride: int) -> jax.Array:
+    """Masks of a whole canvas, shrunk without a threshold.
+
+    That is bilinear shrinking by an even number: the mean of the central 2 x 2 pixels of each
+    stride x stride block.
+
+    Args:
+      masks: ``... H W``, 0 or 1, any dtype; sides are multiples of stride.
+      stride: an even number.
+
+    Returns:
+      ``... H/stride W/stride`` float32, one of 0, 1/4, 1/2, 3/4 and 1.
+
+    >>> soften(jnp.eye(4), 4)
+    Array([[0.5]], dtype=float32)
+    """
+    *others, height, width = masks.shape
+    blocks = masks.reshape(*others, height // stride, stride, width // stride, stride)
+    centre = slice(stride // 2 - 1, stride // 2 + 1)
+    return jnp.mean(blocks[..., centre, :, centre], (-3, -1), dtype=jnp.float32)
+
+
 def restore(
     masks: jax.Array,
     size: jax.Array,
     original_size: jax.Array,
     *,
     output_size: tuple[int, int],
+    canvas: tuple[int, int] | None = None,
     corner: jax.Array | tuple[int, int] = (0, 0),
     threshold: float = 0.5,
 ) -> jax.Array:
     """Brings masks of one image back to its original pixels and packs their bits.
 
-    The published steps are: enlarge by 4 to the canvas, crop the padding off, resize to the
+    The published steps are: enlarge to the canvas, crop the padding off, resize to the
     original size, threshold. The resizes are linear and separable: they are one matrix for the
     columns and a mean of four rows for the rows, and the masks at network size never exist. Of
     those at original size ``AT_ONCE`` bytes exist at a time, as floats.
 
     Args:
-      masks: ``K H/4 W/4`` float32, network frame.
+      masks: ``K h w`` float32, which span the canvas.
       size: (height, width) of the resized image on its canvas, network pixels; may be traced.
       original_size: (height, width) of the file; may be traced.
       output_size: static (height, width) of the part of the original that is made, or of what
         holds all of it; the width a multiple of 8.
+      canvas: static (height, width), network pixels; None: four times as many as the masks have.
       corner: (top, left) of that part, original pixels; may be traced.
       threshold: foreground is above it.
 
@@ -73,23 +97,22 @@ def restore(
     """
     if output_size[1] % 8:
         raise ValueError(f"output width {output_size[1]} is not a multiple of 8")
+    full = canvas or (MASK_STRIDE * masks.shape[1], MASK_STRIDE * masks.shape[2])
     rows, columns = (jnp.arange(output_size[axis]) + corner[axis] for axis in (0, 1))
     inside = (rows < original_size[0])[:, None] & (columns < original_size[1])[None, :]
 
     def taps(axis: int, positions: jax.Array) -> tuple[resize.Taps, Callable[..., resize.Taps]]:
         """Of original pixels in network pixels, and those of network pixels in the masks."""
         short = masks.shape[1 + axis]
-        enlarge = functools.partial(
-            resize.bilinear_taps, out_used=short * MASK_STRIDE, in_used=short
-        )
+        enlarge = functools.partial(resize.bilinear_taps, out_used=full[axis], in_used=short)
         fit = resize.bilinear_taps(positions, out_used=original_size[axis], in_used=size[axis])
         return fit, enlarge
 
     fit_columns, enlarge = taps(1, columns)
     width = masks.shape[2]
     to_columns = jnp.matmul(
-        resize.bilinear_matrix(width * MASK_STRIDE, fit_columns),
-        resize.bilinear_matrix(width, enlarge(jnp.arange(width * MASK_STRIDE))),
+        resize.bilinear_matrix(full[1], fit_columns),
+        resize.bilinear_matrix(width, enlarge(jnp.arange(full[1]))),
         precision="highest",
     )
     fit_rows, enlarge = taps(0, rows)
@@ -100,8 +123,8 @@ def restore(
 
     def make(mask: jax.Array) -> jax.Array:
         wide = jnp.matmul(mask, to_columns.T, precision="highest")
-        full = sum(jnp.take(wide, row, axis=0) * share[:, None] for row, share in four_rows)
-        return jnp.packbits((full > threshold) & inside, axis=-1)
+        soft = sum(jnp.take(wide, row, axis=0) * share[:, None] for row, share in four_rows)
+        return jnp.packbits((soft > threshold) & inside, axis=-1)
 
     together = max(AT_ONCE // (4 * output_size[0] * output_size[1]), 1)
     if together >= len(masks):

@@ -88,6 +88,7 @@ def abstract_batch(config: config_lib.Config, canvas: tuple[int, int], images: i
             centers=array(most, 2, dtype="float32"),
             labels=array(most, dtype="int32"),
             valid=array(most, dtype="bool"),
+            crowd=array(most, dtype="bool"),
         ),
         dropped=array(dtype="int32"),
     )

@@ -19,7 +19,7 @@ from jax.interpreters import partial_eval
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.heads.protocol import Head
-from solojax.ops import images, masks
+from solojax.ops import masks
 from solojax.parallel import AXIS, Precision
 from solojax.training.optimizer import UpdateRule
 from solojax.training.packing import Packing
@@ -82,7 +82,7 @@ def make_update(
     head: Head = model.head
 
     def forward(variables: dict[str, Any], part: Batch, key: Array) -> tuple[Any, Any]:
-        inputs = images.normalize(part.images, part.sizes, jnp.dtype(precision))
+        inputs = model.normalize(part.images, part.sizes, jnp.dtype(precision))
         rngs = {"dropout": key}
         return model.apply(variables, inputs, train=True, mutable="batch_stats", rngs=rngs)
 

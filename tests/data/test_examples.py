@@ -372,6 +372,25 @@ def test_strips_and_single_pixels_are_taken(
 # Short sides and mirrors
 
 
+def test_stretched_images_fill_the_canvas_whatever_their_shape(
+    records: coco.Records, data: Data
+) -> None:
+    canvases = ((64, 96), (112, 48))
+    for example in each(
+        make(records, data, GEOMETRY["short side"], resize="stretch", canvases=canvases), 6
+    ):
+        canvas, (height, width) = example.images.shape[:2], example.original_sizes
+        assert tuple(example.sizes) == canvas
+        nearest = min(canvases, key=lambda one: abs(np.log(one[0] / one[1] * width / height)))
+        assert canvas == nearest
+        found = example.instances
+        record = coco.read(records, int(example.indices))
+        boxes = np.array([one.box for one in record.instances]).reshape(-1, 4)
+        scale = np.array([canvas[1] / width, canvas[0] / height] * 2)
+        expected = boxes[: found.valid.sum()] * scale
+        np.testing.assert_allclose(found.boxes[found.valid], expected, rtol=1e-5)
+
+
 def test_images_come_at_one_of_the_short_sides(records: coco.Records, data: Data) -> None:
     found = set()
     for example in each(make(records, data, PUBLISHED), 20):

@@ -94,6 +94,7 @@ def expected_shapes(instances: int, masks: dict[int, tuple[int, int]]) -> Batch:
             centers=((BATCH, instances, 2), "float32"),
             labels=((BATCH, instances), "int32"),
             valid=((BATCH, instances), "bool"),
+            crowd=((BATCH, instances), "bool"),
         ),
         dropped=((BATCH,), "int32"),
     )
@@ -204,15 +205,21 @@ def test_example_is_the_image_with_its_instances(
         assert expected.valid.any()
 
 
-def test_crowds_are_left_out(epochs: list[Batch], records: coco.Records) -> None:
+def test_crowds_follow_the_instances_and_are_not_valid(records: coco.Records, data: Data) -> None:
     record = coco.read(records, 0)
     assert [one.id for one in record.instances if one.is_crowd] == [CROWD]
-    batch, place = example_of(epochs, 0)
     others = [one.label for one in record.instances if not one.is_crowd]
-    assert batch.instances.labels[place][batch.instances.valid[place]].tolist() == others
+    roomy = dataclasses.replace(data, max_instances=len(others) + 2)
+    batch, place = example_of(train(records, roomy, 0, 6), 0)
+    found = jax.tree.map(lambda array: array[place], batch.instances)
+    assert found.labels[found.valid].tolist() == others
+    assert np.flatnonzero(found.crowd).tolist() == [len(others)]
     assert batch.dropped[place] == 0
-    for masks in batch.instances.masks.values():
-        assert not (masks[place] == 255).all((1, 2)).any()
+    height, width = batch.sizes[place]
+    np.testing.assert_array_equal(found.boxes[len(others)], [0, 0, width, height])
+    for stride, masks in found.masks.items():
+        bits = np.unpackbits(masks[len(others)], axis=-1)
+        assert bits[: height // stride, : width // stride].all()
 
 
 def test_an_image_without_instances_is_a_negative(epochs: list[Batch]) -> None:

@@ -459,8 +459,35 @@ def test_shapes_and_types_are_those_of_the_contract() -> None:
         centers=((5, 2), "float32"),
         labels=((5,), "int32"),
         valid=((5,), "bool"),
+        crowd=((5,), "bool"),
     )
     assert placed.valid.tolist() == [True, True, False, False, False]
+
+
+def test_crowds_take_the_room_that_instances_leave() -> None:
+    masks = np.zeros((4, 8, 8), np.uint8)
+    for n, mask in enumerate(masks):
+        mask[: n + 2] = 1
+    boxes, labels = np.array([tight_box(mask) for mask in masks]), np.arange(4)
+    shapes = examples.place_shapes(masks, boxes, labels, Placement((8, 8), (8, 8)))
+    shapes = shapes._replace(crowd=np.array([True, False, False, True]))
+    for limit, order, valid, dropped in (
+        (5, [1, 2, 0, 3, 0], 2, 0),
+        (3, [1, 2, 0], 2, 0),
+        (1, [2], 1, 1),
+    ):
+        placed, left_out = transforms.make_instances(shapes, (8, 8), limit, (4,))
+        assert placed.labels.tolist() == order and left_out == dropped
+        assert placed.valid.tolist() == [n < valid for n in range(limit)]
+        assert placed.crowd.tolist() == [valid <= n < 4 for n in range(limit)]
+
+
+@pytest.mark.parametrize("canvas", [(48, 64), (45, 61)])
+def test_at_stride_1_a_target_is_the_mask_itself(canvas: tuple[int, int]) -> None:
+    masks = np.random.default_rng(0).integers(0, 2, (2, 40, 60)).astype(np.uint8)
+    placement = Placement((40, 60), (40, 60), corner=(2, 1))
+    placed, _ = place(masks, placement, canvas, strides=(1,))
+    np.testing.assert_array_equal(placed.masks[1], whole_masks(masks, placement, canvas))
 
 
 def test_padding_is_zero() -> None:

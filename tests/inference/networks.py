@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from solojax.heads.selection import Selection
+from solojax.ops import images
 from solojax.types import Detections
 
 
@@ -21,6 +22,9 @@ class Colors:
     @property
     def head(self) -> "Colors":
         return self
+
+    def normalize(self, pixels: jax.Array, sizes: jax.Array, dtype: Any) -> jax.Array:
+        return images.normalize(pixels, sizes, dtype)
 
     def apply(self, variables: dict[str, Any], images: jax.Array) -> tuple[jax.Array, jax.Array]:
         batch, height, width, _ = images.shape
