@@ -63,13 +63,14 @@ def masks_found(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mask results in the form COCO.loadRes gives them, which itself refuses an empty list.
 
     Their area is that of the mask, also where a result states a box of its own: COCO.loadRes takes
-    the box's area then, by which small, medium and large mean something else.
+    the box's area then, by which small, medium and large mean something else. The box is the
+    result's own, or else that of the mask.
     """
     found = []
     for number, result in enumerate(results):
         segmentation = result["segmentation"]
         area = float(coco_mask.area(segmentation))
-        box = coco_mask.toBbox(segmentation).tolist()
+        box = result.get("bbox") or coco_mask.toBbox(segmentation).tolist()
         found.append({**result, "id": number + 1, "area": area, "bbox": box, "iscrowd": 0})
     return found
 

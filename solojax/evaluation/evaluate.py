@@ -102,7 +102,7 @@ def to_coco(
 ) -> list[dict[str, Any]]:
     """What was found in one image in COCO's form, best first."""
     size = [int(side) for side in original_size]
-    return [
+    results: list[dict[str, Any]] = [
         {
             "image_id": image_id,
             "category_id": categories[label].id,
@@ -111,3 +111,7 @@ def to_coco(
         }
         for score, label, counts in zip(found.scores, found.labels, found.rles, strict=True)
     ]
+    if found.boxes is not None:
+        for result, (x0, y0, x1, y1) in zip(results, found.boxes.tolist(), strict=True):
+            result["bbox"] = [x0, y0, x1 - x0, y1 - y0]
+    return results

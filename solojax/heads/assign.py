@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solojax.heads.grid import Grid
+from solojax.ops import pick
 from solojax.types import Instances, Mean
 
 REACH = 1  # cells an instance may own on each side of its centre cell
@@ -74,7 +75,6 @@ def make_targets(head: Any, instances: Instances, key: jax.Array) -> Targets:
         per_level=len(head.mask_strides) > 1,
         collisions=head.collisions,
     )
-    gather = jax.vmap(functools.partial(jnp.take, axis=0))
     metrics = {
         "positives": Mean(
             sum(jnp.sum(positives.valid, dtype=jnp.float32) for positives in cells.positives),
@@ -91,7 +91,7 @@ def make_targets(head: Any, instances: Instances, key: jax.Array) -> Targets:
     return Targets(
         cells,
         tuple(
-            gather(instances.masks[stride], positives.instances)
+            pick.take(instances.masks[stride], positives.instances)
             for stride, positives in zip(head.mask_strides, cells.positives, strict=True)
         ),
         metrics,
@@ -203,11 +203,7 @@ def _draw(
 ) -> Positives:
     """The valid pairs, ``most`` of them drawn at random where there are more."""
     cells, instances, valid = cells.reshape(-1), instances.reshape(-1), valid.reshape(-1)
-    # Random ranks, since top_k breaks ties by index and would starve the coarse levels, which
-    # come last, whenever there are too many positives.
-    rank = jnp.where(valid, jax.random.uniform(key, valid.shape, minval=1, maxval=2), 0)
-    _, order = jax.lax.top_k(rank, min(most, len(rank)))
-    kept = valid[order]
+    order, kept = pick.draw(key, valid, most)
     return Positives(
         cells=jnp.where(kept, cells[order], 0).astype(jnp.int32),
         instances=jnp.where(kept, instances[order], 0).astype(jnp.int32),

@@ -138,7 +138,9 @@ class Predictor:
         return self._result(picture, merged, _name(image))
 
     def _result(self, picture: np.ndarray, found: predict.Found, name: str) -> Result:
-        result = Result(picture, found.scores, found.labels, found.rles, self.categories, name)
+        result = Result(
+            picture, found.scores, found.labels, found.rles, self.categories, name, found.boxes
+        )
         # What is finer than a pixel of the original has none there.
         return result.take(np.flatnonzero(result.areas))
 

@@ -21,6 +21,7 @@ class Result:
     rles: list[bytes]  # K, compressed COCO run lengths: all else about the masks follows from them
     categories: tuple[Category, ...]  # that the network knows
     source: str = ""  # the file it came from, if any
+    given_boxes: np.ndarray | None = None  # K 4 float32, of a head that predicts them
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -47,7 +48,9 @@ class Result:
 
     @property
     def boxes(self) -> np.ndarray:
-        """``K 4`` float32, x0 y0 x1 y1, tight around the masks."""
+        """``K 4`` float32, x0 y0 x1 y1: the head's, if it has any, else tight around masks."""
+        if self.given_boxes is not None:
+            return self.given_boxes
         boxes = np.array([coco_mask.toBbox(one) for one in self._encoded()], np.float32)
         boxes = boxes.reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
@@ -65,6 +68,7 @@ class Result:
             scores=self.scores[chosen],
             labels=self.labels[chosen],
             rles=[self.rles[i] for i in chosen],
+            given_boxes=None if self.given_boxes is None else self.given_boxes[chosen],
         )
 
     def above(self, score: float) -> "Result":
@@ -82,15 +86,16 @@ class Result:
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """The detections in the form of COCO's result files, ready for ``json.dump``."""
+        columns = self.scores, self.labels, self.boxes.tolist(), self._encoded()
         return [
             {
                 "image_id": image_id,
                 "category_id": self.categories[label].id,
                 "score": float(score),
-                "bbox": coco_mask.toBbox(one).tolist(),
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "segmentation": {"size": list(self.size), "counts": one["counts"].decode()},
             }
-            for score, label, one in zip(self.scores, self.labels, self._encoded(), strict=True)
+            for score, label, (x0, y0, x1, y1), one in zip(*columns, strict=True)
         ]
 
     def to_supervision(self) -> Any:

@@ -45,6 +45,7 @@ class _Seen(NamedTuple):
     is_cut: np.ndarray  # K bool, by a border between tiles, or joined of such
     areas: np.ndarray  # K float64, pixels
     masks: np.ndarray  # K objects, COCO's dictionaries of run lengths
+    boxes: np.ndarray  # K 4 float64, predicted ones, or else those of the masks
 
     def take(self, chosen: np.ndarray) -> "_Seen":
         return _Seen(*(column[chosen] for column in self))
@@ -119,6 +120,7 @@ def merge(
         seen.labels[order],
         [mask["counts"] for mask in seen.masks[order]],
         whole.overflow + sum(part.overflow for part in parts),
+        None if whole.boxes is None else seen.boxes[order].astype(np.float32),
     )
 
 
@@ -129,6 +131,7 @@ def _see(look: int, found: Found, window: Window, size: tuple[int, int], margin:
     boxes = _boxes(_masks(found.rles, extent))
     chosen = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
     x0, y0, x1, y1 = boxes[chosen].T
+    predicted = (boxes if found.boxes is None else found.boxes)[chosen] + (left, top) * 2
     is_cut = (
         ((top > 0) & (y0 < margin))
         | ((left > 0) & (x0 < margin))
@@ -137,7 +140,8 @@ def _see(look: int, found: Found, window: Window, size: tuple[int, int], margin:
     )
     masks = _masks(rle.move([found.rles[i] for i in chosen], extent, (top, left), size), size)
     looks = np.full(len(chosen), look)
-    return _Seen(found.scores[chosen], found.labels[chosen], looks, is_cut, _areas(masks), masks)
+    scores, labels = found.scores[chosen], found.labels[chosen]
+    return _Seen(scores, labels, looks, is_cut, _areas(masks), masks, predicted)
 
 
 def _join(parts: _Seen, windows: Sequence[Window]) -> _Seen:
@@ -172,9 +176,9 @@ def _join(parts: _Seen, windows: Sequence[Window]) -> _Seen:
             masks = np.array([coco_mask.merge(list(one.masks))])
             score = np.average(one.scores, weights=one.areas).astype(np.float32)
             look = np.array([len(windows) + len(joined)])
-            joined.append(
-                _Seen(score[None], one.labels[:1], look, one.is_cut[:1], _areas(masks), masks)
-            )
+            around = np.concatenate([one.boxes[:, :2].min(0), one.boxes[:, 2:].max(0)])[None]
+            kind = one.labels[:1], look, one.is_cut[:1]
+            joined.append(_Seen(score[None], *kind, _areas(masks), masks, around))
     return _together(joined)
 
 

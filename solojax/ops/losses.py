@@ -1,4 +1,4 @@
-"""The losses of the SOLO family, as plain functions of arrays."""
+"""Losses as plain functions of arrays."""
 
 from typing import Literal
 
@@ -36,7 +36,16 @@ def focal(
     return optax.losses.sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma)
 
 
-def dice(probabilities: jax.Array, targets: jax.Array) -> jax.Array:
+def binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Binary cross entropy of every logit, ``...`` float32, not reduced; targets in 0..1."""
+    import optax
+
+    return optax.losses.sigmoid_binary_cross_entropy(logits, targets.astype(logits.dtype))
+
+
+def dice(
+    probabilities: jax.Array, targets: jax.Array, *, epsilon: float = DICE_EPSILON
+) -> jax.Array:
     """Dice loss of each mask, ``1 - 2 sum(pt) / (sum(p^2) + sum(t^2) + 2 eps)``.
 
     The sums run over the padding too: there the target is 0 and the network learns so. An empty
@@ -44,7 +53,8 @@ def dice(probabilities: jax.Array, targets: jax.Array) -> jax.Array:
 
     Args:
       probabilities: ``... H W`` in 0..1.
-      targets: ``... H W``, 0 or 1, any dtype.
+      targets: ``... H W`` in 0..1, any dtype.
+      epsilon: added to each of the two sums of squares.
 
     Returns:
       ``...`` float32.
@@ -52,7 +62,7 @@ def dice(probabilities: jax.Array, targets: jax.Array) -> jax.Array:
     targets = targets.astype(probabilities.dtype)
     overlap = jnp.sum(probabilities * targets, (-2, -1))
     total = jnp.sum(jnp.square(probabilities), (-2, -1)) + jnp.sum(jnp.square(targets), (-2, -1))
-    return 1 - 2 * overlap / (total + 2 * DICE_EPSILON)
+    return 1 - 2 * overlap / (total + 2 * epsilon)
 
 
 def mask_losses(logits: jax.Array, targets: jax.Array, kind: MaskLoss) -> jax.Array:
@@ -70,15 +80,12 @@ def mask_losses(logits: jax.Array, targets: jax.Array, kind: MaskLoss) -> jax.Ar
     Returns:
       ``...`` float32.
     """
-    import optax
-
     if kind == "dice":
         return dice(jax.nn.sigmoid(logits), targets)
     if kind == "focal":
         return jnp.mean(focal(logits, targets), (-2, -1))
     if kind == "bce":
-        targets = targets.astype(logits.dtype)
-        pixels = optax.losses.sigmoid_binary_cross_entropy(logits, targets)
+        pixels = binary_cross_entropy(logits, targets)
         return jnp.mean(pixels * (1 + (BCE_POSITIVE_WEIGHT - 1) * targets), (-2, -1))
     raise ValueError(f"mask loss {kind!r} is none of 'dice', 'focal' and 'bce'")
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from solojax.ops.forward import forward_only
+from solojax.ops.precision import sum_type
 from solojax.parallel import is_trained_on_cpus
 
 Alignment = Literal["bilinear", "adaptive_pool", "region_grid"]
@@ -125,6 +126,27 @@ def adaptive_max(features: jax.Array, size: tuple[int, int]) -> jax.Array:
         window = np.minimum(first[:, None] + np.arange((last - first).max() + 1), last[:, None])
         features = jnp.max(jnp.take(features, jnp.asarray(window), axis=axis), axis=axis + 1)
     return features
+
+
+def adaptive_mean(features: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Pools ``B H W C`` to ``B *size C``, each output the mean of the inputs it touches.
+
+    The windows are those of ``adaptive_max``.
+    """
+
+    def matrix(length: int, cells: int) -> np.ndarray:
+        first = np.arange(cells) * length // cells
+        end = -(-(np.arange(cells) + 1) * length // cells)
+        inputs = np.arange(length)[None, :]
+        inside = (inputs >= first[:, None]) & (inputs < end[:, None])
+        return inside / (end - first)[:, None]
+
+    rows, columns = (
+        jnp.asarray(matrix(length, cells), sum_type(features.dtype))
+        for length, cells in zip(features.shape[1:3], size, strict=True)
+    )
+    pooled = jnp.einsum("yh,bhwc,xw->byxc", rows, features, columns, precision="highest")
+    return pooled.astype(features.dtype)
 
 
 def region_grid(features: jax.Array, size: tuple[int, int]) -> jax.Array:
