@@ -145,6 +145,16 @@ def make_instances(size: int) -> Instances:
     return instances._replace(masks=unpack(instances.masks, width=64))
 
 
+def instances_for(head: Any, size: int) -> Instances:
+    """Those of ``make_batch`` with noise for masks, at the strides of a head."""
+    rng = np.random.default_rng(1)
+    masks = {
+        stride: rng.integers(0, 2, (size, 3, 64 // stride, 64 // stride)).astype(np.uint8)
+        for stride in head.mask_strides
+    }
+    return make_instances(size)._replace(masks=masks)
+
+
 def empty_instances(batch: Batch) -> Batch:
     """The same images without anything in them."""
     nothing = batch.instances._replace(valid=jnp.zeros_like(batch.instances.valid))

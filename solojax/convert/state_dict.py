@@ -18,7 +18,6 @@ from solojax.models import detector, resnet
 from solojax.types import InputError
 
 Path = tuple[str, ...]
-Names = tuple[tuple[str, str], ...]
 
 # Counters, classifiers and statistics of pixels, which have no place in a detector.
 IGNORED = re.compile(
@@ -37,8 +36,7 @@ def load_state_dict(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> d
     Raises:
       InputError: a name is not consumed, a leaf not filled or a shape differs; all are listed.
     """
-    parts = (model.backbone, model.neck, model.head)
-    names = tuple(row for part in parts for row in getattr(part, "state_dict_names", ()))
+    names = detector.state_dict_names(model)
     return _fill(state_dict, detector.variable_shapes(model), names)
 
 
@@ -74,7 +72,7 @@ def load_backbone(
 
 
 def _fill(
-    state_dict: Mapping[str, np.ndarray], variables: dict[str, Any], names: Names
+    state_dict: Mapping[str, np.ndarray], variables: dict[str, Any], names: detector.Names
 ) -> dict[str, Any]:
     wanted = traverse_util.flatten_dict(variables)
     filled: dict[Path, np.ndarray] = {}
@@ -110,7 +108,7 @@ def _fill(
     return traverse_util.unflatten_dict(filled)
 
 
-def _places(name: str, names: Names) -> list[Path]:
+def _places(name: str, names: detector.Names) -> list[Path]:
     """All paths that the name of an array may stand for."""
     layer, _, last = name.rpartition(".")
     layer, offsets = re.subn(r"\.conv_offset$", "", layer)  # inside of a deformable convolution

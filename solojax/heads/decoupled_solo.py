@@ -15,6 +15,7 @@ from solojax.heads import assign, names, trunk
 from solojax.heads.grid import Grid
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, detection_size, select
+from solojax.models.detector import Names
 from solojax.models.layers import Deform
 from solojax.ops import losses, resize
 from solojax.ops.precision import widen
@@ -65,7 +66,7 @@ class DecoupledSOLO(nn.Module):
         return self.selection.mask_threshold
 
     @property
-    def state_dict_names(self) -> names.Names:
+    def state_dict_names(self) -> Names:
         """Of the published files."""
         return names.names_of(self.grid.levels)
 

@@ -1,7 +1,6 @@
 """What the parameters of the SOLO family are called in mmdetection's files and in the authors'."""
 
-Names = tuple[tuple[str, str], ...]
-"""(regular expression of a layer's name, path in our tree, where ``{0}`` is its first group)."""
+from solojax.models.detector import Names
 
 _HEAD = r"(?:mask|bbox)_head\."
 _FEATURES = r"(?:(?:mask|bbox)_head\.mask_feature_head|mask_feat_head)\."

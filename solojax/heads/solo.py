@@ -18,6 +18,7 @@ from solojax.heads import assign, names, trunk
 from solojax.heads.grid import Grid
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
+from solojax.models.detector import Names
 from solojax.models.layers import HEAD_INIT, Deform
 from solojax.ops import dynamic_conv, resize
 from solojax.types import Detections, Instances, Mean
@@ -67,7 +68,7 @@ class SOLO(nn.Module):
         return self.selection.mask_threshold
 
     @property
-    def state_dict_names(self) -> names.Names:
+    def state_dict_names(self) -> Names:
         """Of the published files."""
         return names.names_of(self.grid.levels)
 

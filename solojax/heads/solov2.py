@@ -15,6 +15,7 @@ from solojax.heads import assign, names, trunk
 from solojax.heads.grid import LEVELS, Grid, check_levels, flatten
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
+from solojax.models.detector import Names
 from solojax.models.layers import HE_INIT, HEAD_INIT, Conv, ConvNormReLU, Deform, rematerialised
 from solojax.ops import coords, dynamic_conv, resize
 from solojax.types import MASK_STRIDE, Detections, InputError, Instances, Mean
@@ -83,7 +84,7 @@ class SOLOv2(nn.Module):
         return self.selection.mask_threshold
 
     @property
-    def state_dict_names(self) -> names.Names:
+    def state_dict_names(self) -> Names:
         """Of the published files."""
         return names.names_of(self.grid.levels, self.mask_levels)
 

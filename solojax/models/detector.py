@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -20,6 +20,32 @@ REMAT: tuple[tuple[str, str, Any], ...] = (
 
 The numbers are the same; a part that lacks the field keeps everything.
 """
+
+
+Names = tuple[tuple[str, str], ...]
+"""(regular expression of a layer's name in published files, path in our tree), of a part's layers.
+
+``{0}`` in the path is the first group of the expression.
+"""
+
+
+class Backbone(Protocol):
+    """A linen module that reads images (docs/adding_a_head.md)."""
+
+    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Runs on ``B H W 3`` normalised images; gives ``{"c2": B H/4 W/4 C, ...}``, strides 2^n.
+
+        Sides that do not divide are rounded up.
+        """
+        ...
+
+
+class Neck(Protocol):
+    """A linen module between backbone and head (docs/adding_a_head.md)."""
+
+    def __call__(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Runs on what the backbone gives; gives ``{"p2": B H/4 W/4 C, ...}``, strides 2^n."""
+        ...
 
 
 class Detector(nn.Module):
@@ -42,7 +68,7 @@ class Detector(nn.Module):
     @property
     def canvas_multiple(self) -> int:
         """What both sides of a canvas are multiples of, by the neck and the masks of the head."""
-        return math.lcm(getattr(self.neck, "canvas_multiple", 1), *self.head.mask_strides)
+        return math.lcm(canvas_multiple(self.neck), *self.head.mask_strides)
 
     @nn.nowrap
     def normalize(self, pixels: jax.Array, sizes: jax.Array, dtype: DTypeLike) -> jax.Array:
@@ -77,3 +103,32 @@ def variable_shapes(model: nn.Module) -> dict[str, Any]:
     """The variables of ``init_variables`` as shapes and types alone; do not write into it."""
     # Kept: to trace a network takes a second or more.
     return jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
+
+
+# What only some parts have is asked for here.
+
+
+def canvas_multiple(neck: Neck) -> int:
+    """What a neck wants both sides of a canvas to be multiples of; 1 where it takes any."""
+    return getattr(neck, "canvas_multiple", 1)
+
+
+def is_frozen(model: nn.Module, path: str) -> bool:
+    """Whether the backbone never changes the parameter under a path such as backbone/conv1/kernel.
+
+    One that lacks ``is_frozen`` trains all of it.
+    """
+    part, *below = path.split("/")
+    asked = getattr(model.backbone, "is_frozen", None) if part == "backbone" else None
+    return asked is not None and asked(tuple(below))
+
+
+def wants_pretrained(model: nn.Module) -> bool:
+    """Whether the backbone keeps something as it begins, and so should not begin at random."""
+    return getattr(model.backbone, "wants_pretrained", False)
+
+
+def state_dict_names(model: nn.Module) -> Names:
+    """What the layers of all parts that say so are called in published files."""
+    parts = (model.backbone, model.neck, model.head)
+    return tuple(row for part in parts for row in getattr(part, "state_dict_names", ()))

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 
 from solojax.fields import check_fields, check_range
+from solojax.models.detector import Names
 from solojax.models.layers import XAVIER_INIT, Conv
 from solojax.ops import resize
 
@@ -27,7 +28,7 @@ class FPN(nn.Module):
         super().__post_init__()
 
     @property
-    def state_dict_names(self) -> tuple[tuple[str, str], ...]:
+    def state_dict_names(self) -> Names:
         """Of mmdetection's files and the authors', which count from c2."""
         parts = (("lateral_convs", "lateral_c"), ("fpn_convs", "output_p"))
         return tuple(

@@ -9,6 +9,7 @@ import jax
 from jax import lax
 
 from solojax.fields import check_fields, check_range
+from solojax.models.detector import Names
 from solojax.models.layers import HE_INIT, Deform, Norm, make_conv, make_norm, rematerialised
 from solojax.ops.pool import max_pool
 from solojax.types import InputError
@@ -30,7 +31,7 @@ Variant = Literal["b", "d"]
 # Layers' names in published files -> places in our tree: those of torchvision, mmdetection and timm
 # (variant d), then YOLACT's, then detectron2's. A name may have two places; the one with as many
 # axes is meant.
-STATE_DICT_NAMES: tuple[tuple[str, str], ...] = (
+STATE_DICT_NAMES: Names = (
     (r"backbone\.(conv1|bn1)", "backbone/{0}"),
     (r"backbone\.layer(\d)\.(\d+)\.downsample\.\d", "backbone/layer{0}_{1}/downsample_conv"),
     (r"backbone\.layer(\d)\.(\d+)\.downsample\.\d", "backbone/layer{0}_{1}/downsample_bn"),
@@ -121,9 +122,14 @@ class ResNet(nn.Module):
         super().__post_init__()
 
     @property
-    def state_dict_names(self) -> tuple[tuple[str, str], ...]:
+    def state_dict_names(self) -> Names:
         """Of the published files."""
         return STATE_DICT_NAMES
+
+    @property
+    def wants_pretrained(self) -> bool:
+        """Whether something in it stays as it begins."""
+        return self.norm.startswith("frozen") or self.frozen_stages > 0
 
     @nn.nowrap
     def is_frozen(self, path: tuple[str, ...]) -> bool:

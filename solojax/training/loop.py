@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from flax import traverse_util
 
 from solojax import config as config_lib
 from solojax import parallel, processes
 from solojax.data import coco, examples, plan
+from solojax.models import detector
 from solojax.training import (
     agreement,
     checkpoint,
@@ -239,9 +239,5 @@ def _introduce(
         f"learning rate {scaled}",
         flush=True,
     )
-    backbone = config.model.backbone
-    frozen = backbone.norm.startswith("frozen") or any(
-        map(backbone.is_frozen, traverse_util.flatten_dict(state.params["backbone"]))
-    )
-    if frozen and not training.pretrained:
+    if detector.wants_pretrained(config.model) and not training.pretrained:
         print("the backbone is frozen in part, at random: set training.pretrained", flush=True)

@@ -14,6 +14,7 @@ from flax import traverse_util
 from optax import contrib
 
 from solojax import config as config_lib
+from solojax.models import detector
 from solojax.training import packing
 from solojax.types import InputError
 
@@ -70,9 +71,8 @@ def make_optimizer(
     """
 
     def label(path: str) -> str:
-        part, *below = path.split("/")
-        frozen = part == "backbone" and model.backbone.is_frozen(tuple(below))
-        return "frozen" if frozen or _rate_factor(optimizer, path) == 0 else "trained"
+        frozen = detector.is_frozen(model, path) or _rate_factor(optimizer, path) == 0
+        return "frozen" if frozen else "trained"
 
     def decays(path: str, norms: Collection[str]) -> bool:
         owner, _, name = path.rpartition("/")

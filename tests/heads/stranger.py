@@ -12,7 +12,10 @@ from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.protocol import Head
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
+from solojax.models.detector import Backbone, Neck
+from solojax.models.fpn import FPN, SingleLevel
 from solojax.models.layers import Conv
+from solojax.models.resnet import ResNet
 from solojax.types import MASK_STRIDE, Detections, Instances, Logged, Mean
 
 
@@ -102,6 +105,8 @@ class Slots(nn.Module):
 
 # For mypy: what the protocol says is true of them.
 HEADS: list[Head] = [Slots(), SOLO(), DecoupledSOLO(), SOLOv2()]
+NECKS: list[Neck] = [FPN(), SingleLevel()]
+BACKBONES: list[Backbone] = [ResNet()]
 
 # A run's config is read back from modules of the package alone; a head of somebody's is one.
 Slots.__module__ = "solojax.heads.stranger"

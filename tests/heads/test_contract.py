@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from solojax.heads.decoupled_solo import DecoupledSOLO
+from solojax.heads.protocol import Head
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
 from solojax.types import Detections, Mean
 from tests import examples
+from tests.heads.stranger import Slots
 
 _SHARED = {
     "num_classes": 3,
@@ -21,19 +23,25 @@ _SHARED = {
     "groups": 4,
     "selection": examples.MODEL.head.selection,
 }
-HEADS = [
-    SOLO(**_SHARED),
-    DecoupledSOLO(**_SHARED),
-    DecoupledSOLO(**_SHARED, shared_trunk=True),
-    SOLOv2(**_SHARED, kernel_width=8, mask_feature_width=8, mask_levels=("p2", "p3")),
-]
 PYRAMID = {
     "p2": jax.ShapeDtypeStruct((8, 16, 16, 8), jnp.float32),
     "p3": jax.ShapeDtypeStruct((8, 8, 8, 8), jnp.float32),
 }
+SOLOS = [SOLO(**_SHARED), DecoupledSOLO(**_SHARED)]
+# A head and the pyramid of a canvas of 64 pixels that it runs on.
+ROWS: dict[str, tuple[Head, dict[str, jax.ShapeDtypeStruct]]] = {
+    "solo": (SOLOS[0], PYRAMID),
+    "decoupled": (SOLOS[1], PYRAMID),
+    "decoupled-light": (DecoupledSOLO(**_SHARED, shared_trunk=True), PYRAMID),
+    "solov2": (
+        SOLOv2(**_SHARED, kernel_width=8, mask_feature_width=8, mask_levels=("p2", "p3")),
+        PYRAMID,
+    ),
+    "stranger": (Slots(), PYRAMID),
+}
 
 
-def run(head: Any) -> tuple[Any, Any, Any, Any]:
+def run(head: Any, pyramid: Any) -> tuple[Any, Any, Any, Any]:
     """Outputs, targets, loss and detections, as shapes."""
 
     def everything(variables, pyramid, instances):
@@ -41,31 +49,33 @@ def run(head: Any) -> tuple[Any, Any, Any, Any]:
         targets = head.targets(instances, jax.random.key(0))
         return outputs, targets, head.loss(outputs, targets), head.detect(outputs)
 
-    variables = jax.eval_shape(head.init, jax.random.key(0), PYRAMID)
-    return jax.eval_shape(everything, variables, PYRAMID, examples.make_instances(8))
+    variables = jax.eval_shape(head.init, jax.random.key(0), pyramid)
+    return jax.eval_shape(everything, variables, pyramid, examples.instances_for(head, 8))
 
 
-@pytest.mark.parametrize("head", HEADS, ids=["solo", "decoupled", "decoupled-light", "solov2"])
-def test_a_head_gives_what_the_rest_expects(head):
-    _, targets, terms, detections = run(head)
-    assert all(stride % 2 == 0 for stride in head.mask_strides)
+@pytest.mark.parametrize(("head", "pyramid"), ROWS.values(), ids=ROWS)
+def test_a_head_gives_what_the_rest_expects(head, pyramid):
+    _, targets, terms, detections = run(head, pyramid)
+    assert all(stride == 1 or stride % 2 == 0 for stride in head.mask_strides)
+    assert 0 < head.mask_threshold < 1
     for mean in [*terms.values(), *targets.metrics.values()]:
         assert isinstance(mean, Mean)
         assert mean.total.shape == mean.count.shape == ()
         assert mean.total.dtype == mean.count.dtype == jnp.float32
     assert not terms.keys() & targets.metrics.keys()
     assert isinstance(detections, Detections)
-    count = head.selection.max_detections
+    count = detections.scores.shape[1]
     assert jax.tree.map(lambda x: (x.shape, x.dtype.name), detections) == Detections(
         scores=((8, count), "float32"),
         labels=((8, count), "int32"),
         masks=((8, count, 16, 16), "float32"),
         valid=((8, count), "bool"),
         overflow=((8,), "int32"),
+        boxes=None if detections.boxes is None else ((8, count, 4), "float32"),
     )
 
 
-@pytest.mark.parametrize("head", HEADS[:2], ids=["solo", "decoupled"])
+@pytest.mark.parametrize("head", SOLOS, ids=["solo", "decoupled"])
 def test_an_overflow_of_positives_is_counted(head):
     instances = examples.make_instances(8)
     everything, few = (

@@ -63,23 +63,13 @@ MODELS = {
 each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
 
-def instances(head: Any, size: int) -> Any:
-    """Those of the examples, their masks noise at the head's strides."""
-    rng = np.random.default_rng(1)
-    masks = {
-        stride: rng.integers(0, 2, (size, 3, 64 // stride, 64 // stride)).astype(np.uint8)
-        for stride in head.mask_strides
-    }
-    return examples.make_instances(size)._replace(masks=masks)
-
-
 def train(model: Detector, dtype: Any, variables: Any) -> Any:
     """Terms of the loss, gradients, outputs, changed statistics and detections of 8 images."""
     batch = examples.make_batch(8)
 
     def step(variables, pixels, sizes):
         x = images.normalize(pixels, sizes, dtype)
-        targets = model.head.targets(instances(model.head, 8), jax.random.key(0))
+        targets = model.head.targets(examples.instances_for(model.head, 8), jax.random.key(0))
 
         def loss(params):
             given = {**variables, "params": params}

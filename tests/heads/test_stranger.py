@@ -100,9 +100,6 @@ class Blocks(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         return {"p2": nn.Dense(8)(nn.avg_pool(images, (4, 4), (4, 4)))}
 
-    def is_frozen(self, path: tuple[str, ...]) -> bool:
-        return False
-
 
 class Neither(nn.Module):
     """A neck that changes nothing."""
