@@ -1,7 +1,8 @@
 """What the rest may touch of a head: this, and nothing else of every head.
 
 What only some have is asked for in one place each: a grid by ``heads.grid.grid_of``, the settings
-of Matrix NMS by ``heads.selection.selection_of``, recomputation by ``models.detector.REMAT``.
+of Matrix NMS by ``heads.selection.selection_of``, recomputation and names of published files by
+``models.detector``.
 """
 
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ class Head(Protocol):
 
     @property
     def mask_strides(self) -> tuple[int, ...]:
-        """Which masks the pipeline delivers: network pixels per pixel, even numbers."""
+        """Which masks the pipeline delivers: network pixels per pixel, even numbers or 1."""
         ...
 
     @property
@@ -49,5 +50,5 @@ class Head(Protocol):
         ...
 
     def detect(self, outputs: Any) -> Detections:
-        """``K`` detections an image, best first; fixed shapes."""
+        """``K`` detections an image, best first, with or without boxes; fixed shapes."""
         ...

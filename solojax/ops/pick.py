@@ -20,7 +20,7 @@ def draw(key: jax.Array, valid: jax.Array, most: int) -> tuple[jax.Array, jax.Ar
     # there are too many.
     rank = jnp.where(valid, jax.random.uniform(key, valid.shape, minval=1, maxval=2), 0)
     _, order = jax.lax.top_k(rank, min(most, len(rank)))
-    return order, valid[order]
+    return order, jnp.asarray(valid)[order]
 
 
 def take(values: jax.Array, indices: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,9 @@ from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
 from solojax.types import InputError
 from tests.heads import recorded
+from tests.heads.stranger import Slots
 from tests.heads.test_solov2 import MODEL
+from tests.heads.test_stranger import Neither
 
 
 @pytest.fixture(scope="module")
@@ -516,3 +519,76 @@ def test_a_weight_under_two_names_is_refused():
     given["bbox_head.solo_cate.bias"] = given["mask_head.conv_cls.bias"]
     with pytest.raises(InputError, match=r"bbox_head\.solo_cate\.bias is there twice"):
         convert.load_state_dict(given, CASES["solo"].model)
+
+
+def other_names_of_resnet18() -> dict[str, dict[str, np.ndarray]]:
+    """A ResNet-18's weights, with torchvision's names, YOLACT's and detectron2's."""
+    plain = {
+        name: array
+        for name, array in timm_names_of_resnet18d().items()
+        if not name.startswith(("conv1", "fc")) and "tracked" not in name
+    }
+    plain = {
+        name.replace(".downsample.1", ".downsample.0").replace(".downsample.2", ".downsample.1"): a
+        for name, a in plain.items()
+    } | {"conv1.weight": number((8, 3, 7, 7), 1)}
+    yolact, detectron = {}, {}
+    for name, array in plain.items():
+        stage, _, rest = name.removeprefix("layer").partition(".")
+        inside = name.startswith("layer")
+        yolact[f"layers.{int(stage) - 1}.{rest}" if inside else name] = array
+        theirs = f"res{int(stage) + 1}.{rest}" if inside else f"stem.{name}"
+        for ours, other in (
+            (r"\.bn(\d)\.", r".conv\1.norm."),
+            (r"\.downsample\.0\.", ".shortcut."),
+            (r"\.downsample\.1\.", ".shortcut.norm."),
+        ):
+            theirs = re.sub(ours, other, theirs)
+        detectron[theirs] = array
+    return {"torchvision": plain, "yolact": yolact, "detectron2": detectron}
+
+
+def test_a_backbone_is_known_by_its_other_names():
+    named, fresh = other_names_of_resnet18(), body(depth=18)
+    assert "layers.3.0.downsample.1.running_var" in named["yolact"]
+    assert {"res2.0.conv1.norm.bias", "stem.conv1.norm.weight"} <= named["detectron2"].keys()
+    expected = convert.load_backbone(named.pop("torchvision"), fresh)
+    for each in named.values():
+        assert_equal(convert.load_backbone(each, fresh), expected)
+
+
+class Pooled(nn.Module):
+    """A backbone without parameters."""
+
+    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        return {"p2": nn.avg_pool(images, (4, 4), (4, 4))}
+
+
+class Named(Slots):
+    """Says what its layers are called."""
+
+    state_dict_names = ((r"decoder\.(maps|classes)", "head/{0}"),)
+
+
+def test_a_head_brings_its_own_names_and_linear_layers_turn_round():
+    model = Detector(Pooled(), Neither(), Named(num_classes=5))
+    given = {
+        "decoder.maps.weight": number((6, 3, 3, 3), 1),
+        "decoder.maps.bias": number((6,), 2),
+        "decoder.classes.weight": number((5, 3), 3),
+        "decoder.classes.bias": number((5,), 4),
+    }
+    maps, classes = (
+        convert.load_state_dict(given, model)["params"]["head"][k] for k in ("maps", "classes")
+    )
+    np.testing.assert_array_equal(
+        maps["kernel"], given["decoder.maps.weight"].transpose(2, 3, 1, 0)
+    )
+    np.testing.assert_array_equal(classes["kernel"], given["decoder.classes.weight"].T)
+    np.testing.assert_array_equal(classes["bias"], given["decoder.classes.bias"])
+    for wrong, said in (
+        (number((3, 5), 3), r"classes.weight gives \(5, 3\) where \(3, 5\) is wanted"),
+        (number((5, 3, 1), 3), r"classes.weight gives \(5, 3, 1\) where \(3, 5\) is wanted"),
+    ):
+        with pytest.raises(InputError, match=said):
+            convert.load_state_dict({**given, "decoder.classes.weight": wrong}, model)

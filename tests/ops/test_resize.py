@@ -21,6 +21,7 @@ BILINEAR = sorted(
 # Called plainly, each operation within is compiled alone.
 bilinear = jax.jit(resize.bilinear, static_argnums=1)
 adaptive_max = jax.jit(resize.adaptive_max, static_argnums=1)
+adaptive_mean = jax.jit(resize.adaptive_mean, static_argnums=1)
 region_grid = jax.jit(resize.region_grid, static_argnums=1)
 
 
@@ -116,17 +117,21 @@ def test_adaptive_max_is_that_of_blocks_where_the_size_divides():
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"), [((25, 42), (16, 16)), ((12, 7), (16, 16)), ((9, 5), (9, 1))]
+    ("shape", "size"),
+    [((25, 42), (16, 16)), ((12, 7), (16, 16)), ((9, 5), (9, 1)), ((4, 5), (6, 3))],
 )
-def test_adaptive_max_equals_a_plain_loop(shape, size):
+def test_adaptive_pools_equal_a_plain_loop(shape, size):
     features = random_features(*shape)
-    expected = np.zeros((2, *size, 3))
+    most, mean = np.zeros((2, 2, *size, 3))
     for i in range(size[0]):
         for j in range(size[1]):
             rows = slice(i * shape[0] // size[0], math.ceil((i + 1) * shape[0] / size[0]))
             columns = slice(j * shape[1] // size[1], math.ceil((j + 1) * shape[1] / size[1]))
-            expected[:, i, j] = features[:, rows, columns].max((1, 2))
-    np.testing.assert_array_equal(adaptive_max(features, size), expected.astype(np.float32))
+            most[:, i, j] = features[:, rows, columns].max((1, 2))
+            mean[:, i, j] = features[:, rows, columns].mean((1, 2))
+    np.testing.assert_array_equal(adaptive_max(features, size), most.astype(np.float32))
+    np.testing.assert_allclose(adaptive_mean(features, size), mean, rtol=1e-5, atol=1e-6)
+    assert adaptive_mean(features.astype(jnp.bfloat16), size).dtype == jnp.bfloat16
 
 
 def test_region_grid_of_a_constant_is_the_constant():
