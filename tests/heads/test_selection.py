@@ -57,5 +57,5 @@ def test_a_busy_image_does_not_change_what_is_found_in_a_quiet_one(monkeypatch):
     counts = together.valid.sum(1)
     assert counts[0] > counts[1] > 0
     alone = detect(jax.tree.map(lambda x: x[1:], outputs))
-    for one, both in zip(alone, together, strict=True):
+    for one, both in zip(*map(jax.tree.leaves, (alone, together)), strict=True):
         np.testing.assert_allclose(one[0], both[1], atol=1e-6)
