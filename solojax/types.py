@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 Array = Any
 
 MASK_STRIDE = 4
-"""Network pixels per pixel of a detected mask, each way."""
+"""Network pixels per pixel of a detected mask, each way; at most, where that does not divide."""
 
 
 RESTART = 75
@@ -75,7 +75,7 @@ class Detections(NamedTuple):
 
     scores: Array  # B K float32, 0 on padding
     labels: Array  # B K int32, 0-based class
-    masks: Array  # B K H/4 W/4 float32 in 0..1, together as large as the canvas
+    masks: Array  # B K H/4 W/4 float32 in 0..1 or finer, which span the canvas
     valid: Array  # B K bool
     overflow: Array  # B int32, candidates above the score threshold that the cap left out
     boxes: Array | None = None  # B K 4 float32, network pixels; None: they are those of the masks

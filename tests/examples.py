@@ -134,6 +134,7 @@ def make_batch(size: int, seed: int = 0) -> Batch:
             centers=(boxes[..., :2] + boxes[..., 2:]) / 2,
             labels=rng.integers(0, 3, (size, most)).astype(np.int32),
             valid=np.arange(most)[None] < (np.arange(size) % (most + 1))[:, None],
+            crowd=np.arange(most)[None] == (np.arange(size) % (most + 1))[:, None],
         ),
         dropped=np.zeros(size, np.int32),
     )

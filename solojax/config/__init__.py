@@ -182,7 +182,8 @@ class Config:
 
     def __post_init__(self) -> None:
         parts = ("backbone", "neck", "head")
-        if not all(dataclasses.is_dataclass(getattr(self.model, part, None)) for part in parts):
+        whole = all(dataclasses.is_dataclass(getattr(self.model, part, None)) for part in parts)
+        if not whole or not hasattr(self.model, "canvas_multiple"):
             raise InputError(f"model={self.model!r} is no Detector of {', '.join(parts)}")
         step = self.model.canvas_multiple
         for height, width in self.data.canvases:

@@ -21,7 +21,7 @@ Path = tuple[str, ...]
 
 # Counters, classifiers and statistics of pixels, which have no place in a detector.
 IGNORED = re.compile(
-    r"(.*\.)?num_batches_tracked|(backbone\.)?fc\.(weight|bias)|data_preprocessor\..*"
+    r"(.*\.)?num_batches_tracked|(backbone\.)?(stem\.)?fc\.(weight|bias)|data_preprocessor\..*"
     r"|pixel_(mean|std)"
 )
 
@@ -41,12 +41,19 @@ def load_state_dict(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> d
 
 
 def load_backbone(
-    state_dict: Mapping[str, np.ndarray], variables: dict[str, Any]
+    state_dict: Mapping[str, np.ndarray],
+    variables: dict[str, Any],
+    names: detector.Names = resnet.STATE_DICT_NAMES,
 ) -> dict[str, Any]:
-    """Puts torchvision's or timm's ImageNet weights into the backbone of ``variables``.
+    """Puts ImageNet weights, such as torchvision's or timm's, into the backbone of ``variables``.
 
     Classifiers are not deformable: without offsets in ``state_dict`` those of a deformable backbone
     stay as they are, which is zero when they are fresh.
+
+    Args:
+      state_dict: names -> arrays, with or without a classifier.
+      variables: of a whole detector.
+      names: of the backbone's layers, each after ``backbone.``; those of ResNets.
 
     Raises:
       InputError: as ``load_state_dict``, or the backbone has no batch norms to take statistics.
@@ -64,9 +71,7 @@ def load_backbone(
     if not any(".conv_offset." in name for name in named):
         kept = {path: leaf for path, leaf in backbone.items() if "offset" in path}
     wanted = {path: leaf for path, leaf in backbone.items() if path not in kept}
-    filled = traverse_util.flatten_dict(
-        _fill(named, traverse_util.unflatten_dict(wanted), resnet.STATE_DICT_NAMES)
-    )
+    filled = traverse_util.flatten_dict(_fill(named, traverse_util.unflatten_dict(wanted), names))
     loaded = traverse_util.unflatten_dict({**filled, **kept})
     return {kind: {**variables[kind], **tree} for kind, tree in loaded.items()}
 

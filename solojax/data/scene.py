@@ -11,7 +11,7 @@ import numpy as np
 from solojax import config as config_lib
 from solojax.data import annotations, augment, coco, rle, transforms
 
-FILL = (124, 116, 104)  # RGB of what is dropped: ImageNet's mean, which becomes 0 on the device
+FILL = (124, 116, 104)  # RGB of what is dropped: ImageNet's mean, 0 by the usual normalisation
 PASTED_SHARE = 0.5  # of the other image's instances, each
 MOSAIC_SCALE = 0.5  # of its images, against an image alone
 MOSAIC_CENTER = (0.3, 0.7)  # where its four images meet, as a share of the canvas each way
@@ -143,7 +143,8 @@ def _draw_source(
         regular = [not instance.is_crowd for instance in instances]
         window = augment.draw_iou_crop(rng, pair(image.shape), boxes[regular])
         seen = augment.inside(boxes, window)
-        instances = [one for one, kept in zip(instances, seen, strict=True) if kept]
+        # What is left of a crowd in the window is one still.
+        instances = [one for one, kept in zip(instances, seen, strict=True) if kept or one.is_crowd]
     return _Source(image, instances, window)
 
 

@@ -24,8 +24,8 @@ def score(
       floor: least score of what counts in ``confusion`` and ``images``; AP knows none.
 
     Returns:
-      What JSON can hold: the numbers of ``coco.NAMES``; of masks also those of the ``box`` around
-      them and of their ``boundary``; ``classes``, ``curves`` and ``errors`` as in ``coco`` and
+      What JSON can hold: the numbers of ``coco.NAMES``; of masks also those of the ``box`` with
+      each and of their ``boundary``; ``classes``, ``curves`` and ``errors`` as in ``coco`` and
       ``errors``; ``confusion``, the pairs of category ids, true and predicted, that occur,
       None for background; ``images``, the F1 of each by its id.
     """

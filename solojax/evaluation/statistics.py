@@ -53,9 +53,11 @@ def report(config: config_lib.Config, split: coco.Split) -> str:
     grid, data = grid_of(config.model.head), config.data
     records = coco.prepare(data, split)
     surveyed = collisions.survey(records, data)
+    sizes = f"short side {data.test_short_side}, long side at most {data.long_side}"
+    if data.resize == "stretch":
+        sizes = "stretched to the canvas"
     lines = [
-        f"{data.root} ({split}), network pixels as for testing: short side "
-        f"{data.test_short_side}, long side at most {data.long_side}",
+        f"{data.root} ({split}), network pixels as for testing: {sizes}",
         table(measure(surveyed, records, data), records, data),
     ]
     if grid:

@@ -21,7 +21,7 @@ def best_first(
     Args:
       scores: ``B Q`` float32; what is out of the question has 0.
       labels: ``B Q`` int.
-      masks: ``B Q h w`` float32 in 0..1, which span the canvas.
+      masks: ``B Q H/4 W/4`` float32 in 0..1 or finer, which span the canvas.
       most: how many to keep; all ``Q`` where there are fewer.
       boxes: ``B Q 4`` x0 y0 x1 y1, network pixels, if there are any.
       threshold: what does not score above it is not found.

@@ -12,7 +12,7 @@ from solojax.data import coco, examples, rle
 from solojax.heads import assign
 from solojax.heads.grid import Grid, grid_of
 from solojax.inference import draw
-from solojax.types import MASK_STRIDE, Batch
+from solojax.types import Batch
 
 COLUMNS = 2
 SHORT_SIDE = 512  # of an example on the picture: smaller ones are enlarged by drawing anyway
@@ -38,7 +38,7 @@ def of_training(
     load = examples.train_examples(
         records,
         config.data,
-        mask_strides=(MASK_STRIDE,),
+        mask_strides=(min(config.model.head.mask_strides),),
         batch_size=batch_size,
         seed=config.training.seed,
     )
@@ -63,7 +63,7 @@ def contact_sheet(
     level: nothing teaches its class.
 
     Args:
-      batches: one example each, without the leading axis, with packed masks at stride 4.
+      batches: one example each, without the leading axis, with packed masks at one stride.
       ids: of their images.
       grid: whose cells to draw, if any.
       names: of the classes.
@@ -91,8 +91,8 @@ def _tile(example: Batch, image_id: int, grid: Grid | None, names: Sequence[str]
     image[:, example.sizes[1] :] = OUTSIDE
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     used = np.flatnonzero(example.instances.valid)
-    bits = example.instances.masks[MASK_STRIDE][used]
-    targets = np.unpackbits(bits, axis=-1, count=canvas[1] // MASK_STRIDE)
+    ((stride, bits),) = example.instances.masks.items()
+    targets = np.unpackbits(bits[used], axis=-1, count=canvas[1] // stride)
     masks = [cv2.resize(target, size, interpolation=cv2.INTER_NEAREST) for target in targets]
     # The later instance wins a cell, and so it lies on top here.
     order = used[::-1].tolist()

@@ -170,7 +170,7 @@ def make_find(
         counts = valid.sum(1)
         rles: list[list[bytes]] = [[] for _ in counts]
         height, width = np.max(original_sizes, 0)
-        side = min(TILE, TILE_CANVASES * max(batch.shape[1:3]))
+        side = min(TILE, -(-TILE_CANVASES * max(batch.shape[1:3]) // 8) * 8)
         restore = restore_block(side, batch.shape[1:3])
         corners = list(itertools.product(range(0, height, side), range(0, width, side)))
         for first in range(0, counts.max(), BLOCK):

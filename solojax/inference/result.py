@@ -18,7 +18,7 @@ class Result:
     image: np.ndarray  # H W 3 uint8 RGB
     scores: np.ndarray  # K float32
     labels: np.ndarray  # K int32, place in categories
-    rles: list[bytes]  # K, compressed COCO run lengths: all else about the masks follows from them
+    rles: list[bytes]  # K, compressed COCO run lengths: all about the masks follows from them
     categories: tuple[Category, ...]  # that the network knows
     source: str = ""  # the file it came from, if any
     given_boxes: np.ndarray | None = None  # K 4 float32, of a head that predicts them

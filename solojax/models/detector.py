@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from solojax.fields import check_fields
 from solojax.ops import images
 from solojax.types import InputError
 
@@ -54,21 +55,26 @@ class Detector(nn.Module):
     backbone: nn.Module
     neck: nn.Module
     head: nn.Module
-    mean: tuple[float, ...] = images.MEAN  # RGB that pixels of 0..255 lose before the network ...
-    std: tuple[float, ...] = images.STD  # ... and what they are then divided by
+    # RGB that pixels of 0..255 lose before the network, and what they are then divided by.
+    mean: tuple[float, float, float] = images.MEAN
+    std: tuple[float, float, float] = images.STD
 
     def __post_init__(self) -> None:
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        check_fields(self, "model")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise InputError(
-                f"model.mean={self.mean} and model.std={self.std} must be three numbers each, red, "
-                "green and blue, the second above 0"
+                f"model.mean={self.mean} and model.std={self.std} must be finite, red, green and "
+                "blue, the second above 0"
             )
         super().__post_init__()
 
     @property
     def canvas_multiple(self) -> int:
-        """What both sides of a canvas are multiples of, by the neck and the masks of the head."""
-        return math.lcm(canvas_multiple(self.neck), *self.head.mask_strides)
+        """What both sides of a canvas are multiples of, by the masks of the head and the neck.
+
+        A neck that takes any canvas lacks ``canvas_multiple``.
+        """
+        return math.lcm(getattr(self.neck, "canvas_multiple", 1), *self.head.mask_strides)
 
     @nn.nowrap
     def normalize(self, pixels: jax.Array, sizes: jax.Array, dtype: DTypeLike) -> jax.Array:
@@ -95,7 +101,8 @@ class Detector(nn.Module):
 def init_variables(model: nn.Module, key: jax.Array) -> dict[str, Any]:
     """Fresh variables of a detector; their shapes do not depend on the size of the images."""
     # Inside jit what the network computes on the way is left out.
-    return dict(jax.jit(model.init)(key, jnp.zeros((1, 64, 64, 3))))
+    side = math.lcm(64, model.canvas_multiple)
+    return dict(jax.jit(model.init)(key, jnp.zeros((1, side, side, 3))))
 
 
 @functools.cache
@@ -105,12 +112,7 @@ def variable_shapes(model: nn.Module) -> dict[str, Any]:
     return jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
 
 
-# What only some parts have is asked for here.
-
-
-def canvas_multiple(neck: Neck) -> int:
-    """What a neck wants both sides of a canvas to be multiples of; 1 where it takes any."""
-    return getattr(neck, "canvas_multiple", 1)
+# What else only some parts have is asked for here.
 
 
 def is_frozen(model: nn.Module, path: str) -> bool:

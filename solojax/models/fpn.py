@@ -10,6 +10,13 @@ from solojax.models.detector import Names
 from solojax.models.layers import XAVIER_INIT, Conv
 from solojax.ops import resize
 
+# Of mmdetection's files and the authors', which count from c2.
+STATE_DICT_NAMES: Names = tuple(
+    (rf"neck\.{theirs}\.{number}(?:\.conv)?", f"neck/{ours}{number + 2}")
+    for theirs, ours in (("lateral_convs", "lateral_c"), ("fpn_convs", "output_p"))
+    for number in range(4)
+)
+
 
 class FPN(nn.Module):
     """``{"c2".."c5"}`` -> ``{"p2".."p6"}``, all ``width`` channels, strides 4 to 64.
@@ -29,13 +36,8 @@ class FPN(nn.Module):
 
     @property
     def state_dict_names(self) -> Names:
-        """Of mmdetection's files and the authors', which count from c2."""
-        parts = (("lateral_convs", "lateral_c"), ("fpn_convs", "output_p"))
-        return tuple(
-            (rf"neck\.{theirs}\.{number}(?:\.conv)?", f"neck/{ours}{number + 2}")
-            for theirs, ours in parts
-            for number in range(4)
-        )
+        """Of the published files."""
+        return STATE_DICT_NAMES
 
     @nn.compact
     def __call__(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -63,6 +65,11 @@ class SingleLevel(nn.Module):
         check_fields(self, "neck")
         check_range(self, "neck", "width", least=1)
         super().__post_init__()
+
+    @property
+    def state_dict_names(self) -> Names:
+        """Those of an FPN."""
+        return STATE_DICT_NAMES
 
     @nn.compact
     def __call__(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:

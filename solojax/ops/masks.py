@@ -83,7 +83,7 @@ def restore(
     those at original size ``AT_ONCE`` bytes exist at a time, as floats.
 
     Args:
-      masks: ``K h w`` float32, which span the canvas.
+      masks: ``K H/4 W/4`` float32 or finer, which span the canvas.
       size: (height, width) of the resized image on its canvas, network pixels; may be traced.
       original_size: (height, width) of the file; may be traced.
       output_size: static (height, width) of the part of the original that is made, or of what

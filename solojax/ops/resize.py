@@ -113,40 +113,36 @@ def bilinear_matrix(in_length: int, taps: Taps) -> jax.Array:
 
 
 def adaptive_max(features: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Pools ``B H W C`` to ``B *size C``, each output the maximum of the inputs it touches.
-
-    Output i of S sees the inputs from floor(i H / S) to before ceil((i + 1) H / S): windows overlap
-    where S does not divide H, and repeat inputs where S exceeds it.
-    """
+    """Pools ``B H W C`` to ``B *size C``, each output the maximum of the inputs it touches."""
     for axis, cells in zip((1, 2), size, strict=True):
-        length = features.shape[axis]
-        first = np.arange(cells) * length // cells
-        last = -(-(np.arange(cells) + 1) * length // cells) - 1
+        first, end = _windows(features.shape[axis], cells)
         # Shorter windows than the longest look at their last input again.
-        window = np.minimum(first[:, None] + np.arange((last - first).max() + 1), last[:, None])
+        window = np.minimum(first[:, None] + np.arange((end - first).max()), end[:, None] - 1)
         features = jnp.max(jnp.take(features, jnp.asarray(window), axis=axis), axis=axis + 1)
     return features
 
 
 def adaptive_mean(features: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Pools ``B H W C`` to ``B *size C``, each output the mean of the inputs it touches.
+    """Pools ``B H W C`` to ``B *size C``, each output the mean of the inputs it touches."""
 
-    The windows are those of ``adaptive_max``.
-    """
-
-    def matrix(length: int, cells: int) -> np.ndarray:
-        first = np.arange(cells) * length // cells
-        end = -(-(np.arange(cells) + 1) * length // cells)
+    def matrix(length: int, cells: int) -> jax.Array:
+        first, end = _windows(length, cells)
         inputs = np.arange(length)[None, :]
         inside = (inputs >= first[:, None]) & (inputs < end[:, None])
-        return inside / (end - first)[:, None]
+        return jnp.asarray(inside / (end - first)[:, None], sum_type(features.dtype))
 
-    rows, columns = (
-        jnp.asarray(matrix(length, cells), sum_type(features.dtype))
-        for length, cells in zip(features.shape[1:3], size, strict=True)
-    )
+    rows, columns = map(matrix, features.shape[1:3], size)
     pooled = jnp.einsum("yh,bhwc,xw->byxc", rows, features, columns, precision="highest")
     return pooled.astype(features.dtype)
+
+
+def _windows(length: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """First input of each output, and the first behind its last.
+
+    Output i of S sees the inputs from floor(i H / S) to before ceil((i + 1) H / S): windows overlap
+    where S does not divide H, and repeat inputs where S exceeds it.
+    """
+    return np.arange(cells) * length // cells, -(-(np.arange(cells) + 1) * length // cells)
 
 
 def region_grid(features: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -31,7 +31,8 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
         return variables
     path = Path(training.pretrained)
     if not path.is_dir():
-        return state_dict.load_backbone(_read_weights(training.pretrained), variables)
+        names = detector.state_dict_names(config.model)
+        return state_dict.load_backbone(_read_weights(training.pretrained), variables, names)
     found, arrays = checkpoint.read_arrays(path)
     where = f"training.pretrained={path}, checkpoint {found},"
     if training.reset_classes:

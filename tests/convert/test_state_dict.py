@@ -20,9 +20,8 @@ from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
 from solojax.types import InputError
 from tests.heads import recorded
-from tests.heads.stranger import Slots
+from tests.heads.stranger import Neither, Slots
 from tests.heads.test_solov2 import MODEL
-from tests.heads.test_stranger import Neither
 
 
 @pytest.fixture(scope="module")

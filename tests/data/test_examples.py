@@ -337,6 +337,37 @@ def test_outside_of_what_is_filled_the_canvas_is_black(
         assert without_padding(example).any(2).all()
 
 
+@each_geometry
+def test_crowds_change_nothing_but_their_slots(
+    recipe: dict[str, Any], records: coco.Records, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list(each(make(records, data, recipe), 4))
+    read = coco.read
+
+    def read_with_crowd(records: coco.Records, index: int) -> coco.Record:
+        record = read(records, index)
+        height, width = SIZES[index]
+        encoded = coco_mask.encode(np.ones((height, width), np.uint8, order="F"))["counts"]
+        box = (0.0, 0.0, float(width), float(height))
+        crowd = annotations.Instance(999, 1, encoded, box, 1.0, (0.0, 0.0), is_crowd=True)
+        return record._replace(instances=[crowd, *record.instances])
+
+    monkeypatch.setattr(coco, "read", read_with_crowd)
+    crowds = 0
+    for plain, example in zip(seen, each(make(records, data, recipe), 4), strict=True):
+        found = example.instances
+        valid, crowd = found.valid, found.crowd
+        crowds += crowd.sum()
+        assert not (valid & crowd).any() and not found.masks[4][~valid & ~crowd].any()
+        assert_same(
+            example._replace(instances=jax.tree.map(lambda x, v=valid: x[v], found)),
+            plain._replace(
+                instances=jax.tree.map(lambda x, v=plain.instances.valid: x[v], plain.instances)
+            ),
+        )
+    assert crowds >= len(seen) / 2
+
+
 STRIPS = [(1, 1), (1, 70), (70, 1), (2, 3), (400, 5), (300, 300)]
 
 

@@ -13,7 +13,7 @@ from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
 from solojax.types import Detections, Mean
 from tests import examples
-from tests.heads.stranger import Slots
+from tests.heads.stranger import Framed, Slots
 
 _SHARED = {
     "num_classes": 3,
@@ -38,6 +38,7 @@ ROWS: dict[str, tuple[Head, dict[str, jax.ShapeDtypeStruct]]] = {
         PYRAMID,
     ),
     "stranger": (Slots(), PYRAMID),
+    "framed": (Framed(), PYRAMID),
 }
 
 
@@ -64,11 +65,12 @@ def test_a_head_gives_what_the_rest_expects(head, pyramid):
         assert mean.total.dtype == mean.count.dtype == jnp.float32
     assert not terms.keys() & targets.metrics.keys()
     assert isinstance(detections, Detections)
+    assert detections.masks.ndim == 4 and min(detections.masks.shape[2:]) >= 16
     count = detections.scores.shape[1]
     assert jax.tree.map(lambda x: (x.shape, x.dtype.name), detections) == Detections(
         scores=((8, count), "float32"),
         labels=((8, count), "int32"),
-        masks=((8, count, 16, 16), "float32"),
+        masks=((8, count, *detections.masks.shape[2:]), "float32"),
         valid=((8, count), "bool"),
         overflow=((8,), "int32"),
         boxes=None if detections.boxes is None else ((8, count, 4), "float32"),

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import re
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +27,7 @@ from solojax.training import (
 )
 from solojax.types import InputError, Logged, Mean
 from tests import examples
-from tests.heads.stranger import Slots
+from tests.heads.stranger import Blocks, Framed, Neither, Slots
 
 
 @pytest.fixture(scope="module")
@@ -93,22 +92,6 @@ def test_layers_of_classes_are_known_by_their_shape_whatever_their_name(config):
     assert all((array == (name not in begun)).all() for name, array in arrays.items())
 
 
-class Blocks(nn.Module):
-    """A backbone that costs nothing to compile."""
-
-    @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        return {"p2": nn.Dense(8)(nn.avg_pool(images, (4, 4), (4, 4)))}
-
-
-class Neither(nn.Module):
-    """A neck that changes nothing."""
-
-    @nn.compact
-    def __call__(self, maps: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        return maps
-
-
 def first_step(head, run=jax.jit):
     """The state after a step of plain gradient descent, and the metrics."""
     model = Detector(Blocks(), Neither(), head)
@@ -117,6 +100,29 @@ def first_step(head, run=jax.jit):
     one_device = jax.vmap(update, (None, 0), axis_name=step.AXIS, axis_size=1, out_axes=None)
     state = step.start_state(detector.init_variables(model, jax.random.key(0)), tx, ema=False)
     return run(one_device)(state, jax.tree.map(lambda x: x[None], examples.make_batch(8)))
+
+
+def test_canvases_of_any_size_are_trained_on_shown_and_looked_at(config, tmp_path):
+    data = dataclasses.replace(config.data, canvases=((131, 137),), resize="stretch")
+    model = Detector(Blocks(), Neither(), Framed(num_classes=5), mean=(90, 90, 90), std=(9, 9, 9))
+    free = dataclasses.replace(config, model=model, data=data)
+    records = coco.prepare(data, "train")
+    loop.train(free, records, tmp_path)
+    (row, *_) = examples.rows_of(tmp_path)
+    assert row["crowds"] == 0 and np.isfinite(row["masks"])
+    sheet = contact_sheet.of_training(free, "val", step=0, count=2)
+    assert sheet.shape[1] > 2 * 512 * 137 / 131
+    assert "stretched to the canvas" in statistics.report(free, "val")
+
+    said = score_run.score_run(tmp_path, "latest", [])
+    assert "mask AP of" in said
+    image = np.random.default_rng(0).integers(0, 255, (100, 150, 3)).astype(np.uint8)
+    result = Predictor.from_run(tmp_path)(image)
+    frames = np.array([[8.0 * n, 8 * n, 64 + 8 * n, 64 + 8 * n] for n in range(6)])
+    scale = np.array([150 / 137, 100 / 131] * 2)
+    expected = np.minimum(frames * scale, [150, 100] * 2)
+    # What has no pixel of the photograph is left out.
+    assert len(result) and all(np.isclose(expected, box).all(1).any() for box in result.boxes)
 
 
 class LogsItsMasks(Slots):

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -6,7 +7,9 @@ from solojax import parallel
 from solojax.data import rle
 from solojax.inference import predict
 from solojax.ops.masks import AT_ONCE, restore
+from solojax.types import Detections
 from tests import examples
+from tests.inference.networks import Colors
 
 SIZES = np.array([[64, 50], [37, 64]], np.int32)  # network pixels
 ORIGINAL_SIZES = np.array([[101, 79], [33, 57]], np.int32)
@@ -135,3 +138,35 @@ def test_twelve_megapixels_take_bounded_memory():
     memory = make.lower(masks, pair, pair).compile().memory_analysis()
     assert memory.output_size_in_bytes == 100 * 3000 * 500
     assert memory.temp_size_in_bytes < AT_ONCE + 2**26  # as floats all would be 4.8 GB
+
+
+class Sketch(Colors):
+    """Finds one mask, the same in all images, on a canvas of any size."""
+
+    mask = np.random.default_rng(0).random((1, 1, 33, 35)).astype(np.float32)
+
+    def apply(self, variables, images):
+        return len(images)
+
+    def detect(self, outputs):
+        return Detections(
+            scores=jnp.ones((outputs, 1)),
+            labels=jnp.zeros((outputs, 1), jnp.int32),
+            masks=jnp.broadcast_to(jnp.asarray(self.mask), (outputs, 1, 33, 35)),
+            valid=jnp.ones((outputs, 1), bool),
+            overflow=jnp.zeros(outputs, jnp.int32),
+        )
+
+
+def test_masks_span_a_canvas_that_is_no_multiple_of_their_stride():
+    images = np.zeros((2, 131, 137, 3), np.uint8)
+    sizes, originals = np.array([[131, 137], [100, 137]]), np.array([[300, 290], [77, 301]])
+    found = predict.make_find(Sketch(), all_devices=False)({}, images, sizes, originals)
+    for one, size, original in zip(found, sizes, originals, strict=True):
+        tall = jax.image.resize(Sketch.mask[0], (1, 131, 137), "bilinear", antialias=False)
+        expected = jax.image.resize(
+            tall[:, : size[0], : size[1]], (1, *original), "bilinear", antialias=False
+        )
+        certain = np.abs(expected - 0.5) > 1e-5
+        masks = rle.decode(one.rles, *original)
+        np.testing.assert_array_equal(masks[certain], (expected > 0.5)[certain])

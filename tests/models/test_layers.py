@@ -9,7 +9,9 @@ import pytest
 from solojax.models.layers import (
     Conv,
     ConvNormReLU,
+    ConvReLU,
     DeformConv,
+    Dense,
     GroupNorm,
     make_norm,
     rematerialised,
@@ -288,3 +290,19 @@ def test_deformable_blocks_start_like_ordinary_ones_and_look_straight_ahead():
     np.testing.assert_allclose(np.asarray(params["conv"]["kernel"]).std(), 0.01, rtol=0.03)
     for leaf in jax.tree.leaves(params["conv"]["offset"]):
         np.testing.assert_array_equal(leaf, 0)
+
+
+def test_a_convolution_with_relu_has_a_bias_and_nothing_below_zero():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 6, 3)), jnp.bfloat16)
+    found, variables = ConvReLU(4).init_with_output(jax.random.key(0), x)
+    shapes = jax.tree.map(jnp.shape, variables["params"])
+    assert shapes == {"conv": {"kernel": (3, 3, 3, 4), "bias": (4,)}}
+    assert found.shape == (2, 5, 6, 4) and found.dtype == jnp.bfloat16
+    assert (found >= 0).all() and (found == 0).any() and (found > 0).any()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_a_linear_layer_computes_in_the_type_of_its_input(dtype):
+    found, variables = Dense(4).init_with_output(jax.random.key(0), jnp.ones((2, 3), dtype))
+    assert found.dtype == dtype
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}

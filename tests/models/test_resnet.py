@@ -98,6 +98,8 @@ def test_stages_can_be_made_deformable_one_by_one():
         ({"depth": 18, "width": 8}, (8, 16, 32, 64)),
         ({"depth": 18, "width": 8, "variant": "d"}, (8, 16, 32, 64)),
         ({"depth": 50, "width": 8}, (32, 64, 128, 256)),
+        ({"depth": 26, "width": 8}, (32, 64, 128, 256)),
+        ({"depth": 14, "width": 8}, (32, 64, 128, 256)),
         ({"depth": 50, "width": 8, "variant": "d", "deform": "v2"}, (32, 64, 128, 256)),
         ({"depth": 50, "width": 8, "groups": 4, "group_width": 16}, (32, 64, 128, 256)),
     ],

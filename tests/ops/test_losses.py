@@ -43,6 +43,13 @@ def test_dice_of_known_masks():
     )
 
 
+def test_dice_has_the_epsilon_that_is_asked_for():
+    half, nothing = jnp.full((1, 4), 0.5), jnp.zeros((1, 4))
+    # Of two sums of squares 1 and 0, and twice the epsilon.
+    np.testing.assert_allclose(losses.dice(half, half, epsilon=0.5), 1 - 2 / 3, rtol=1e-6)
+    assert losses.dice(half, nothing, epsilon=0.5) == 1
+
+
 def test_dice_of_identical_masks_is_almost_zero():
     mask = jnp.ones((2, 8, 8))
     np.testing.assert_allclose(losses.dice(mask, mask), 0, atol=2e-5)
