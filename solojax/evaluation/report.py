@@ -19,6 +19,7 @@ MOST_CELLS = 100  # classes beyond which a matrix cannot be read
 LABELLED_CELLS = 15  # classes up to which counts are written into the cells
 MOST_CONFUSIONS = 10  # pairs of classes that are listed
 CURVE_SIZE = 480, 300  # width and height of the curves, SVG units
+CALIBRATION_SIDE = 300  # of score against IoU, SVG units
 CURVE_NAMES = {"0.50": "IoU .50", "0.75": "IoU .75", "mean": "mean of IoU .50 to .95"}
 COLUMNS = {
     "box": "box",
@@ -73,6 +74,7 @@ def page(
         errors=scores["errors"],
         most_gain=max(max(one["dAP50"] for one in scores["errors"].values()), 1e-9),
         classes=scores["classes"],
+        calibration=_calibration(scores.get("calibration")),
         confusion=scores["confusion"],
         matrix=_matrix(scores),
         confusions=_confusions(scores),
@@ -117,6 +119,36 @@ def _curves(curves: dict[str, list[float]]) -> list[dict[str, str]]:
         )
         lines.append({"text": text, "points": points})
     return lines
+
+
+def _calibration(calibration: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The cells of score against IoU, and the mean IoU of each score as a line.
+
+    None where a file of an older version has none.
+    """
+    if calibration is None:
+        return None
+    counts = np.array(calibration["counts"])
+    bins, side = len(counts), CALIBRATION_SIDE
+    sums = counts.sum(1)
+    middles = (np.arange(bins) + 0.5) / bins
+    means = counts @ middles / np.maximum(sums, 1)
+    # Strong colour is for what there is most of; a root leaves rare cells to be seen.
+    strength = np.sqrt(counts / max(counts.max(), 1))
+    return {
+        "correlation": calibration["correlation"],
+        "side": side,
+        "cell": side / bins,
+        "cells": [
+            {"x": i * side / bins, "y": side - (j + 1) * side / bins, "strength": strength[i, j]}
+            for i, j in zip(*map(np.ndarray.tolist, np.nonzero(counts)), strict=True)
+        ],
+        "line": " ".join(
+            f"{side * x:.1f},{side * (1 - y):.1f}"
+            for x, y, many in zip(middles, means, sums, strict=True)
+            if many
+        ),
+    }
 
 
 def _matrix(scores: dict[str, Any]) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from solojax.evaluation import boundary, coco, confusion, errors
+from solojax.evaluation import boundary, calibration, coco, confusion, errors
 from solojax.inference.pictures import DRAWN_SCORE
 
 
@@ -27,7 +27,7 @@ def score(
       What JSON can hold: the numbers of ``coco.NAMES``; of masks also those of the ``box`` with
       each and of their ``boundary``; ``classes``, ``curves`` and ``errors`` as in ``coco`` and
       ``errors``; ``confusion``, the pairs of category ids, true and predicted, that occur,
-      None for background; ``images``, the F1 of each by its id.
+      None for background; ``images``, the F1 of each by its id; ``calibration``, score against IoU.
     """
     found = coco.masks_found(results) if kind == "segm" else coco.boxes_found(results)
     scenes = coco.overlap(truth, found, kind)
@@ -40,6 +40,7 @@ def score(
     scores["classes"] = coco.classes_of(judged, truth)
     scores["curves"] = coco.curves_of(judged)
     scores["errors"] = errors.split(judged, scenes)
+    scores["calibration"] = calibration.count(scenes)
     ids = [one["id"] for one in scores["classes"]]
     matrix, scores["images"] = confusion.count(scenes, ids, floor)
     scores["confusion"] = {

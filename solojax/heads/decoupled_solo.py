@@ -28,6 +28,7 @@ class Outputs(NamedTuple):
     category_logits: dict[str, jax.Array]  # B S S num_classes
     x_logits: dict[str, jax.Array]  # B 2h 2w S, of a level of h x w; a channel for each column
     y_logits: dict[str, jax.Array]  # B 2h 2w S, a channel for each row
+    quality_logits: dict[str, jax.Array] | None = None  # B S S 1, where masks are scored
 
 
 class DecoupledSOLO(nn.Module):
@@ -48,6 +49,7 @@ class DecoupledSOLO(nn.Module):
 
     max_positives: int = 256  # per image and level; the surplus is left out at random and counted
     collisions: assign.Collisions = "last"
+    mask_scoring: bool = False  # whether cells say how well their masks fit, and scores heed it
     objective: Objective = Objective()
     selection: Selection = Selection()
 
@@ -80,7 +82,8 @@ class DecoupledSOLO(nn.Module):
             y_trunk = trunk.make_trunk(self, "y_trunk", "y", self.coord_convs)
         category_trunk = trunk.make_trunk(self, "category_trunk")
         category_predictor = trunk.prior_predictor(self.num_classes, "category_predictor")
-        category_logits, x_logits, y_logits = {}, {}, {}
+        quality_predictor = trunk.quality_predictor() if self.mask_scoring else None
+        category_logits, x_logits, y_logits, quality_logits = {}, {}, {}, {}
         levels = self.grid.resized(pyramid)
         for (level, features), side in zip(levels.items(), self.grid.sizes, strict=True):
             x_features = y_features = resize.double(x_trunk(features, train))
@@ -90,7 +93,9 @@ class DecoupledSOLO(nn.Module):
             y_logits[level] = trunk.prior_predictor(side, f"y_predictor_{level}")(y_features)
             category = category_trunk(resize.to_grid(features, side, self.grid.alignment), train)
             category_logits[level] = category_predictor(category)
-        return Outputs(category_logits, x_logits, y_logits)
+            if quality_predictor:
+                quality_logits[level] = quality_predictor(category)
+        return Outputs(category_logits, x_logits, y_logits, quality_logits or None)
 
     @nn.nowrap
     def targets(self, instances: Instances, key: jax.Array) -> assign.Targets:
@@ -112,7 +117,14 @@ class DecoupledSOLO(nn.Module):
             row, column = jnp.divmod(jnp.maximum(positives.cells - start, 0), side)
             x, y = take(outputs.x_logits[level], column), take(outputs.y_logits[level], row)
             mask_logits.append(losses.product_logit(widen(x), widen(y)))
-        return loss_terms(self.objective, outputs.category_logits, mask_logits, targets)
+        return loss_terms(
+            self.objective,
+            outputs.category_logits,
+            mask_logits,
+            targets,
+            outputs.quality_logits,
+            self.mask_threshold,
+        )
 
     @nn.nowrap
     def detect(self, outputs: Outputs) -> Detections:
@@ -131,7 +143,14 @@ class DecoupledSOLO(nn.Module):
             )
 
         maps = (self._at_stride_4(outputs.x_logits), self._at_stride_4(outputs.y_logits))
-        return select(self.selection, self.grid, outputs.category_logits, maps, soft_masks)
+        return select(
+            self.selection,
+            self.grid,
+            outputs.category_logits,
+            maps,
+            soft_masks,
+            outputs.quality_logits,
+        )
 
     @nn.nowrap
     def _at_stride_4(self, logits: dict[str, jax.Array]) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from solojax.fields import check_fields, check_range
 from solojax.heads.grid import Grid, flatten
-from solojax.ops import masks, nms, resize
+from solojax.ops import masks, nms, pick, resize
 from solojax.ops.nms import Kernel
 from solojax.ops.precision import widen
 from solojax.types import MASK_STRIDE, Detections, InputError
@@ -65,6 +65,7 @@ def select(
     category_logits: dict[str, jax.Array],
     predictions: Any,
     soft_masks: SoftMasks,
+    quality_logits: dict[str, jax.Array] | None = None,
 ) -> Detections:
     """Finds the instances of a batch; fixed shapes, for use inside ``jit``.
 
@@ -74,6 +75,7 @@ def select(
       category_logits: by level, ``B S S num_classes``, of any type.
       predictions: whatever ``soft_masks`` makes masks from; every leaf starts with ``B``.
       soft_masks: makes the masks of some cells of one image.
+      quality_logits: by level, ``B S S 1``: the score of each mask, which counts before NMS.
     """
     scores = {level: jax.nn.sigmoid(widen(logits)) for level, logits in category_logits.items()}
     if selection.points_nms:
@@ -94,13 +96,16 @@ def select(
         areas = jnp.sum(jax.lax.population_count(packed), (1, 2), dtype=jnp.int32)
         return packed, areas, masks.maskness(probabilities, foreground, areas)
 
-    measured = _in_blocks(measure, found.cells, jnp.max(found.passing))
+    packed, areas, sureness = _in_blocks(measure, found.cells, jnp.max(found.passing))
+    if quality_logits:
+        quality = jax.nn.sigmoid(widen(flatten(quality_logits)))[..., 0]
+        sureness *= pick.take(quality, found.cells)
 
     def select_one(predictions: Any, found: _Candidates, *measured: jax.Array) -> Detections:
         make = functools.partial(soft_masks, predictions)
         return _select_one(selection, found, strides, make, *measured)
 
-    return jax.vmap(select_one)(predictions, found, *measured)
+    return jax.vmap(select_one)(predictions, found, packed, areas, sureness)
 
 
 class _Candidates(NamedTuple):

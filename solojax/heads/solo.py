@@ -31,6 +31,7 @@ class Outputs(NamedTuple):
     mask_features: dict[str, jax.Array]  # B 2h 2w width, of a level of h x w
     mask_kernels: jax.Array  # T width float32, the mask layer's row of each cell
     mask_biases: jax.Array  # T float32
+    quality_logits: dict[str, jax.Array] | None = None  # B S S 1, where masks are scored
 
 
 class SOLO(nn.Module):
@@ -50,6 +51,7 @@ class SOLO(nn.Module):
 
     max_positives: int = 256  # per image and level; the surplus is left out at random and counted
     collisions: assign.Collisions = "last"
+    mask_scoring: bool = False  # whether cells say how well their masks fit, and scores heed it
     objective: Objective = Objective()
     selection: Selection = Selection()
 
@@ -78,7 +80,9 @@ class SOLO(nn.Module):
         mask_trunk = trunk.make_trunk(self, "mask_trunk", "xy", self.coord_convs)
         category_trunk = trunk.make_trunk(self, "category_trunk")
         category_predictor = trunk.prior_predictor(self.num_classes, "category_predictor")
+        quality_predictor = trunk.quality_predictor() if self.mask_scoring else None
         category_logits, mask_features, kernels, biases = {}, {}, [], []
+        quality_logits: dict[str, jax.Array] = {}
         levels = self.grid.resized(pyramid)
         for (level, x), side in zip(levels.items(), self.grid.sizes, strict=True):
             mask_features[level] = resize.double(mask_trunk(x, train))
@@ -87,8 +91,14 @@ class SOLO(nn.Module):
             biases.append(bias)
             category = category_trunk(resize.to_grid(x, side, self.grid.alignment), train)
             category_logits[level] = category_predictor(category)
+            if quality_predictor:
+                quality_logits[level] = quality_predictor(category)
         return Outputs(
-            category_logits, mask_features, jnp.concatenate(kernels), jnp.concatenate(biases)
+            category_logits,
+            mask_features,
+            jnp.concatenate(kernels),
+            jnp.concatenate(biases),
+            quality_logits or None,
         )
 
     @nn.nowrap
@@ -107,7 +117,14 @@ class SOLO(nn.Module):
                 outputs.mask_features.values(), targets.cells.positives, strict=True
             )
         ]
-        return loss_terms(self.objective, outputs.category_logits, mask_logits, targets)
+        return loss_terms(
+            self.objective,
+            outputs.category_logits,
+            mask_logits,
+            targets,
+            outputs.quality_logits,
+            self.mask_threshold,
+        )
 
     @nn.nowrap
     def detect(self, outputs: Outputs) -> Detections:
@@ -121,7 +138,12 @@ class SOLO(nn.Module):
             return by_level(self.grid, masks, cells)
 
         return select(
-            self.selection, self.grid, outputs.category_logits, outputs.mask_features, soft_masks
+            self.selection,
+            self.grid,
+            outputs.category_logits,
+            outputs.mask_features,
+            soft_masks,
+            outputs.quality_logits,
         )
 
 

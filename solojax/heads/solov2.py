@@ -29,6 +29,7 @@ class Outputs(NamedTuple):
     category_logits: dict[str, jax.Array]  # B S S num_classes
     mask_kernels: dict[str, jax.Array]  # B S S E, or nine times E for 3x3 kernels
     mask_features: tuple[jax.Array, ...]  # one for all levels or one for each: B h w E, >= 0
+    quality_logits: dict[str, jax.Array] | None = None  # B S S 1, where masks are scored
 
 
 class SOLOv2(nn.Module):
@@ -56,6 +57,7 @@ class SOLOv2(nn.Module):
 
     max_positives: int = 512  # per image (and level, of separate features); a surplus is counted
     collisions: assign.Collisions = "both"
+    mask_scoring: bool = False  # whether cells say how well their masks fit, and scores heed it
     objective: Objective = Objective()
     selection: Selection = Selection()
 
@@ -94,6 +96,7 @@ class SOLOv2(nn.Module):
         kernel_trunk = trunk.make_trunk(self, "kernel_trunk")
         category_trunk = trunk.make_trunk(self, "category_trunk")
         category_predictor = trunk.prior_predictor(self.num_classes, "category_predictor")
+        quality_predictor = trunk.quality_predictor() if self.mask_scoring else None
         kernel_predictor = Conv(
             self.kernel_width * self.kernel_size**2,
             (3, 3),
@@ -101,7 +104,7 @@ class SOLOv2(nn.Module):
             kernel_init=HEAD_INIT,
             name="kernel_predictor",
         )
-        category_logits, mask_kernels = {}, {}
+        category_logits, mask_kernels, quality_logits = {}, {}, {}
         levels = self.grid.resized(pyramid)
         for (level, x), side in zip(levels.items(), self.grid.sizes, strict=True):
             # Coordinates are appended before the grid is laid, so they are resized as well.
@@ -110,15 +113,20 @@ class SOLOv2(nn.Module):
             category = category_trunk(located[..., : x.shape[-1]], train)
             mask_kernels[level] = kernel_predictor(kernel_trunk(located, train))
             category_logits[level] = category_predictor(category)
+            if quality_predictor:
+                quality_logits[level] = quality_predictor(category)
         deform = self.deform if self.deform_mask_features else "none"
         coordinates = "xy" if self.feature_coordinates else ""
         widths = (self.mask_feature_width, self.kernel_width, self.groups)
         features = (*widths, coordinates, deform, self.remat)
+        maps: tuple[jax.Array, ...]
         if self.features == "unified":
             branch = UnifiedMaskFeatures(*features, self.mask_levels, name="mask_features")
-            return Outputs(category_logits, mask_kernels, (branch(pyramid),))
-        each = SeparateMaskFeatures(*features, name="mask_features")
-        return Outputs(category_logits, mask_kernels, tuple(map(each, levels.values())))
+            maps = (branch(pyramid),)
+        else:
+            each = SeparateMaskFeatures(*features, name="mask_features")
+            maps = tuple(map(each, levels.values()))
+        return Outputs(category_logits, mask_kernels, maps, quality_logits or None)
 
     @nn.nowrap
     def targets(self, instances: Instances, key: jax.Array) -> assign.Targets:
@@ -139,7 +147,14 @@ class SOLOv2(nn.Module):
                 outputs.mask_features, targets.cells.positives, strict=True
             )
         ]
-        return loss_terms(self.objective, outputs.category_logits, mask_logits, targets)
+        return loss_terms(
+            self.objective,
+            outputs.category_logits,
+            mask_logits,
+            targets,
+            outputs.quality_logits,
+            self.mask_threshold,
+        )
 
     @nn.nowrap
     def detect(self, outputs: Outputs) -> Detections:
@@ -153,7 +168,14 @@ class SOLOv2(nn.Module):
             return by_level(self.grid, masks, cells)
 
         predictions = (outputs.mask_features, flatten(outputs.mask_kernels))
-        return select(self.selection, self.grid, outputs.category_logits, predictions, soft_masks)
+        return select(
+            self.selection,
+            self.grid,
+            outputs.category_logits,
+            predictions,
+            soft_masks,
+            outputs.quality_logits,
+        )
 
     @nn.nowrap
     def _cut(self, features: jax.Array, kernels: jax.Array, cells: jax.Array) -> jax.Array:

@@ -85,6 +85,14 @@ def prior_predictor(width: int, name: str) -> nn.Conv:
     )
 
 
+def quality_predictor() -> nn.Conv:
+    """3x3 convolution ``B S S C -> B S S 1``: how well the mask of each cell fits, as a logit.
+
+    For use in a compact method.
+    """
+    return Conv(1, (3, 3), padding=1, kernel_init=HEAD_INIT, name="quality_predictor")
+
+
 def check_head(head: nn.Module, *widths: str) -> None:
     """Refuses what no head can work with; ``widths`` are the fields that divide into groups."""
     check_fields(head, "head")

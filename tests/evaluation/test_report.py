@@ -109,10 +109,12 @@ def test_the_page_has_all_parts_and_needs_nothing_else(scored):
     assert "Best images" in text and "Worst images" not in text
     assert "image 2: F1 1.000, 1 right, 0 wrong, 0 missed" in text
     assert [attributes["class"] for tag, attributes in outline.tags if tag == "polyline"] == [
-        f"curve curve{number}" for number in range(3)
+        *(f"curve curve{number}" for number in range(3)),
+        "curve curve1",  # of the mean IoU at a score
     ]
-    cells = [attributes for tag, attributes in outline.tags if tag == "rect"]
-    assert [cell["class"] for cell in cells] == ["right", "wrong", "right", "wrong"]
+    cells = [attributes["class"] for tag, attributes in outline.tags if tag == "rect"]
+    shares = np.count_nonzero(scored["calibration"]["counts"])
+    assert cells == [*["share"] * shares, "right", "wrong", "right", "wrong"] and shares
     sources = [attributes["src"] for tag, attributes in outline.tags if tag == "img"]
     (encoded,) = [source.removeprefix("data:image/jpeg;base64,") for source in sources]
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_COLOR)
@@ -131,7 +133,13 @@ def test_every_text_is_escaped(scored):
 def test_many_classes_have_a_table_and_no_matrix(scored):
     many = [{**scored["classes"][0], "id": number} for number in range(101)]
     page = report.page("x", {**scored, "classes": many})
-    assert "<rect" not in page and "101 classes" in page
+    assert 'class="matrix"' not in page and "101 classes" in page
+
+
+def test_numbers_of_an_older_version_have_a_page(scored):
+    old = {name: one for name, one in scored.items() if name != "calibration"}
+    assert "What a score says" in report.page("x", scored)
+    assert "What a score says" not in report.page("x", old)
 
 
 def test_a_wide_picture_is_shrunk_and_a_small_one_kept():
