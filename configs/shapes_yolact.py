@@ -16,11 +16,11 @@ from solojax.models.resnet import ResNet
 config = Config(
     model=Detector(
         backbone=ResNet(depth=10, width=16, norm="sync", frozen_stages=0),
-        neck=BilinearFPN(width=48, coarser_levels=0),
+        neck=BilinearFPN(width=48, finest_level=2, coarser_levels=0),
         head=YOLACT(
             num_classes=5,
             anchors=Anchors(
-                levels=("p3", "p4", "p5"),
+                levels=("p2", "p3", "p4"),
                 scales=((12, 15, 19), (24, 30, 38), (48, 60, 76)),
                 ratios=(1,),
                 square=False,
@@ -28,6 +28,7 @@ config = Config(
             width=64,
             prototype_width=48,
             prototypes=16,
+            enlarge_prototypes=False,
             max_masks=48,
             selection=BoxSelection(max_candidates=500, nms_candidates=100),
         ),

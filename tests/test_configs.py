@@ -26,6 +26,7 @@ PARAMETERS = {
     "shapes": 608_949,
     "shapes_solo": 1_034_661,
     "shapes_decoupled_solo": 1_036_829,
+    "shapes_yolact": 561_187,
     "nuclei": 1_031_729,
     "memorize": 1_160_608,
     "solo_r50_fpn_1x": 36_301_232,
@@ -47,8 +48,14 @@ PARAMETERS = {
     "solov2_light_512_dcn_r50_fpn_3x": 33_185_054,
     "solov2_enhanced_512_dcn_r50vd_fpn_3x": 33_879_403,
     "solov2_r50_fpn_lsj_copy_paste": 46_592_912,
+    "yolact_r50_550": 31_164_943,
+    "yolact_r101_550": 50_157_071,
+    "yolact_r101_400": 50_157_071,
+    "yolact_r101_700": 50_157_071,
+    "yolact_plus_r50_550": 33_762_876,
 }
-# Of the stem and the first stage, by backbone; what is trained from scratch freezes nothing.
+# Of the stem and the first stage, by backbone; what is trained from scratch freezes nothing, nor does
+# YOLACT.
 FROZEN = {
     "r18": 157_504,
     "r34": 231_488,
@@ -150,6 +157,8 @@ def count(tree: Any) -> int:
 
 
 def frozen_parameters(name: str) -> int:
+    if name.startswith("yolact"):
+        return 0
     return next((FROZEN[part] for part in name.split("_") if part in FROZEN), 0)
 
 

@@ -31,7 +31,7 @@ class Outputs(NamedTuple):
     code: jax.Array  # B A 4, boxes as ops.boxes.encode has them
     class_logits: jax.Array  # B A 1+C, background first
     coefficients: jax.Array  # B A E, -1..1
-    prototypes: jax.Array  # B 2h 2w E, not negative
+    prototypes: jax.Array  # B 2h 2w E, not negative; B h w E where they are not enlarged
     semantic_logits: jax.Array  # B h w C, h and w those of the finest level
     rescoring: tuple[Layer, ...]  # parameters; empty where nothing is re-scored
 
@@ -44,6 +44,7 @@ class YOLACT(nn.Module):
     width: int = 256  # channels of the convolution that all levels share
     prototype_width: int = 256
     prototypes: int = 32  # E
+    enlarge_prototypes: bool = True  # to twice the size of the finest level; else they are of its
     rescoring_widths: tuple[int, ...] = ()  # YOLACT++: (8, 16, 32, 64, 128)
 
     max_masks: int = 100  # positives of an image whose masks are trained; a surplus is counted
@@ -114,7 +115,9 @@ class YOLACT(nn.Module):
             layers = Rescoring(self.num_classes, self.rescoring_widths, name="rescoring")(
                 finest.dtype
             )
-        prototypes = Prototypes(self.prototype_width, self.prototypes, name="prototypes")
+        prototypes = Prototypes(
+            self.prototype_width, self.prototypes, self.enlarge_prototypes, name="prototypes"
+        )
         return Outputs(
             code,
             class_logits,
@@ -134,6 +137,7 @@ class YOLACT(nn.Module):
             key,
             num_classes=self.num_classes,
             max_masks=self.max_masks,
+            mask_scale=2 if self.enlarge_prototypes else 1,
         )
 
     @nn.nowrap
@@ -177,12 +181,14 @@ class Prototypes(nn.Module):
 
     width: int
     count: int
+    enlarge: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for i in range(PROTOTYPE_DEPTH):
             x = ConvReLU(self.width, kernel_init=XAVIER_INIT, name=f"conv_{i}")(x)
-        x = resize.double(x)
+        if self.enlarge:
+            x = resize.double(x)
         x = ConvReLU(self.width, kernel_init=XAVIER_INIT, name=f"conv_{PROTOTYPE_DEPTH}")(x)
         return nn.relu(_predictor(self.count, "predictor", size=1)(x))
 

@@ -70,6 +70,7 @@ def make_targets(
     *,
     num_classes: int,
     max_masks: int,
+    mask_scale: int = 2,
 ) -> Targets:
     """Matches the instances of a batch with anchors and shrinks their masks.
 
@@ -80,6 +81,7 @@ def make_targets(
       key: draws which masks are trained where an image has more than ``max_masks`` positives.
       num_classes: ``C``.
       max_masks: ``P``.
+      mask_scale: pixels of the prototypes for each of the finest level, each way.
     """
     whole = instances.masks[1]
     canvas = (whole.shape[2], whole.shape[3])
@@ -105,7 +107,7 @@ def make_targets(
         labels=jnp.where(is_positive, classes + 1, found.kinds).astype(jnp.int32),
         code=box_ops.encode(own, laid[None]),
         positives=positives,
-        masks=shrink(whole, (2 * finest[0], 2 * finest[1])),
+        masks=shrink(whole, (mask_scale * finest[0], mask_scale * finest[1])),
         semantic=_unite(shrink(whole, finest), instances, num_classes),
         metrics={
             "positives": Mean(count, jnp.float32(len(classes))),

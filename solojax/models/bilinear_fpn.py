@@ -12,7 +12,7 @@ from solojax.ops import resize
 
 
 class BilinearFPN(nn.Module):
-    """``{"c3".."c5"}`` -> ``{"p3".."p7"}``, all ``width`` channels, strides 8 to 128.
+    """``{"c2".."c5"}`` -> ``{"p3".."p7"}``, all ``width`` channels, strides 8 to 128.
 
     Lateral 1x1 and output 3x3 convolutions with bias, without norm; what comes from above is
     resized to the very size of the level below, which need not be twice it; ReLU behind each
@@ -21,6 +21,7 @@ class BilinearFPN(nn.Module):
     """
 
     width: int = 256
+    finest_level: int = 3
     coarser_levels: int = 2  # beyond p5
 
     canvas_multiple: ClassVar[int] = 1
@@ -28,14 +29,20 @@ class BilinearFPN(nn.Module):
     def __post_init__(self) -> None:
         check_fields(self, "neck")
         check_range(self, "neck", "width", least=1)
+        check_range(self, "neck", "finest_level", least=2, most=5)
         check_range(self, "neck", "coarser_levels")
         super().__post_init__()
+
+    @property
+    def _levels(self) -> range:
+        """Those that the backbone has, from the coarsest down."""
+        return range(5, self.finest_level - 1, -1)
 
     @property
     def state_dict_names(self) -> tuple[tuple[str, str], ...]:
         """Names in the authors' files and places here; they count levels from p5 on down."""
         names = []
-        for number, level in enumerate((5, 4, 3)):
+        for number, level in enumerate(self._levels):
             names.append((rf"fpn\.lat_layers\.{number}", f"neck/lateral_c{level}"))
             names.append((rf"fpn\.pred_layers\.{number}", f"neck/output_p{level}"))
         for number in range(self.coarser_levels):
@@ -46,7 +53,7 @@ class BilinearFPN(nn.Module):
     def __call__(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:
         pyramid: dict[str, jax.Array] = {}
         above = None
-        for level in (5, 4, 3):
+        for level in self._levels:
             x = lateral(self.width, level)(features[f"c{level}"])
             if above is not None:
                 x = x + resize.bilinear(above, (x.shape[1], x.shape[2]))

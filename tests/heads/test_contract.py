@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from solojax.heads.anchors import Anchors
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.protocol import Head
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
+from solojax.heads.yolact import YOLACT
 from solojax.types import Detections, Mean
 from tests import examples
 from tests.heads.stranger import Framed, Slots
@@ -36,6 +38,17 @@ ROWS: dict[str, tuple[Head, dict[str, jax.ShapeDtypeStruct]]] = {
     "solov2": (
         SOLOv2(**_SHARED, kernel_width=8, mask_feature_width=8, mask_levels=("p2", "p3")),
         PYRAMID,
+    ),
+    "yolact": (
+        YOLACT(
+            num_classes=3,
+            anchors=Anchors(levels=("p3",), scales=((16,),)),
+            width=8,
+            prototype_width=8,
+            prototypes=4,
+            rescoring_widths=(4,),
+        ),
+        {"p3": PYRAMID["p3"]},
     ),
     "stranger": (Slots(), PYRAMID),
     "framed": (Framed(), PYRAMID),

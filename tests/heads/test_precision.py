@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from jax.extend.core import Jaxpr
 
+from solojax.heads.anchors import Anchors
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
+from solojax.heads.yolact import YOLACT
+from solojax.models.bilinear_fpn import BilinearFPN
 from solojax.models.detector import Detector
 from solojax.models.resnet import ResNet
 from solojax.ops import images
@@ -59,6 +62,16 @@ MODELS = {
     "solov2-separate": model_of(
         SOLOv2(**HEAD, **MASKS, features="separate", kernel_size=3), "none"
     ),
+    "yolact": model_of(
+        YOLACT(
+            num_classes=3,
+            anchors=Anchors(("p3", "p4", "p5"), ((16,), (32,), (64,)), (1,)),
+            width=8,
+            prototype_width=8,
+            prototypes=4,
+            rescoring_widths=(4,),
+        )
+    ).clone(neck=BilinearFPN(8, coarser_levels=0)),
 }
 each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
@@ -142,7 +155,7 @@ def test_what_the_network_predicts_is_bfloat16(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["solo-v2", "decoupled", "solov2"])
+@pytest.mark.parametrize("name", ["solo-v2", "decoupled", "solov2", "yolact"])
 def test_losses_and_gradients_are_close_to_those_in_float32(name):
     model = MODELS[name]
     rng = np.random.default_rng(0)

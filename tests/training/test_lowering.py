@@ -7,10 +7,13 @@ from jax.sharding import PartitionSpec
 
 from solojax import config as config_lib
 from solojax import parallel
+from solojax.heads.anchors import Anchors
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.solo import SOLO
+from solojax.heads.yolact import YOLACT
 from solojax.inference import predict
 from solojax.models import resnet
+from solojax.models.bilinear_fpn import BilinearFPN
 from solojax.models.resnet import ResNet
 from solojax.training import memory, optimizer, step
 from tests import examples
@@ -25,6 +28,18 @@ MODELS = {
     "solov2": examples.MODEL,
     "solo": examples.MODEL.clone(head=SOLO(**SHARED, depth=1)),
     "decoupled_solo": examples.MODEL.clone(head=DecoupledSOLO(**SHARED, depth=1)),
+    "yolact": examples.MODEL.clone(
+        neck=BilinearFPN(8, coarser_levels=0),
+        head=YOLACT(
+            num_classes=3,
+            anchors=Anchors(("p3", "p4", "p5"), ((16,), (32,), (64,))),
+            width=8,
+            prototype_width=8,
+            prototypes=4,
+            rescoring_widths=(4,),
+            max_masks=20,
+        ),
+    ),
     # All that a published model adds: synchronised norms, deformable convolutions, DropBlock.
     "solov2_dcn": examples.MODEL.clone(
         backbone=ResNet(50, width=8, norm="sync", frozen_stages=1, deform="v2", remat_stages=(4,)),
