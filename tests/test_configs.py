@@ -54,8 +54,7 @@ PARAMETERS = {
     "yolact_r101_700": 50_157_071,
     "yolact_plus_r50_550": 33_762_876,
 }
-# Of the stem and the first stage, by backbone; what is trained from scratch freezes nothing, nor does
-# YOLACT.
+# Of the stem and the first stage, by backbone; what is trained from scratch freezes nothing.
 FROZEN = {
     "r18": 157_504,
     "r34": 231_488,
@@ -157,7 +156,7 @@ def count(tree: Any) -> int:
 
 
 def frozen_parameters(name: str) -> int:
-    if name.startswith("yolact"):
+    if name.startswith("yolact"):  # trains all of its backbone
         return 0
     return next((FROZEN[part] for part in name.split("_") if part in FROZEN), 0)
 

@@ -165,8 +165,8 @@ class YOLACT(nn.Module):
     @nn.nowrap
     def detect(self, outputs: Outputs) -> Detections:
         """Finds the instances of a batch; fixed shapes, for use inside ``jit``."""
-        finest = outputs.semantic_logits.shape[1:3]
-        canvas = self.anchors.canvas_of(self.anchors.levels[0], finest)
+        _, height, width, _ = outputs.semantic_logits.shape
+        canvas = self.anchors.canvas_of(self.anchors.levels[0], (height, width))
         return select(
             self.selection,
             jnp.asarray(self.anchors.boxes(canvas)),

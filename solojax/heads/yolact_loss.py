@@ -44,7 +44,7 @@ def class_loss(objective: Objective, logits: jax.Array, targets: Targets) -> Mea
     chosen = jax.nn.one_hot(labels, logits.shape[-1])  # all zero where neutral
     entropies = -jnp.sum(chosen * jax.nn.log_softmax(logits), -1)
     total = jnp.sum(jnp.where(hardest | (labels > BACKGROUND), entropies, 0))
-    return Mean(objective.class_weight * total, targets.count)
+    return Mean(objective.class_weight * total, targets.positive_count)
 
 
 def box_loss(objective: Objective, code: jax.Array, targets: Targets) -> Mean:
@@ -53,7 +53,7 @@ def box_loss(objective: Objective, code: jax.Array, targets: Targets) -> Mean:
 
     each = optax.losses.huber_loss(widen(code), targets.code).sum(-1)
     total = jnp.sum(jnp.where(targets.labels > BACKGROUND, each, 0))
-    return Mean(objective.box_weight * total, targets.count)
+    return Mean(objective.box_weight * total, targets.positive_count)
 
 
 def mask_loss(
@@ -77,7 +77,9 @@ def mask_loss(
     wanted = pick.take(targets.masks, positives.instances)
     each = jax.vmap(prototypes.mask_losses)(masks, wanted, boxes)
     by_image = jnp.sum(jnp.where(positives.valid, each, 0), 1) * positives.weights
-    return Mean(objective.mask_weight * jnp.sum(by_image), targets.count), masks.probabilities
+    return Mean(
+        objective.mask_weight * jnp.sum(by_image), targets.positive_count
+    ), masks.probabilities
 
 
 def semantic_loss(objective: Objective, logits: jax.Array, targets: Targets) -> Mean:
@@ -104,4 +106,4 @@ def rescoring_loss(
     areas = jnp.sum(wanted, (2, 3), dtype=jnp.int32)
     used = positives.valid & (areas > objective.least_rescored)
     total = jnp.sum(jnp.where(used, optax.losses.huber_loss(own, ious), 0))
-    return Mean(objective.rescoring_weight * total, targets.count)
+    return Mean(objective.rescoring_weight * total, targets.positive_count)

@@ -57,7 +57,7 @@ class Targets(NamedTuple):
     metrics: dict[str, Mean]
 
     @property
-    def count(self) -> jax.Array:
+    def positive_count(self) -> jax.Array:
         """Positive anchors of this device's images, float32."""
         return jnp.sum(self.labels > BACKGROUND, dtype=jnp.float32)
 
@@ -87,15 +87,22 @@ def make_targets(
     canvas = (whole.shape[2], whole.shape[3])
     anchors.check_canvas(canvas)
     laid = jnp.asarray(anchors.boxes(canvas))
+    laid_boxes = box_ops.corners(laid)
     boxes = _shares(instances.boxes, canvas)
     crowd = jnp.zeros_like(instances.valid) if instances.crowd is None else instances.crowd
 
-    match = functools.partial(matching.match, **dataclasses.asdict(rule))
-    found = jax.vmap(match, (0, 0, 0, None))(boxes, instances.valid, crowd, box_ops.corners(laid))
+    match = functools.partial(
+        matching.match,
+        anchors=laid_boxes,
+        positive_iou=rule.positive_iou,
+        negative_iou=rule.negative_iou,
+        crowd_coverage=rule.crowd_coverage,
+    )
+    found = jax.vmap(match)(boxes, instances.valid, crowd)
     is_positive = found.kinds == matching.POSITIVE
     classes = pick.take(instances.labels, found.instances)
-    # A padded box has no code; what is chosen of it may not be NaN either.
-    own = jnp.where(is_positive[..., None], pick.take(boxes, found.instances), _themselves(laid))
+    # An anchor without an instance has its own box: the code of that is 0, of padding not finite.
+    own = jnp.where(is_positive[..., None], pick.take(boxes, found.instances), laid_boxes[None])
     keys = jax.random.split(key, len(classes))
     positives = jax.vmap(functools.partial(_draw, max_masks=max_masks))(
         keys, is_positive, found.instances, classes, own
@@ -114,11 +121,6 @@ def make_targets(
             "dropped_masks": Mean(count - trained, jnp.float32(0)),
         },
     )
-
-
-def _themselves(laid: jax.Array) -> jax.Array:
-    """The anchors ``A 4`` themselves as boxes, ``1 A 4``: their code is 0."""
-    return box_ops.corners(laid)[None]
 
 
 def shrink(masks: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -30,9 +30,8 @@ def assemble(prototypes: jax.Array, coefficients: jax.Array, boxes: jax.Array) -
       coefficients: ``K E``, of the same type.
       boxes: ``K 4`` x0 y0 x1 y1 in pixels of the prototypes.
     """
-    return CutMasks(
-        dynamic_conv(prototypes, coefficients), box_ops.inside(boxes, prototypes.shape[:2])
-    )
+    height, width, _ = prototypes.shape
+    return CutMasks(dynamic_conv(prototypes, coefficients), box_ops.inside(boxes, (height, width)))
 
 
 def mask_losses(masks: CutMasks, targets: jax.Array, boxes: jax.Array) -> jax.Array:

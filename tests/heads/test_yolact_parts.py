@@ -95,7 +95,7 @@ def test_masks_beyond_the_cap_are_drawn_counted_and_made_up_for():
     assert few.metrics["dropped_masks"].total == np.maximum(by_image - 2, 0).sum()
     np.testing.assert_allclose(few.positives.weights, np.maximum(by_image / 2, by_image > 0))
     assert (np.asarray(few.positives.valid).sum(1) == np.minimum(by_image, 2)).all()
-    assert few.count == everything.count == by_image.sum()
+    assert few.positive_count == everything.positive_count == by_image.sum()
 
 
 def test_an_anchor_in_a_crowd_is_neutral_and_a_crowd_no_instance():
