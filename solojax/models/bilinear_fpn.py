@@ -1,6 +1,6 @@
 """The feature pyramid of YOLACT, for canvases of any size."""
 
-from typing import ClassVar
+
 
 import flax.linen as nn
 import jax
@@ -23,8 +23,6 @@ class BilinearFPN(nn.Module):
     width: int = 256
     finest_level: int = 3
     coarser_levels: int = 2  # beyond p5
-
-    canvas_multiple: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_fields(self, "neck")
