@@ -1,7 +1,5 @@
 """The feature pyramid of YOLACT, for canvases of any size."""
 
-
-
 import flax.linen as nn
 import jax
 
@@ -12,7 +10,7 @@ from solojax.ops import resize
 
 
 class BilinearFPN(nn.Module):
-    """``{"c2".."c5"}`` -> ``{"p3".."p7"}``, all ``width`` channels, strides 8 to 128.
+    """``{"c3".."c5"}`` -> ``{"p3".."p7"}``, all ``width`` channels, strides 8 to 128.
 
     Lateral 1x1 and output 3x3 convolutions with bias, without norm; what comes from above is
     resized to the very size of the level below, which need not be twice it; ReLU behind each
@@ -21,7 +19,7 @@ class BilinearFPN(nn.Module):
     """
 
     width: int = 256
-    finest_level: int = 3
+    finest_level: int = 3  # 2: of c2 as well
     coarser_levels: int = 2  # beyond p5
 
     def __post_init__(self) -> None:
