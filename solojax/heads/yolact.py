@@ -18,6 +18,7 @@ from solojax.heads.grid import check_levels
 from solojax.heads.rescoring import Layer, Rescoring, rescore
 from solojax.heads.yolact_loss import Objective
 from solojax.heads.yolact_targets import Matching, Targets
+from solojax.models.detector import Names
 from solojax.models.layers import XAVIER_INIT, Conv, ConvReLU
 from solojax.ops import resize
 from solojax.types import Detections, Instances, Mean
@@ -69,7 +70,7 @@ class YOLACT(nn.Module):
         return self.selection.mask_threshold
 
     @property
-    def state_dict_names(self) -> tuple[tuple[str, str], ...]:
+    def state_dict_names(self) -> Names:
         """Names in the authors' files and places here; theirs count ReLUs as layers."""
         layer = r"prediction_layers\.0\."
         return (

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 
 from solojax.fields import check_fields, check_range
+from solojax.models.detector import Names
 from solojax.models.fpn import lateral, output
 from solojax.models.layers import XAVIER_INIT, Conv
 from solojax.ops import resize
@@ -35,7 +36,7 @@ class BilinearFPN(nn.Module):
         return range(5, self.finest_level - 1, -1)
 
     @property
-    def state_dict_names(self) -> tuple[tuple[str, str], ...]:
+    def state_dict_names(self) -> Names:
         """Names in the authors' files and places here; they count levels from p5 on down."""
         names = []
         for number, level in enumerate(self._levels):
