@@ -10,7 +10,6 @@ import numpy as np
 from flax import traverse_util
 
 from solojax import convert
-from solojax.convert import state_dict as state_dict_of
 from solojax.heads import yolact_loss
 from solojax.heads.anchors import Anchors
 from solojax.heads.box_selection import BoxSelection
@@ -33,19 +32,27 @@ Numbers = dict[str, np.ndarray]
 
 
 class Given(nn.Module):
-    """A backbone whose features are recorded."""
+    """A backbone whose features are recorded; of an image, what they would be but for zeros."""
+
+    widths: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, features: dict[str, jax.Array], train: bool = False) -> dict:
-        return features
+    def __call__(self, images: Any, train: bool = False) -> dict[str, jax.Array]:
+        if isinstance(images, dict):
+            return images
+        side = images.shape[1]
+        return {
+            f"c{level}": jnp.zeros((1, -(-side // 2**level), -(-side // 2**level), width))
+            for level, width in enumerate(self.widths, start=3)
+        }
 
 
 class GivenDetector(Detector):
-    """A detector that reads such features in the place of images."""
+    """A detector that also reads such features in the place of images."""
 
     @nn.compact
-    def __call__(self, features: dict[str, jax.Array], train: bool = False) -> Any:
-        return self.head(self.neck(self.backbone(features, train)), train)
+    def __call__(self, images: Any, train: bool = False) -> Any:
+        return self.head(self.neck(self.backbone(images, train)), train)
 
 
 class Recorded:
@@ -92,7 +99,8 @@ class Recorded:
             ),
         )
         neck = BilinearFPN(settings["fpn"], coarser_levels=len(scales) - 3)
-        self.model: Detector = GivenDetector(Given(), neck, head)
+        widths = tuple(settings["backbone_channels"][1:])
+        self.model: Detector = GivenDetector(Given(widths), neck, head)
         if self.whole:
             blocks = tuple(settings["resnet_blocks"])
             depth = next(n for n, known in BLOCKS.items() if known == blocks and n not in BASIC)
@@ -109,15 +117,7 @@ class Recorded:
 
     def variables(self) -> dict[str, Any]:
         """By the names of the release."""
-        return self.place(state_dict(self.numbers))
-
-    def place(self, named: Numbers) -> dict[str, Any]:
-        """A state dict by the release's names -> variables."""
-        if self.whole:
-            return convert.load_state_dict(named, self.model)
-        names = (*self.model.neck.state_dict_names, *self.head.state_dict_names)
-        shapes = jax.eval_shape(self.model.init, jax.random.key(0), self.inputs)
-        return state_dict_of._fill(named, shapes, names)
+        return convert.load_state_dict(state_dict(self.numbers), self.model)
 
     def instances(self) -> Instances:
         """The recorded truth; crowds follow the instances."""
@@ -172,7 +172,7 @@ class Recorded:
                 frozen = prefix == "grad" and name.startswith("backbone")
                 whole = np.full(array.shape, 0 if frozen else np.nan, np.float32)
             expected[name] = whole.reshape(array.shape)
-        wanted = traverse_util.flatten_dict(self.place(expected)["params"])
+        wanted = traverse_util.flatten_dict(convert.load_state_dict(expected, self.model)["params"])
         compared = 0
         for path, found in traverse_util.flatten_dict(gradients).items():
             assert np.isfinite(found).all(), path
@@ -190,7 +190,7 @@ class Recorded:
         old = state_dict(self.numbers)
         unknown = {k: np.full_like(v, np.nan, np.float32) for k, v in old.items()}
         before, after = (
-            traverse_util.flatten_dict(self.place(each)["batch_stats"])
+            traverse_util.flatten_dict(convert.load_state_dict(each, self.model)["batch_stats"])
             for each in (old, {**unknown, **named})
         )
         compared = 0

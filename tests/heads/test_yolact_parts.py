@@ -19,7 +19,7 @@ from solojax.ops import matching
 from solojax.training import optimizer, step
 from solojax.types import InputError, Instances
 from tests import examples
-from tests.heads.test_stranger import Neither
+from tests.heads.stranger import Neither
 
 ANCHORS = Anchors(levels=("p3", "p4"), scales=((16,), (32,)), ratios=(1,))
 HEAD = YOLACT(
