@@ -24,8 +24,8 @@ class Anchors:
     # Whether all are as high as they are wide, so that ratios are three sizes. So are the published
     # models trained, all but YOLACT++, by an error that their weights now contain.
     square: bool = True
-    # (height, width), network pixels; None: that follows from the finest level's size, since canvases
-    # are multiples of its stride.
+    # (height, width), network pixels; None: that follows from the size of the finest level, and
+    # canvases are multiples of its stride.
     canvas: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
