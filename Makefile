@@ -18,7 +18,7 @@ endef
 # Neither compiles all to bytecode: twice the time of what is ever imported, which Python compiles
 # on the way. It must be let to write that down.
 unexport PYTHONDONTWRITEBYTECODE
-# The other heads: shapes_solo, shapes_decoupled_solo.
+# The other heads: shapes_solo, shapes_decoupled_solo, shapes_sparseinst, shapes_yolact.
 CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)
 
@@ -27,7 +27,8 @@ WORKDIR ?= runs/$(CONFIG)
 
 help:
 	@echo "make demo       draw the shapes set, train on it, score it, draw what was found;"
-	@echo "                with CONFIG=shapes_solo or CONFIG=shapes_decoupled_solo by another head"
+	@echo "                with CONFIG=shapes_solo, shapes_decoupled_solo, shapes_sparseinst or"
+	@echo "                shapes_yolact by another head"
 	@echo "make test       the tests of every claim"
 	@echo "make test-fast  those that take seconds"
 	@echo "make test-all   the long forms of some as well: more kills, whole sizes"

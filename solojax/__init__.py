@@ -1,4 +1,4 @@
-"""solojax: instance segmentation by locations, in JAX and Flax."""
+"""solojax: instance segmentation in JAX and Flax."""
 
 from typing import TYPE_CHECKING, Any
 

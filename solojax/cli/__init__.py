@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("solojax", description="Instance segmentation by locations.")
+    parser = argparse.ArgumentParser("solojax", description="Instance segmentation in JAX.")
     parser.add_argument("--version", action="version", version=f"solojax {__version__}")
     places = {"": parser.add_subparsers(required=True)}
     for typed, purpose in COMMANDS.items():
