@@ -169,7 +169,7 @@ class SparseInst(nn.Module):
         if self.activation == "group_softmax":
             # The release has it, and its files: a shift that no softmax sees.
             shift = self.param("softmax_bias", nn.initializers.zeros, (1,), jnp.float32)
-            seen = jax.nn.softmax(logits + shift.astype(logits.dtype), axis=(1, 2))
+            seen = jax.nn.softmax(logits + shift[None, None, None], axis=(1, 2))
         else:
             seen = jax.nn.sigmoid(logits)
             area = jnp.sum(seen, (1, 2), keepdims=True)
@@ -224,16 +224,21 @@ class SparseInst(nn.Module):
     def detect(self, outputs: Outputs) -> Detections:
         """Every slot whose score is above the threshold; fixed shapes, for use inside ``jit``."""
         logits = mask_logits(outputs.mask_features, outputs.kernels)
-        return self._score(outputs.class_logits, outputs.objectness, logits)
+        return self.select(outputs.class_logits, outputs.objectness, logits)
 
     @nn.nowrap
-    def _score(
+    def select(
         self, class_logits: jax.Array, objectness: jax.Array, logits: jax.Array
     ) -> Detections:
-        """``detect`` of ``B Q H/4 W/4`` mask logits.
+        """``detect`` of ready masks.
 
         A slot with an empty mask scores 0 and is not found. The release keeps it, and has slots in
         their own order.
+
+        Args:
+          class_logits: ``B Q C``.
+          objectness: ``B Q``, logits.
+          logits: of masks, ``B Q H/4 W/4`` float32.
         """
         classes = jax.nn.sigmoid(widen(class_logits))
         best = jnp.sqrt(jnp.max(classes, -1) * jax.nn.sigmoid(widen(objectness)))

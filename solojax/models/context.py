@@ -64,13 +64,13 @@ class ContextEncoder(nn.Module):
     @nn.compact
     def __call__(self, features: dict[str, jax.Array]) -> dict[str, jax.Array]:
         pooling = PyramidPooling(self.width, self.pools, self.pool_width, name="pyramid_pooling")
-        size = features["c3"].shape[1:3]
+        _, height, width, _ = features["c3"].shape
         above: jax.Array | None = None
         levels = []
         for level in (5, 4, 3):
             x = fpn.lateral(self.width, level)(features[f"c{level}"])
             above = pooling(x) if above is None else x + resize.repeat(above)
-            levels.append(resize.bilinear(fpn.output(self.width, level)(above), size))
+            levels.append(resize.bilinear(fpn.output(self.width, level)(above), (height, width)))
         fusion = Conv(self.width, (1, 1), kernel_init=HE_INIT, name="fusion")
         return {"p3": fusion(jnp.concatenate(levels[::-1], -1))}
 
@@ -89,11 +89,9 @@ class PyramidPooling(nn.Module):
             conv = Conv(width, (1, 1), kernel_init=DEFAULT_INIT, bias_init=bias, name=name)
             return nn.relu(conv(x))
 
-        size = x.shape[1:3]
-        parts = [
-            resize.bilinear(
-                block(self.pool_width, resize.adaptive_mean(x, (side, side)), f"pool_{i}"), size
-            )
-            for i, side in enumerate(self.pools)
-        ]
+        _, height, width, _ = x.shape
+        parts = []
+        for i, side in enumerate(self.pools):
+            pooled = block(self.pool_width, resize.adaptive_mean(x, (side, side)), f"pool_{i}")
+            parts.append(resize.bilinear(pooled, (height, width)))
         return block(self.width, jnp.concatenate([*parts, x], -1), "fusion")

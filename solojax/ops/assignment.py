@@ -171,7 +171,9 @@ def _augment(dual: _Dual, path: _Path, start: jax.Array) -> _Dual:
     start_price += jnp.where(numbers == start, path.length, 0)
     end_price = dual.end_price - jnp.where(path.settled, path.length - path.costs, 0)
 
-    def back(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def back(
+        carry: tuple[jax.Array, jax.Array, jax.Array],
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         end, owner, mine = carry
         giver = path.before[end]
         after = jnp.where(giver == start, -1, mine[giver])

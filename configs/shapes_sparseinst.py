@@ -1,0 +1,52 @@
+"""SparseInst on the shapes set, from scratch: `make demo CONFIG=shapes_sparseinst`.
+
+solojax data shapes data/shapes
+python train.py --config configs/shapes_sparseinst.py --workdir runs/shapes_sparseinst
+python eval.py --workdir runs/shapes_sparseinst
+"""
+
+from solojax.config import Config, Data, Optimizer, Training
+from solojax.heads.sparseinst import SparseInst
+from solojax.models.context import ContextEncoder
+from solojax.models.detector import Detector
+from solojax.models.resnet import ResNet
+
+config = Config(
+    model=Detector(
+        backbone=ResNet(depth=10, width=16, norm="sync", frozen_stages=0),
+        neck=ContextEncoder(width=48, pool_width=12),
+        head=SparseInst(
+            num_classes=5,
+            slots=20,
+            activation="group",
+            width=64,
+            depth=3,
+            mask_width=64,
+            mask_depth=3,
+            kernel_width=32,
+        ),
+    ),
+    data=Data(
+        root="data/shapes",
+        canvases=((128, 128),),
+        train_short_sides=(128,),
+        test_short_side=128,
+        long_side=128,
+        max_instances=8,
+    ),
+    optimizer=Optimizer(
+        algorithm="muon",
+        learning_rate=0.02,
+        base_batch_size=8,
+        weight_decay=1e-2,
+        decay_norms=False,
+        decay_biases=False,
+        schedule="cosine",
+        warmup_steps=100,
+        clip_norm=10,
+        ema_decay=0.99,
+    ),
+    training=Training(
+        batch_size=8, steps=2600, log_every=100, checkpoint_every=1300, evaluate_every=2600
+    ),
+)
