@@ -13,8 +13,10 @@ from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.protocol import Head
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
+from solojax.heads.sparseinst import SparseInst
 from solojax.heads.yolact import YOLACT
 from solojax.models.bilinear_fpn import BilinearFPN
+from solojax.models.context import ContextEncoder
 from solojax.models.detector import Backbone, Neck
 from solojax.models.fpn import FPN, SingleLevel
 from solojax.models.layers import Conv
@@ -158,8 +160,8 @@ class Neither(nn.Module):
 
 
 # For mypy: what the protocol says is true of them.
-HEADS: list[Head] = [Slots(), Framed(), SOLO(), DecoupledSOLO(), SOLOv2(), YOLACT()]
-NECKS: list[Neck] = [Neither(), FPN(), SingleLevel(), BilinearFPN()]
+HEADS: list[Head] = [Slots(), Framed(), SOLO(), DecoupledSOLO(), SOLOv2(), SparseInst(), YOLACT()]
+NECKS: list[Neck] = [Neither(), FPN(), SingleLevel(), BilinearFPN(), ContextEncoder()]
 BACKBONES: list[Backbone] = [Blocks(), ResNet()]
 
 # A run's config is read back from modules of the package alone; a head of somebody's is one.

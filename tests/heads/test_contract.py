@@ -12,6 +12,7 @@ from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.protocol import Head
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
+from solojax.heads.sparseinst import SparseInst
 from solojax.heads.yolact import YOLACT
 from solojax.types import Detections, Mean
 from tests import examples
@@ -37,6 +38,10 @@ ROWS: dict[str, tuple[Head, dict[str, jax.ShapeDtypeStruct]]] = {
     "decoupled-light": (DecoupledSOLO(**_SHARED, shared_trunk=True), PYRAMID),
     "solov2": (
         SOLOv2(**_SHARED, kernel_width=8, mask_feature_width=8, mask_levels=("p2", "p3")),
+        PYRAMID,
+    ),
+    "sparseinst": (
+        SparseInst(num_classes=3, slots=5, activation="group", width=8, depth=1, mask_width=8),
         PYRAMID,
     ),
     "yolact": (

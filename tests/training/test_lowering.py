@@ -10,10 +10,12 @@ from solojax import parallel
 from solojax.heads.anchors import Anchors
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.solo import SOLO
+from solojax.heads.sparseinst import SparseInst
 from solojax.heads.yolact import YOLACT
 from solojax.inference import predict
 from solojax.models import resnet
 from solojax.models.bilinear_fpn import BilinearFPN
+from solojax.models.context import ContextEncoder
 from solojax.models.resnet import ResNet
 from solojax.training import memory, optimizer, step
 from tests import examples
@@ -28,6 +30,10 @@ MODELS = {
     "solov2": examples.MODEL,
     "solo": examples.MODEL.clone(head=SOLO(**SHARED, depth=1)),
     "decoupled_solo": examples.MODEL.clone(head=DecoupledSOLO(**SHARED, depth=1)),
+    "sparseinst": examples.MODEL.clone(
+        neck=ContextEncoder(width=8, pool_width=4),
+        head=SparseInst(num_classes=3, slots=5, activation="group", width=8, mask_width=8),
+    ),
     "yolact": examples.MODEL.clone(
         neck=BilinearFPN(8, coarser_levels=0),
         head=YOLACT(
