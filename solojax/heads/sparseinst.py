@@ -17,6 +17,7 @@ from solojax.heads.grid import check_levels
 from solojax.heads.matching import Objective, loss_terms
 from solojax.heads.trunk import PRIOR_BIAS
 from solojax.models.context import DEFAULT_INIT, default_bias
+from solojax.models.detector import Names
 from solojax.models.layers import (
     HE_INIT,
     HEAD_INIT,
@@ -94,8 +95,8 @@ class SparseInst(nn.Module):
         return (1,)
 
     @property
-    def state_dict_names(self) -> tuple[tuple[str, str], ...]:
-        """Names of the authors' release and the modules they belong to."""
+    def state_dict_names(self) -> Names:
+        """Of the authors' files."""
         trunks = {"inst_branch.inst_convs": "instance", "mask_branch.mask_convs": "mask"}
         depth = max(self.depth, self.mask_depth)
         return (

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from solojax.fields import check_fields, check_range
 from solojax.models import fpn
+from solojax.models.detector import Names
 from solojax.models.layers import HE_INIT, Conv
 from solojax.ops import resize
 from solojax.types import InputError
@@ -51,8 +52,8 @@ class ContextEncoder(nn.Module):
         super().__post_init__()
 
     @property
-    def state_dict_names(self) -> tuple[tuple[str, str], ...]:
-        """Names of the authors' release and the modules they belong to."""
+    def state_dict_names(self) -> Names:
+        """Of the authors' files, which count from c5."""
         return (
             *((rf"encoder\.fpn_laterals\.{i}", f"neck/lateral_c{5 - i}") for i in range(3)),
             *((rf"encoder\.fpn_outputs\.{i}", f"neck/output_p{5 - i}") for i in range(3)),
