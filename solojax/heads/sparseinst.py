@@ -5,6 +5,8 @@ are those of the authors' release. Slots are matched one to one with instances i
 nothing is found twice and there is no NMS.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -23,6 +25,7 @@ from solojax.models.layers import (
     HEAD_INIT,
     XAVIER_INIT,
     Conv,
+    ConvNormReLU,
     ConvReLU,
     Dense,
     rematerialised,
@@ -67,6 +70,7 @@ class SparseInst(nn.Module):
     mask_width: int = 256  # channels of the mask trunk
     mask_depth: int = 4  # convolutions of it
     kernel_width: int = 128  # E: channels of a kernel
+    norm_groups: int = 0  # of group norms in both trunks, to train from scratch; 0: none
     remat: bool = False  # convolutions hold their input alone for the backward pass
 
     objective: Objective = Objective()
@@ -78,10 +82,17 @@ class SparseInst(nn.Module):
         counts = ("num_classes", "slots", "groups", "width", "mask_width", "kernel_width")
         check_range(self, "head", *counts, "depth", "mask_depth", least=1)
         check_range(self, "head", "score_threshold", "mask_threshold", most=1)
+        check_range(self, "head", "norm_groups")
         if self.maps_of_a_slot > 1 and self.width % self.groups:
             raise InputError(
                 f"head.width={self.width} does not divide into head.groups={self.groups} groups"
             )
+        for name in ("width", "mask_width"):
+            if self.norm_groups and getattr(self, name) % self.norm_groups:
+                raise InputError(
+                    f"head.{name}={getattr(self, name)} does not divide into head.norm_groups="
+                    f"{self.norm_groups} groups"
+                )
         super().__post_init__()
 
     @property
@@ -151,7 +162,7 @@ class SparseInst(nn.Module):
 
     @nn.nowrap
     def _trunk(self, name: str, width: int, depth: int, x: jax.Array) -> jax.Array:
-        return _Trunk(width, depth, self.remat, name=name)(x)
+        return _Trunk(width, depth, self.norm_groups, self.remat, name=name)(x)
 
     @nn.nowrap
     def _look(self, x: jax.Array) -> jax.Array:
@@ -263,11 +274,15 @@ class _Trunk(nn.Module):
 
     width: int
     depth: int
+    norm_groups: int
     remat: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        block = rematerialised(ConvReLU, self.remat)
+        block: Callable[..., nn.Module] = rematerialised(ConvReLU, self.remat)
+        if self.norm_groups:
+            normalised = rematerialised(ConvNormReLU, self.remat)
+            block = functools.partial(normalised, groups=self.norm_groups)
         for i in range(self.depth):
             x = block(self.width, kernel_init=HE_INIT, name=f"conv_{i}")(x)
         return x

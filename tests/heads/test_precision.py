@@ -74,7 +74,7 @@ MODELS = {
     ),
     "sparseinst": sparseinst("none"),
     "sparseinst-group": sparseinst("sync", activation="group", remat=True),
-    "sparseinst-softmax": sparseinst("none", activation="group_softmax"),
+    "sparseinst-softmax": sparseinst("none", activation="group_softmax", norm_groups=4),
     "yolact": model_of(
         YOLACT(
             num_classes=3,

@@ -430,6 +430,7 @@ def test_of_more_instances_than_slots_the_best_pairs_are_matched():
         ({"slots": 0}, "head.slots=0 must be at least 1"),
         ({"activation": "softmax"}, "head.activation: 'softmax' is none of 'single', "),
         ({"activation": "group", "groups": 3}, "head.width=8 does not divide into head.groups=3"),
+        ({"norm_groups": 3}, "head.width=8 does not divide into head.norm_groups=3"),
         ({"score_threshold": 2.0}, "head.score_threshold=2.0 must be in 0..1"),
     ],
 )
