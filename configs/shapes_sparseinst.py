@@ -6,6 +6,7 @@ python eval.py --workdir runs/shapes_sparseinst
 """
 
 from solojax.config import Config, Data, Optimizer, Training
+from solojax.heads.matching import Objective
 from solojax.heads.sparseinst import SparseInst
 from solojax.models.context import ContextEncoder
 from solojax.models.detector import Detector
@@ -17,13 +18,17 @@ config = Config(
         neck=ContextEncoder(width=48, pool_width=12),
         head=SparseInst(
             num_classes=5,
-            slots=20,
-            activation="group",
-            width=64,
-            depth=3,
-            mask_width=64,
-            mask_depth=3,
+            slots=16,
+            activation="group_softmax",
+            width=48,
+            depth=2,
+            mask_width=48,
+            mask_depth=2,
             kernel_width=32,
+            norm_groups=8,
+            # From scratch, slots look at places long before they look at instances, and classes are
+            # the last that is learnt.
+            objective=Objective(category_weight=8, mask_weight=2),
         ),
     ),
     data=Data(
@@ -47,6 +52,6 @@ config = Config(
         ema_decay=0.99,
     ),
     training=Training(
-        batch_size=8, steps=2600, log_every=100, checkpoint_every=1300, evaluate_every=2600
+        batch_size=8, steps=6000, log_every=100, checkpoint_every=2000, evaluate_every=6000
     ),
 )
