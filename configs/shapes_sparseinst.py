@@ -1,8 +1,14 @@
 """SparseInst on the shapes set, from scratch: `make demo CONFIG=shapes_sparseinst`.
 
-solojax data shapes data/shapes
-python train.py --config configs/shapes_sparseinst.py --workdir runs/shapes_sparseinst
-python eval.py --workdir runs/shapes_sparseinst
+    solojax data shapes data/shapes
+    python train.py --config configs/shapes_sparseinst.py --workdir runs/shapes_sparseinst
+    python eval.py --workdir runs/shapes_sparseinst
+
+Its trunks have norms, which the published model's have not: without them masks took three times as
+many steps.
+
+Measured: mask AP 0.499, AP50 0.732 on the 200 validation images for seed 0; 17.5 minutes of
+training on one core, which it shared. 3,600 steps reached 0.411 in ten minutes of CPU time.
 """
 
 from solojax.config import Config, Data, Optimizer, Training
