@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from solojax.fields import check_fields, check_range
+from solojax.heads.levels import check_levels
 from solojax.ops import resize
 from solojax.types import InputError
 
@@ -85,15 +86,6 @@ def grid_of(head: Any) -> Grid | None:
     """The grid of a head; None of one that assigns no cells."""
     grid = getattr(head, "grid", None)
     return grid if isinstance(grid, Grid) else None
-
-
-def check_levels(field: str, levels: tuple[str, ...], pyramid: dict[str, jax.Array]) -> None:
-    """Refuses a head's levels that its neck does not give."""
-    if missing := set(levels) - pyramid.keys():
-        raise InputError(
-            f"head.{field}={levels}: the neck gives {', '.join(pyramid)}, not "
-            f"{', '.join(sorted(missing))}"
-        )
 
 
 def flatten(levels: dict[str, jax.Array]) -> jax.Array:

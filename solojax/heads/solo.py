@@ -19,7 +19,7 @@ from solojax.heads.grid import Grid
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
 from solojax.models.detector import Names
-from solojax.models.layers import HEAD_INIT, Deform
+from solojax.models.layers import HEAD_INIT, PRIOR_BIAS, Deform
 from solojax.ops import dynamic_conv, resize
 from solojax.types import Detections, Instances, Mean
 
@@ -159,7 +159,7 @@ class _MaskLayer(nn.Module):
     @nn.compact
     def __call__(self) -> tuple[jax.Array, jax.Array]:
         kernel = self.param("kernel", HEAD_INIT, (1, 1, self.width, self.cells))
-        bias = self.param("bias", nn.initializers.constant(trunk.PRIOR_BIAS), (self.cells,))
+        bias = self.param("bias", nn.initializers.constant(PRIOR_BIAS), (self.cells,))
         return kernel[0, 0].T, bias
 
 

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from solojax.heads import assign, names, trunk
-from solojax.heads.grid import LEVELS, Grid, check_levels, flatten
+from solojax.heads.grid import LEVELS, Grid, flatten
+from solojax.heads.levels import check_levels
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
 from solojax.models.detector import Names

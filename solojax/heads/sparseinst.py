@@ -15,14 +15,14 @@ import jax.numpy as jnp
 
 from solojax.fields import check_fields, check_range
 from solojax.heads import answer
-from solojax.heads.grid import check_levels
+from solojax.heads.levels import check_levels
 from solojax.heads.matching import Objective, loss_terms
-from solojax.heads.trunk import PRIOR_BIAS
 from solojax.models.context import DEFAULT_INIT, default_bias
 from solojax.models.detector import Names
 from solojax.models.layers import (
     HE_INIT,
     HEAD_INIT,
+    PRIOR_BIAS,
     XAVIER_INIT,
     Conv,
     ConvNormReLU,

@@ -6,14 +6,18 @@ import flax.linen as nn
 import jax
 
 from solojax.fields import check_fields, check_range
-from solojax.models.layers import HEAD_INIT, Conv, ConvNormReLU, Deform, rematerialised
+from solojax.models.layers import (
+    HEAD_INIT,
+    PRIOR_BIAS,
+    Conv,
+    ConvNormReLU,
+    Deform,
+    rematerialised,
+)
 from solojax.ops import coords, drop_block
 from solojax.types import InputError
 
 DeformConvs = Literal["last", "all"]
-
-# A fresh network gives each class a probability of 0.01: focal loss starts calm.
-PRIOR_BIAS = -4.59512
 
 
 class Trunk(nn.Module):

@@ -14,7 +14,7 @@ from solojax.fields import check_fields, check_range
 from solojax.heads import yolact_loss, yolact_targets
 from solojax.heads.anchors import Anchors
 from solojax.heads.box_selection import BoxSelection, Predictions, select
-from solojax.heads.grid import check_levels
+from solojax.heads.levels import check_levels
 from solojax.heads.rescoring import Layer, Rescoring, rescore
 from solojax.heads.yolact_loss import Objective
 from solojax.heads.yolact_targets import Matching, Targets

@@ -25,6 +25,9 @@ NORM_MOMENTUM = 0.9
 # Every convolution of a SOLO head starts as N(0, 0.01).
 HEAD_INIT = nn.initializers.normal(0.01)
 
+# A fresh network gives each class a probability of 0.01: focal loss starts calm.
+PRIOR_BIAS = -4.59512
+
 # Where those of a backbone start from, and the deformable ones of the authors' mask features, which
 # their N(0, 0.01) leaves out.
 HE_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")

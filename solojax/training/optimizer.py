@@ -25,8 +25,9 @@ MUON_ADAM_FACTOR = 0.4  # of Muon's learning rate, for what Adam moves beside it
 # what is given once: half the lines to compile.
 _ITERATIONS = ((3.4445, -4.775, 2.0315),) * 5
 
-# A convolution's kernel h w C O, or a stack of them, as a matrix of hwC x O.
-_MATRIX = contrib.MuonDimensionNumbers(reduction_axis=(-4, -3, -2), output_axis=-1)
+# A convolution's kernel h w C O, or a stack of them, as a matrix of hwC x O; a layer's I O.
+_CONVOLUTION = contrib.MuonDimensionNumbers(reduction_axis=(-4, -3, -2), output_axis=-1)
+_LINEAR = contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
 
 
 def scaled_learning_rate(optimizer: config_lib.Optimizer, batch_size: int) -> float:
@@ -119,7 +120,7 @@ def make_optimizer(
             ns_coeffs=_ITERATIONS,
             weight_decay=optimizer.weight_decay,
             weight_decay_mask=decayed,
-            muon_weight_dimension_numbers=lambda kernels: jax.tree.map(lambda _: _MATRIX, kernels),
+            muon_weight_dimension_numbers=lambda kernels: jax.tree.map(_matrix, kernels),
         )
         rule = optax.multi_transform(
             {"muon": muon, "adam": adamw(lambda step: MUON_ADAM_FACTOR * schedule(step))},
@@ -142,6 +143,11 @@ def make_optimizer(
         return updates, state
 
     return UpdateRule(init, update, kinds)
+
+
+def _matrix(kernel: Any) -> Any:
+    """How Muon reads a kernel, or a stack of them, as a matrix."""
+    return _LINEAR if kernel.ndim < 4 else _CONVOLUTION
 
 
 def _paths(params: Any) -> Collection[str]:
