@@ -12,9 +12,10 @@ README; the paper).
 50,157,071 parameters, those of the semantic layer included, which only training needs. Not yet
 trained to the end with this code.
 
-Where it is not the published recipe: images are not zoomed out (SSD's expansion), colours are
-distorted as PaddleDetection does it, images without instances stay in, and batch norms
-take the statistics of the global batch of 8 images.
+Where it is not the published recipe: images are not zoomed out (SSD's expansion); crops overlap
+some box as far as they should, which the authors' program does not ask of them; colours are
+distorted as PaddleDetection does it; masks are resized to nearest neighbours; images without
+instances stay in; batch norms take the statistics of the global batch of 8 images.
 """
 
 from solojax.config import Augmentation, Config, Data, Optimizer, Training
@@ -56,5 +57,5 @@ config = Config(
         warmup_factor=0.1,
         clip_norm=0,
     ),
-    training=Training(batch_size=8, steps=800_000),
+    training=Training(batch_size=8, epochs=54.1),  # 800 thousand steps
 )

@@ -4,6 +4,10 @@ from typing import NamedTuple
 
 import pytest
 
+from solojax.config import Augmentation
+from solojax.heads.box_selection import BoxSelection
+from solojax.heads.yolact_loss import Objective
+from solojax.heads.yolact_targets import Matching
 from tests.test_configs import CONFIGS, PARAMETERS, RESULTS, count, load, params_of, shapes_of
 
 
@@ -39,12 +43,16 @@ def test_network_is_that_of_its_row(name):
         *(256, 256, 256),
         32,
     )
-    assert tuple(scales[0] for scales in head.anchors.scales) == row.scales
+    steps = [2 ** (i / 3) for i in range(3 if plus else 1)]
+    assert head.anchors.scales == tuple(tuple(s * step for step in steps) for s in row.scales)
     assert head.anchors.square != plus and head.anchors.ratios == (1, 0.5, 2)
     assert len(head.anchors.boxes((row.side, row.side))) == row.anchors
     assert head.max_masks == row.max_masks
     assert head.rescoring_widths == ((8, 16, 32, 64, 128) if plus else ())
     assert model.backbone.deform == ("v2" if plus else "none")
+    assert (model.backbone.norm, model.backbone.frozen_stages) == ("sync", 0)
+    assert head.objective == Objective() and head.matching == Matching()
+    assert head.selection == BoxSelection() and head.mask_threshold == 0.5
     assert model.mean == (123.68, 116.78, 103.94) and model.std == (58.40, 57.12, 57.38)
 
 
@@ -59,8 +67,13 @@ def test_recipe_is_that_of_its_row(name):
     assert (optimizer.weight_decay, optimizer.clip_norm) == (5e-4, 0)
     assert (optimizer.warmup_steps, optimizer.warmup_factor) == (500, 0.1)
     assert config.training.batch_size == optimizer.base_batch_size == 8
-    assert config.training.steps == 800_000
     epoch_steps = -(-118_287 // 8)  # of COCO's images
+    assert config.training.epochs * epoch_steps / 1000 == pytest.approx(800, abs=0.1)
+    assert (config.training.steps, optimizer.schedule, optimizer.ema_decay) == (0, "step", 0)
+    assert optimizer.decay_norms and optimizer.decay_biases and not optimizer.rate_factors
+    assert data.augmentation == Augmentation(
+        flip_probability=0.5, color_probability=0.5, crop_probability=1
+    )
     drops = [epoch * epoch_steps / 1000 for epoch in optimizer.drop_epochs]
     assert drops == pytest.approx([280, 600, 700, 750], abs=0.1)
 

@@ -2,7 +2,8 @@
 
 What a layer is called in published files its part knows: a backbone, neck or head may have
 ``state_dict_names``, pairs of a regular expression for the layer's name, without the last word, and
-of its place in our tree, with ``{0}`` for the first group. Loading never unpickles anything: bring
+of its place in our tree, with ``{0}`` for the first group, or empty where we have no such layer and
+need none. Loading never unpickles anything: bring
 the arrays as NumPy.
 """
 
@@ -87,7 +88,10 @@ def _fill(
         if IGNORED.fullmatch(name):
             continue
         array = np.asarray(array, np.float32)
-        places = [path for path in _places(name, names) if path in wanted]
+        found = _places(name, names)
+        if ("",) in found:
+            continue
+        places = [path for path in found if path in wanted]
         # A convolution and its norm may share a name, as a kernel and a scale do.
         path = next((one for one in places if wanted[one].ndim == array.ndim), None)
         if path is None:
@@ -114,9 +118,10 @@ def _fill(
 
 
 def _places(name: str, names: detector.Names) -> list[Path]:
-    """All paths that the name of an array may stand for."""
+    """All paths that the name of an array may stand for; an empty one where it is left out."""
     layer, _, last = name.rpartition(".")
-    layer, offsets = re.subn(r"\.conv_offset$", "", layer)  # inside of a deformable convolution
+    # Inside of a deformable convolution.
+    layer, offsets = re.subn(r"\.conv_offset(_mask)?$", "", layer)
     leaves = {
         "weight": [("params", "kernel"), ("params", "scale")],
         "running_mean": [("batch_stats", "mean")],
@@ -125,6 +130,8 @@ def _places(name: str, names: detector.Names) -> list[Path]:
     found = []
     for pattern, place in names:
         if match := re.fullmatch(pattern, layer):
+            if not place:
+                return [("",)]
             path = (*place.format(*match.groups()).split("/"), *["offset"] * offsets)
             found += [(kind, *path, leaf) for kind, leaf in leaves]
     return found

@@ -25,7 +25,7 @@ class Anchors:
     # models trained, all but YOLACT++, by an error that their weights now contain.
     square: bool = True
     # (height, width), network pixels; None: that follows from the size of the finest level, and
-    # canvases are multiples of its stride.
+    # canvases are multiples of its stride. What only predicts cannot tell another one.
     canvas: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:

@@ -89,8 +89,11 @@ def _find(
     passing = best > selection.score_threshold
     count = min(selection.max_candidates, len(best))
     sureness, candidates = jax.lax.top_k(jnp.where(passing, best, 0), count)
-    scores = jnp.where((sureness > 0)[:, None], probabilities[candidates], 0)
     boxes = box_ops.decode(widen(predictions.code[candidates]), anchors[candidates])
+    # A code may be so large that no box has it.
+    usable = (sureness > 0) & jnp.isfinite(box_ops.areas(boxes))
+    scores = jnp.where(usable[:, None], probabilities[candidates], 0)
+    boxes = jnp.where(usable[:, None], boxes, 0)
 
     suppress = {
         "each_class": box_nms.fast_nms,

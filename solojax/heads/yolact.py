@@ -21,7 +21,7 @@ from solojax.heads.yolact_targets import Matching, Targets
 from solojax.models.detector import Names
 from solojax.models.layers import XAVIER_INIT, Conv, ConvReLU
 from solojax.ops import resize
-from solojax.types import Detections, Instances, Mean
+from solojax.types import Detections, InputError, Instances, Mean
 
 PROTOTYPE_DEPTH = 3  # convolutions before the prototypes are enlarged; one more follows
 
@@ -57,6 +57,12 @@ class YOLACT(nn.Module):
         check_fields(self, "head")
         counts = ("num_classes", "width", "prototype_width", "prototypes", "max_masks")
         check_range(self, "head", *counts, "rescoring_widths", least=1)
+        if not self.enlarge_prototypes and self.anchors.levels[0] != "p2":
+            raise InputError(
+                "head.enlarge_prototypes=False leaves masks at the size of "
+                f"{self.anchors.levels[0]}, coarser than a quarter; set it, or let head.anchors "
+                "begin with p2"
+            )
         super().__post_init__()
 
     @property

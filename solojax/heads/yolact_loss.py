@@ -100,7 +100,7 @@ def rescoring_loss(
 
     positives: Positives = targets.positives
     wanted = pick.take(targets.masks, positives.instances)
-    ious = jax.vmap(prototypes.binary_iou)(jax.lax.stop_gradient(masks), wanted)
+    ious = jax.vmap(prototypes.binary_iou)(masks, wanted)
     predicted = jax.vmap(lambda some: rescore(layers, some))(masks)
     own = jnp.take_along_axis(predicted, positives.labels[..., None], -1)[..., 0]
     areas = jnp.sum(wanted, (2, 3), dtype=jnp.int32)

@@ -147,10 +147,9 @@ def shrink(masks: jax.Array, size: tuple[int, int]) -> jax.Array:
 def _shares(boxes: jax.Array, canvas: tuple[int, int]) -> jax.Array:
     """``... 4`` network pixels -> shares of the canvas."""
     sides = jnp.array([canvas[1], canvas[0], canvas[1], canvas[0]], jnp.float32)
-    # Divided, as published: to multiply by reciprocals, as XLA does by constants, moves borders
-    # that fall on a pixel of the prototypes.
-    sides = jax.lax.optimization_barrier(sides)
-    return boxes / sides[(None,) * (boxes.ndim - 1)]
+    # Divided, as published: to multiply by reciprocals, as XLA does where a divisor is broadcast,
+    # moves borders that fall on a pixel of the prototypes.
+    return boxes / jax.lax.optimization_barrier(jnp.broadcast_to(sides, boxes.shape))
 
 
 def _draw(

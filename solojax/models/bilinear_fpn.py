@@ -44,6 +44,8 @@ class BilinearFPN(nn.Module):
             names.append((rf"fpn\.pred_layers\.{number}", f"neck/output_p{level}"))
         for number in range(self.coarser_levels):
             names.append((rf"fpn\.downsample_layers\.{number}", f"neck/coarser_p{6 + number}"))
+        # Early files hold one more, which is in no network.
+        names.append((rf"fpn\.downsample_layers\.{self.coarser_levels}", ""))
         return tuple(names)
 
     @nn.compact

@@ -26,7 +26,7 @@ The numbers are the same; a part that lacks the field keeps everything.
 Names = tuple[tuple[str, str], ...]
 """(regular expression of a layer's name in published files, path in our tree), of a part's layers.
 
-``{0}`` in the path is the first group of the expression.
+``{0}`` in the path is the first group of the expression; an empty path leaves the layer out.
 """
 
 

@@ -68,5 +68,5 @@ def _suppress(
     """The best ``candidates`` by score, their score or 0 where suppressed, and their indices."""
     best, index = jax.lax.top_k(scores, candidates)
     chosen = boxes[index]
-    above = jnp.triu(box_ops.iou(chosen, chosen) > iou_threshold, 1) & (best > 0)[:, None]
+    above = jnp.triu(box_ops.iou(chosen, chosen) > iou_threshold, 1)
     return jnp.where(jnp.any(above, axis=0), 0, best), index

@@ -39,7 +39,7 @@ def match(
       boxes: ``N 4`` x0 y0 x1 y1, in the frame of the anchors.
       valid: ``N`` bool, the instances.
       crowd: ``N`` bool, the crowd regions; none of them valid.
-      anchors: ``A 4`` x0 y0 x1 y1, at least as many as instances.
+      anchors: ``A 4`` x0 y0 x1 y1; instances beyond their number have none of their own.
       positive_iou: see above.
       negative_iou: see above.
       crowd_coverage: an anchor is covered where more than this share of it lies in one region.
@@ -49,7 +49,10 @@ def match(
     kinds = jnp.where(best < positive_iou, NEUTRAL, POSITIVE)
     kinds = jnp.where(best < negative_iou, NEGATIVE, kinds)
     kinds, instances, _ = jax.lax.fori_loop(
-        0, jnp.sum(valid), _force_best, (kinds, jnp.argmax(overlaps, axis=0), overlaps)
+        0,
+        jnp.minimum(jnp.sum(valid), len(anchors)),
+        _force_best,
+        (kinds, jnp.argmax(overlaps, axis=0), overlaps),
     )
     shares = jnp.where(crowd[None, :], box_ops.coverage(anchors, boxes), 0)
     covered = (kinds != POSITIVE) & jnp.any(shares > crowd_coverage, axis=1)

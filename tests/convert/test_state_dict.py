@@ -566,7 +566,7 @@ class Pooled(nn.Module):
 class Named(Slots):
     """Says what its layers are called."""
 
-    state_dict_names = ((r"decoder\.(maps|classes)", "head/{0}"),)
+    state_dict_names = ((r"decoder\.(maps|classes)", "head/{0}"), (r"decoder\.old", ""))
 
 
 def test_a_head_brings_its_own_names_and_linear_layers_turn_round():
@@ -576,6 +576,7 @@ def test_a_head_brings_its_own_names_and_linear_layers_turn_round():
         "decoder.maps.bias": number((6,), 2),
         "decoder.classes.weight": number((5, 3), 3),
         "decoder.classes.bias": number((5,), 4),
+        "decoder.old.weight": number((9,), 5),  # which nothing reads
     }
     maps, classes = (
         convert.load_state_dict(given, model)["params"]["head"][k] for k in ("maps", "classes")

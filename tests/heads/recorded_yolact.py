@@ -63,7 +63,10 @@ class Recorded:
             self.numbers: Numbers = dict(numbers)
         self.settings = settings = json.loads(str(self.numbers["meta/settings"]))
         self.side = int(settings["input"])
-        self.whole = "params/backbone.conv1.weight" in self.numbers
+        # By its blocks; of others that no ResNet has, the network begins with what it gave.
+        blocks = tuple(self.settings["resnet_blocks"])
+        depths = [n for n, known in BLOCKS.items() if known == blocks and n not in BASIC]
+        self.whole = bool(depths) and "params/backbone.conv1.weight" in self.numbers
         weights = settings["weights"]
         scales = tuple(map(tuple, settings["scales"]))
         head = YOLACT(
@@ -102,10 +105,8 @@ class Recorded:
         widths = tuple(settings["backbone_channels"][1:])
         self.model: Detector = GivenDetector(Given(widths), neck, head)
         if self.whole:
-            blocks = tuple(settings["resnet_blocks"])
-            depth = next(n for n, known in BLOCKS.items() if known == blocks and n not in BASIC)
             width = settings["resnet_base"]
-            backbone = ResNet(depth, width=width, norm="frozen", frozen_stages=0)
+            backbone = ResNet(depths[0], width=width, norm="frozen", frozen_stages=0)
             self.model = Detector(backbone, neck, head)
             self.inputs: Any = jnp.asarray(self.numbers["img"].transpose(0, 2, 3, 1))
         else:
@@ -117,7 +118,10 @@ class Recorded:
 
     def variables(self) -> dict[str, Any]:
         """By the names of the release."""
-        return convert.load_state_dict(state_dict(self.numbers), self.model)
+        given = state_dict(self.numbers)
+        if not self.whole:
+            given = {k: array for k, array in given.items() if not k.startswith("backbone.")}
+        return convert.load_state_dict(given, self.model)
 
     def instances(self) -> Instances:
         """The recorded truth; crowds follow the instances."""

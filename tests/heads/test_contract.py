@@ -55,6 +55,17 @@ ROWS: dict[str, tuple[Head, dict[str, jax.ShapeDtypeStruct]]] = {
         ),
         {"p3": PYRAMID["p3"]},
     ),
+    "yolact-small": (
+        YOLACT(
+            num_classes=3,
+            anchors=Anchors(levels=("p2",), scales=((16,),)),
+            width=8,
+            prototype_width=8,
+            prototypes=4,
+            enlarge_prototypes=False,
+        ),
+        {"p2": PYRAMID["p2"]},
+    ),
     "stranger": (Slots(), PYRAMID),
     "framed": (Framed(), PYRAMID),
 }

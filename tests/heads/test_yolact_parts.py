@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from solojax import config as config_lib
+from solojax.heads import yolact_targets
 from solojax.heads.anchors import Anchors
-from solojax.heads.box_selection import BoxSelection
+from solojax.heads.box_selection import BoxSelection, Predictions, select
 from solojax.heads.rescoring import rescore
 from solojax.heads.yolact import YOLACT, Outputs
 from solojax.heads.yolact_targets import Matching, make_targets, shrink
@@ -176,3 +177,29 @@ def test_rescoring_needs_masks_that_its_convolutions_leave_something_of():
 def test_what_cannot_work_is_refused(make, said):
     with pytest.raises(InputError, match=said):
         make()
+
+
+@pytest.mark.parametrize("side", [138, 400])
+def test_shares_are_true_quotients(side):
+    places = np.arange(side + 1, dtype=np.float32)
+    boxes = np.stack([places, places[::-1], places, places[::-1]], -1)[None]
+    found = jax.jit(yolact_targets._shares, static_argnums=1)(boxes, (side, side))
+    np.testing.assert_array_equal(found, boxes / np.float32(side))
+
+
+def test_a_box_that_no_number_holds_is_not_found():
+    selection = BoxSelection(max_candidates=2, nms_candidates=2, max_detections=2)
+    anchors = jnp.array([[0.5, 0.5, 0.2, 0.2]] * 2)
+    code = jnp.zeros((1, 2, 4)).at[0, 0, 2:].set(500)
+    predictions = Predictions(
+        code, jnp.zeros((1, 2, 3)).at[:, :, 1].set(5), jnp.ones((1, 2, 1)), jnp.ones((1, 8, 8, 1))
+    )
+    found = jax.jit(lambda given: select(selection, anchors, (32, 32), given, None))(predictions)
+    # The other one, as either class.
+    np.testing.assert_allclose(found.boxes[0], [[12.8, 12.8, 19.2, 19.2]] * 2, rtol=1e-5)
+    assert np.isfinite(found.boxes).all() and np.isfinite(found.masks).all()
+
+
+def test_prototypes_that_would_be_too_coarse_are_refused():
+    with pytest.raises(InputError, match="head.enlarge_prototypes=False .* p3, coarser"):
+        YOLACT(enlarge_prototypes=False)

@@ -53,3 +53,10 @@ def test_without_instances_all_is_background_but_for_what_a_crowd_covers():
     given, crowd = jnp.array([[0.0, 0, 1, 1], [0, 0, 9, 9]]), jnp.array([True, False])
     found = match(given, jnp.zeros(2, bool), crowd, anchors)
     np.testing.assert_array_equal(found.kinds, [-1, -1, 0])
+
+
+def test_instances_beyond_the_anchors_take_none_from_others():
+    boxes = jnp.array([[0.0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]])
+    valid = jnp.ones(3, bool)
+    found = jax.jit(matching.match)(boxes, valid, ~valid, boxes[1:])
+    assert found.instances.tolist() == [1, 2] and (found.kinds == matching.POSITIVE).all()
