@@ -64,5 +64,5 @@ config = Config(
         warmup_factor=0.001,
         clip_norm=0,
     ),
-    training=Training(batch_size=64, steps=270_000),
+    training=Training(batch_size=64, epochs=146.08),  # 270 thousand steps
 )

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from solojax.config import Augmentation
+from solojax.heads.matching import Objective
 from tests.test_configs import (
     CONFIGS,
     PARAMETERS,
@@ -31,8 +33,8 @@ class Row(NamedTuple):
 ROWS = {
     "sparseinst_r50": Row("b", "none", "single", 640, False, 32.8, 44.3),
     "sparseinst_r50vd": Row("d", "none", "single", 640, False, 34.1, 42.6),
-    "sparseinst_r101": Row("b", "none", "single", 640, False, 34.9, None),
-    "sparseinst_r101_dcn": Row("b", "v1", "single", 640, False, 36.4, None),
+    "sparseinst_r101": Row("b", "none", "group", 640, False, 34.9, None),
+    "sparseinst_r101_dcn": Row("b", "v1", "group", 640, False, 36.4, None),
     "sparseinst_r50_giam": Row("b", "none", "group", 608, False, 33.4, 44.6),
     "sparseinst_r50_giam_softmax": Row("b", "none", "group_softmax", 608, False, 33.6, 44.6),
     "sparseinst_r50_giam_aug": Row("b", "none", "group", 608, True, 34.2, 44.6),
@@ -52,6 +54,22 @@ def test_a_config_is_that_of_its_row(name):
     assert (backbone.norm, backbone.frozen_stages) == ("frozen", 0)
     assert row.deform == "none" or backbone.deform_stages == (3, 4)
     assert (head.activation, head.slots, head.num_classes) == (row.activation, 100, 80)
+    assert (head.groups, head.norm_groups, head.kernel_width) == (4, 0, 128)
+    assert (head.width, head.depth, head.mask_width, head.mask_depth) == (256, 4, 256, 4)
+    assert (head.score_threshold, head.mask_threshold) == (0.005, 0.45)
+    assert head.objective == Objective(
+        dice_power=0.8,
+        class_power=0.2,
+        category_weight=2,
+        focal_alpha=0.25,
+        focal_gamma=2,
+        mask_weight=5,
+        dice_weight=2,
+        objectness_weight=1,
+        iou_threshold=0.4,
+    )
+    neck = config.model.neck
+    assert (neck.width, neck.pools, neck.pool_width) == (256, (1, 2, 3, 6), 64)
 
     data, optimizer, training = config.data, config.optimizer, config.training
     assert (data.test_short_side, data.long_side) == (
@@ -59,13 +77,17 @@ def test_a_config_is_that_of_its_row(name):
         {640: 853, 608: 864}[row.short_side],
     )
     assert data.train_short_sides == tuple(range(416, 641, 32))
-    assert (data.augmentation.crop_probability > 0) == row.crops
+    crops = 0.5 if row.crops else 0
+    assert data.augmentation == Augmentation(flip_probability=0.5, crop_probability=crops)
     assert (optimizer.algorithm, optimizer.learning_rate) == ("adamw", 5e-5)
     assert (optimizer.weight_decay, optimizer.clip_norm) == (0.05, 0)
     assert (optimizer.warmup_steps, optimizer.warmup_factor) == (1000, 1e-3)
     assert training.batch_size == optimizer.base_batch_size == 64
-    assert training.steps == 270_000
     epoch = 118_287 / training.batch_size  # of the images of train2017
+    assert (training.steps, optimizer.schedule, optimizer.ema_decay) == (0, "step", 0)
+    np.testing.assert_allclose(training.epochs * epoch, 270_000, rtol=1e-3)
+    assert optimizer.decay_norms and optimizer.decay_biases
+    assert not optimizer.rate_factors and not optimizer.undecayed
     drops = np.array(optimizer.drop_epochs) * epoch
     np.testing.assert_allclose(drops, (210_000, 250_000), rtol=1e-3)
 

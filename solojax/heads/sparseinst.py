@@ -180,7 +180,7 @@ class SparseInst(nn.Module):
         logits = widen(maps)
         if self.activation == "group_softmax":
             # The release has it, and its files: a shift that no softmax sees.
-            shift = self.param("softmax_bias", nn.initializers.zeros, (1,), jnp.float32)
+            shift = self.param("softmax_bias", nn.initializers.ones, (1,), jnp.float32)
             seen = jax.nn.softmax(logits + shift[None, None, None], axis=(1, 2))
         else:
             seen = jax.nn.sigmoid(logits)
@@ -195,7 +195,8 @@ class SparseInst(nn.Module):
         if self.activation == "single":
             return slots
         batch, _, width = slots.shape
-        # The release does this for four groups, whatever their number; others come out scrambled.
+        # The release's sigmoid variant does this for four groups, whatever their number; others
+        # come out scrambled.
         groups = slots.reshape(batch, maps_of_a_slot, self.slots, width)
         together = jnp.moveaxis(groups, 1, 2).reshape(batch, self.slots, maps_of_a_slot * width)
         fusion = Dense(together.shape[-1], kernel_init=XAVIER_INIT, name="group_fusion")

@@ -41,8 +41,9 @@ def assign(gains: jax.Array, valid: jax.Array) -> jax.Array:
     """The row of each column, one to one, so that the sum of gains is the greatest.
 
     With ``c`` valid columns ``min(n, c)`` pairs are made. They are those of
-    ``scipy.optimize.linear_sum_assignment(sanitise(gains)[:, valid], maximize=True)``, whose order
-    of search is followed, so that ties fall alike; the arithmetic is float32 here. Shortest
+    ``linear_sum_assignment(sanitise(gains, valid)[:, valid], maximize=True)`` of SciPy, whose order
+    of search is followed, so that ties of finite gains fall alike; the arithmetic is float32 here.
+    Shortest
     augmenting paths (Jonker and Volgenant, 1987) in the rectangular form of Crouse (*On
     implementing 2D rectangular assignment algorithms*, 2016). Always ends: a path is no longer than
     the number of rows, whatever the gains.

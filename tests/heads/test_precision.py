@@ -168,7 +168,7 @@ def test_what_the_network_predicts_is_bfloat16(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["solo-v2", "decoupled", "solov2", "yolact"])
+@pytest.mark.parametrize("name", ["solo-v2", "decoupled", "solov2", "yolact", "sparseinst-group"])
 def test_losses_and_gradients_are_close_to_those_in_float32(name):
     model = MODELS[name]
     rng = np.random.default_rng(0)

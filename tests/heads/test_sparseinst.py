@@ -359,7 +359,7 @@ TINY = SparseInst(num_classes=3, slots=4, width=8, depth=1, mask_width=8, mask_d
 
 @pytest.mark.parametrize("groups", [2, 4])
 def test_a_slot_reads_its_own_map_of_each_group(groups):
-    """The release regroups by four, whatever the number; here any number is as four is."""
+    """The release's sigmoid variant regroups by four alone; here any number is as four is."""
     head = TINY.clone(activation="group", groups=groups)
     features = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
 
