@@ -3,8 +3,7 @@
 What a layer is called in published files its part knows: a backbone, neck or head may have
 ``state_dict_names``, pairs of a regular expression for the layer's name, without the last word, and
 of its place in our tree, with ``{0}`` for the first group, or empty where we have no such layer and
-need none. Loading never unpickles anything: bring
-the arrays as NumPy.
+need none. Loading never unpickles anything: bring the arrays as NumPy.
 """
 
 import re

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from solojax.fields import check_fields, check_range
 from solojax.ops import assignment, losses, pick
+from solojax.ops import masks as mask_ops
 from solojax.types import Mean
 
 DICE_EPSILON = 5e-5  # of each of the two sums of squares
@@ -102,9 +103,8 @@ def overlaps(logits: jax.Array, masks: jax.Array, threshold: float) -> jax.Array
     """
     found = jax.nn.sigmoid(logits) >= threshold
     wanted = masks > 0.5
-    shared = jnp.sum(found & wanted, (-2, -1), dtype=jnp.float32)
-    either = jnp.sum(found | wanted, (-2, -1), dtype=jnp.float32)
-    return shared / (either + IOU_EPSILON)
+    both, either = mask_ops.shared(found, wanted)
+    return both / (either + IOU_EPSILON)
 
 
 def match(

@@ -9,6 +9,7 @@ from solojax.fields import check_fields, check_range
 from solojax.heads.assign import Cells, Targets
 from solojax.heads.grid import flatten
 from solojax.ops import losses, pick
+from solojax.ops import masks as mask_ops
 from solojax.ops.precision import widen
 from solojax.types import Logged, Mean
 
@@ -93,9 +94,8 @@ def _quality(
     scores = widen(flatten(logits))[..., 0]
     total, ious, count = jnp.float32(0), jnp.float32(0), jnp.float32(0)
     for found, wanted, positives in zip(masks, targets.masks, targets.cells.positives, strict=True):
-        overlap = jnp.sum(found & (wanted > 0), (-2, -1), dtype=jnp.float32)
-        union = jnp.sum(found | (wanted > 0), (-2, -1), dtype=jnp.float32)
-        iou = jax.lax.stop_gradient(overlap / jnp.maximum(union, 1))
+        both, either = mask_ops.shared(found, wanted > 0)
+        iou = jax.lax.stop_gradient(both / jnp.maximum(either, 1))
         each = losses.binary_cross_entropy(pick.take(scores, positives.cells), iou)
         total += jnp.sum(jnp.where(positives.valid, each, 0))
         ious += jnp.sum(jnp.where(positives.valid, iou, 0))

@@ -65,6 +65,20 @@ def soften(masks: jax.Array, stride: int) -> jax.Array:
     return jnp.mean(blocks[..., centre, :, centre], (-3, -1), dtype=jnp.float32)
 
 
+def shared(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Pixels that are in both masks and in either of them.
+
+    Args:
+      first: ``... H W`` bool.
+      second: of the same shape.
+
+    Returns:
+      ``...`` float32 each; an IoU is the first over the second.
+    """
+    both = jnp.sum(first & second, (-2, -1), dtype=jnp.float32)
+    return both, jnp.sum(first | second, (-2, -1), dtype=jnp.float32)
+
+
 def restore(
     masks: jax.Array,
     size: jax.Array,

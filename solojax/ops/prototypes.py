@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from solojax.ops import boxes as box_ops
 from solojax.ops.bounded_entropy import bounded_entropy, cut_sigmoid
 from solojax.ops.dynamic_conv import dynamic_conv
+from solojax.ops.masks import shared
 
 
 class CutMasks(NamedTuple):
@@ -58,9 +59,5 @@ def binary_iou(probabilities: jax.Array, targets: jax.Array) -> jax.Array:
       probabilities: ``K h w``.
       targets: ``K h w``, 0 or 1, any dtype.
     """
-    predicted, wanted = probabilities > 0.5, targets > 0
-    shared, either = (
-        jnp.sum(both, (1, 2), dtype=jnp.float32)
-        for both in (predicted & wanted, predicted | wanted)
-    )
-    return shared / jnp.maximum(either, 1)
+    both, either = shared(probabilities > 0.5, targets > 0)
+    return both / jnp.maximum(either, 1)
