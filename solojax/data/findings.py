@@ -1,0 +1,56 @@
+"""What people should hear of a data set: counted, with the first places, and what cures it."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+LISTED = 20  # of many places, the first so many are named
+
+Effect = Literal["told", "repaired", "lost", "doubtful"]
+"""``told``: nothing follows; ``repaired``: read in the one way it can be meant; ``lost``: left out;
+``doubtful``: read as it is written, and likely wrong."""
+
+
+class Finding(NamedTuple):
+    """One kind of thing that was found, however often."""
+
+    effect: Effect
+    what: str  # such as "instances skipped: mask without a pixel"
+    cure: str  # what to do, empty where there is nothing to do
+    count: int
+    places: tuple[str, ...]  # the first LISTED, such as "annotation 3" or a file
+
+    def __str__(self) -> str:
+        places = shorten(self.places, self.count, ", ")
+        return (
+            f"{self.count} {self.what}"
+            + (f" ({places})" if places else "")
+            + (f"; {self.cure}" if self.cure else "")
+        )
+
+
+class Findings:
+    """Collects findings while a set is read; equal ones are counted together."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Effect, str, str], tuple[int, list[str]]] = {}
+
+    def add(
+        self, effect: Effect, what: str, place: str = "", *, cure: str = "", count: int = 1
+    ) -> None:
+        """Counts one more, or ``count`` of them, of which one lies at ``place``."""
+        before, places = self._found.get((effect, what, cure), (0, []))
+        if place and len(places) < LISTED:
+            places.append(place)
+        self._found[effect, what, cure] = before + count, places
+
+    def __iter__(self) -> Iterator[Finding]:
+        for (effect, what, cure), (count, places) in self._found.items():
+            yield Finding(effect, what, cure, count, tuple(places))
+
+
+def shorten(places: tuple[str, ...] | list[str], count: int, separator: str = "; ") -> str:
+    """The first of ``count`` places, and how many more there are."""
+    shown = list(itertools.islice(places, LISTED))
+    more = f"{separator}and {count - len(shown)} more" if shown and count > len(shown) else ""
+    return separator.join(shown) + more
