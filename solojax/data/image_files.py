@@ -1,14 +1,47 @@
 """Image files: which ones are, how they are decoded, what a file that is none seems to be."""
 
 import contextlib
+import importlib.util
 import io
+import os
 import warnings
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+JPEG_ENDINGS = (".jfif", ".jpe", ".jpeg", ".jpg", ".mpo")
+PNM_ENDINGS = (".pbm", ".pgm", ".pnm", ".ppm")
+HEIC_ENDINGS = (".heic", ".heif", ".hif") if importlib.util.find_spec("pillow_heif") else ()
+# Of all that is decoded here, wherever images are looked for: in lower case.
+IMAGE_ENDINGS = (
+    *JPEG_ENDINGS,
+    *PNM_ENDINGS,
+    *HEIC_ENDINGS,
+    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".jp2", ".png", ".tif", ".tiff", ".webp"),
+)
+VIDEO_ENDINGS = (
+    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"),
+)
+# Pictures by their endings that are not decoded: what they are, the cure.
+UNREAD = {
+    **dict.fromkeys(
+        (".heic", ".heif", ".hif"), ("HEIC photos", "pip install pillow-heif reads them")
+    ),
+    **dict.fromkeys(
+        (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
+        ("a camera's raw photos", "develop them to JPEG or TIFF"),
+    ),
+    **dict.fromkeys(
+        (".czi", ".lif", ".mrxs", ".nd2", ".ndpi", ".oib", ".svs", ".vsi", ".zarr"),
+        ("a microscope's own files", "export them as TIFF"),
+    ),
+    **dict.fromkeys((".dcm", ".nii", ".nrrd"), ("medical volumes", "export their slices as PNG")),
+    **dict.fromkeys(
+        (".exr", ".hdr", ".ico", ".j2k", ".jpx", ".jxl", ".npy", ".pcx", ".psd", ".svg", ".tga"),
+        ("pictures of a kind that is not read", "save them as PNG"),
+    ),
+}
 # What files that are no images begin with: their bytes from that place on, what they are, the cure.
 STRANGERS = (
     (0, b"\xff\xd8\xff", "the start of a JPEG image", "copy it again"),
@@ -28,6 +61,23 @@ STRANGERS = (
     (0, b"ii*\0", "a TIFF of a kind that is not read", "save it as PNG"),
     (0, b"mm\0*", "a TIFF of a kind that is not read", "save it as PNG"),
 )
+
+
+def why_left_out(path: str | os.PathLike) -> tuple[str, str] | None:
+    """What a file is that is not taken for an image by its ending, and the cure if there is one.
+
+    None of an image, and of what starts with a dot: leftovers of file managers.
+    """
+    name = os.path.basename(os.fspath(path))
+    ending = os.path.splitext(name)[1].lower()
+    if ending in IMAGE_ENDINGS or name.startswith("."):
+        return None
+    if ending in UNREAD:
+        what, cure = UNREAD[ending]
+        return f"{what} ({ending})", cure
+    if ending in VIDEO_ENDINGS:
+        return f"videos ({ending})", "name them, for predict alone reads them"
+    return f"no images by their ending ({ending or 'none'})", ""
 
 
 def decode_image(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from solojax.data.image_files import IMAGE_ENDINGS, decode_image, describe_fault
+from solojax.data.image_files import (
+    IMAGE_ENDINGS,
+    VIDEO_ENDINGS,
+    decode_image,
+    describe_fault,
+)
 from solojax.types import InputError
 
 if TYPE_CHECKING:  # who predicts on images does not wait for PyAV
     import av
 
-IMAGES = (*IMAGE_ENDINGS, ".avif", ".gif", ".jp2")
-VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 # A video that ends so much earlier than its header says was cut, seconds; the last frame of a sound
 # one may be told to stay for a while.
 SHORTFALL = 1.0
@@ -59,7 +62,7 @@ def find(given: Sequence[str]) -> Inputs:
             found.webcams.append(int(webcam[1] or 0))
             continue
         for path in _files(text):
-            (found.videos if _ends(path, VIDEOS) else found.images).append(path)
+            (found.videos if _ends(path, VIDEO_ENDINGS) else found.images).append(path)
     if not any(found):
         raise InputError("nothing to predict on; give files, folders, patterns or webcam")
     return Inputs(
@@ -83,7 +86,7 @@ def read_image(path: Path) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     image = decode_image(encoded)
-    if image is None and _ends(path, VIDEOS):
+    if image is None and _ends(path, VIDEO_ENDINGS):
         raise InputError(
             f"{path} is a video; solojax.inference.sources.read_video gives its frames"
         )
@@ -162,7 +165,7 @@ def _files(text: str) -> list[Path]:
     path = Path(text)
     if path.is_dir():
         inside = [one for one in path.iterdir() if not one.name.startswith(".")]
-        found = [one for one in inside if _ends(one, IMAGES) and one.is_file()]
+        found = [one for one in inside if _ends(one, IMAGE_ENDINGS) and one.is_file()]
         if not found:
             raise InputError(
                 f"{path} has no image in it; for what is in its folders give a pattern such as "
@@ -172,7 +175,9 @@ def _files(text: str) -> list[Path]:
         return [path]
     elif glob.has_magic(text):
         matching = map(Path, glob.glob(text, recursive=True))
-        found = [one for one in matching if _ends(one, IMAGES + VIDEOS) and one.is_file()]
+        found = [
+            one for one in matching if _ends(one, IMAGE_ENDINGS + VIDEO_ENDINGS) and one.is_file()
+        ]
         if not found:
             raise InputError(
                 f"{text} matches no image and no video; check the pattern, in which a [ that is "
