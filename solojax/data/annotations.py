@@ -5,26 +5,22 @@ and counted. Nothing unchecked reaches pycocotools, whose C code crashes on NaN 
 hangs on run lengths that do not add up.
 """
 
-import collections
-import itertools
-import json
 import math
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from etils.epath import Path
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
 from solojax.config import Category
-from solojax.data import rle
+from solojax.data import json_lists, rle
+from solojax.data.findings import Findings, shorten
 from solojax.data.segmentations import NoMaskError, is_numbers, to_rle, unchecked_rle
 from solojax.types import InputError
 
 MOST_PIXELS = 2**31  # run lengths are counted in 32 bits
-LISTED = 20  # of many bad things, the first so many are named
 CHUNK = 256  # instances whose run lengths are read at once
-BAR_DELAY = 2  # seconds; what takes less needs no bar
+LISTS = ("images", "annotations", "categories")
 
 
 class Instance(NamedTuple):
@@ -54,7 +50,7 @@ class Annotations(NamedTuple):
 
     categories: tuple[Category, ...]
     images: list[Image]
-    skipped: dict[str, int]  # reason -> instances without a usable mask
+    findings: Findings  # what people should hear of
 
 
 def read(json_path: Path, image_root: Path | None) -> Annotations:
@@ -66,83 +62,104 @@ def read(json_path: Path, image_root: Path | None) -> Annotations:
       InputError: the file is missing or not COCO, an image file is missing, an annotation names an
         unknown image or category, ids repeat, or there is no annotation at all.
     """
-    content = _parse(json_path)
-    categories = _read_categories(content["categories"], json_path)
-    images = _read_images(content["images"], json_path, image_root)
-    labels = {category.id: label for label, category in enumerate(categories)}
-
-    problems, skipped = [], collections.Counter[str]()
-    seen, found = set[int](), list[_Found]()
-    entries = tqdm(content["annotations"], "checking annotations", unit="", delay=BAR_DELAY)
-    for number, annotation in enumerate(entries):
-        if not isinstance(annotation, dict) or not _is_id(annotation.get("id")):
-            problems.append(f"annotations[{number}] has no integer id")
-            continue
-        name = f"annotation {annotation['id']}"
-        if annotation["id"] in seen:
-            problems.append(f"{name} occurs twice")
-        seen.add(annotation["id"])
-        image = _find(images, annotation.get("image_id"))
-        label = _find(labels, annotation.get("category_id"))
-        if image is None:
-            problems.append(f"{name} names the unknown image {annotation.get('image_id')!r}")
-        elif label is None:
-            problems.append(f"{name} names the unknown category {annotation.get('category_id')!r}")
-        else:
-            found.append(_Found(annotation, label, image))
-            if len(found) == CHUNK:
-                skipped.update(_add_instances(found))
-                found.clear()
-    skipped.update(_add_instances(found))
-    if problems:
-        raise InputError(f"{json_path}: {shorten(problems)}")
-    if not any(image.instances for image in images.values()):
-        why = f" with a usable mask ({_describe(skipped)})" if skipped else ""
+    reader = _Reader(json_path, image_root)
+    reader.walk()
+    categories, images, findings = reader.finish()
+    if not any(image.instances for image in images):
+        lost = [str(one) for one in findings if one.effect == "lost"]
+        why = f" with a usable mask ({'; '.join(lost)})" if lost else ""
         cure = "there is nothing to learn from it" if image_root else "results are scored by masks"
         raise InputError(f"{json_path}: no annotation{why}; {cure}")
-    missing = _missing([image.path for image in images.values()]) if image_root else []
+    missing = _missing([image.path for image in images]) if image_root else []
     if missing:
         raise InputError(
             f"{json_path}: {len(missing)} of {len(images)} image files are missing: "
-            f"{shorten(missing, ', ')}; set data.train_images or data.val_images"
+            f"{shorten(missing, len(missing), ', ')}; set data.train_images or data.val_images"
         )
-    return Annotations(categories, list(images.values()), dict(skipped))
+    return Annotations(categories, images, findings)
 
 
-def read_bytes(json_path: Path) -> bytes:
-    """The bytes of a JSON that a user named.
+class _Reader:
+    """Gathers the entries of a file. Annotations, most of it, are never held as they were."""
 
-    Raises:
-      InputError: there is no such file, or it cannot be read.
-    """
-    try:
-        return json_path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(
-            f"{json_path}: no such file; set data.root, data.train_json or data.val_json"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{json_path} cannot be read: {error.strerror}") from error
+    def __init__(self, path: Path, root: Path | None):
+        self._path, self._root = path, root
+        self._images: dict[int, Image] = {}
+        self._categories: list[Any] = []
+        self._seen = set[int]()
+        self._found: list[_Found] = []
+        self._findings = Findings()
+        self._problems: list[str] = []
+
+    def walk(self) -> None:
+        """Reads all entries. Where annotations come before the images, the file is read twice."""
+        entries: list[Any] = []
+        early = False
+        for name, number, entry in json_lists.elements(self._path, LISTS, "checking annotations"):
+            if name == "images":
+                entries.append(entry)
+            elif name == "categories":
+                self._categories.append(entry)
+            elif entries and not early:
+                if number == 0:
+                    self._images = _read_images(entries, self._path, self._root)
+                self._add(number, entry)
+            else:
+                early = True
+        if not self._images:
+            self._images = _read_images(entries, self._path, self._root)
+        if early:
+            for name, number, entry in json_lists.elements(self._path, LISTS, "and its masks"):
+                if name == "annotations":
+                    self._add(number, entry)
+
+    def _add(self, number: int, annotation: Any) -> None:
+        if not isinstance(annotation, dict) or not _is_id(annotation.get("id")):
+            self._problems.append(f"annotations[{number}] has no integer id")
+            return
+        name = f"annotation {annotation['id']}"
+        if annotation["id"] in self._seen:
+            self._problems.append(f"{name} occurs twice")
+        self._seen.add(annotation["id"])
+        image_id: Any = annotation.get("image_id")
+        category_id: Any = annotation.get("category_id")
+        image = self._images.get(image_id) if _is_id(image_id) else None
+        if image is None:
+            self._problems.append(f"{name} names the unknown image {image_id!r}")
+        elif not _is_id(category_id):
+            self._problems.append(f"{name} names the unknown category {category_id!r}")
+        else:
+            self._found.append(_Found(annotation, image))
+            if len(self._found) == CHUNK:
+                self._flush()
+
+    def _flush(self) -> None:
+        _add_instances(self._found, self._findings)
+        self._found.clear()
+
+    def finish(self) -> Annotations:
+        """What was read, category ids turned into labels."""
+        self._flush()
+        categories = _read_categories(self._categories, self._path)
+        labels = {category.id: label for label, category in enumerate(categories)}
+        for image in self._images.values():
+            for place, one in enumerate(image.instances):
+                if one.label not in labels:
+                    self._problems.append(
+                        f"annotation {one.id} names the unknown category {one.label}"
+                    )
+                else:
+                    image.instances[place] = one._replace(label=labels[one.label])
+        if self._problems:
+            raise InputError(f"{self._path}: {shorten(self._problems, len(self._problems))}")
+        return Annotations(categories, list(self._images.values()), self._findings)
 
 
 class _Found(NamedTuple):
-    """An entry of the file, the label it names and the image."""
+    """An entry of the file and its image."""
 
     annotation: dict
-    label: int
     image: Image
-
-
-def _parse(path: Path) -> dict[str, list]:
-    encoded = read_bytes(path)
-    try:
-        content = json.loads(encoded)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise InputError(f"{path} is not a COCO instances file: it has no list {key!r}")
-    return content
 
 
 def _read_categories(entries: list, path: Path) -> tuple[Category, ...]:
@@ -196,19 +213,19 @@ def _name_of(entry: dict, path: Path) -> PurePosixPath:
     return name
 
 
-def _add_instances(found: list[_Found]) -> list[str]:
-    """Gives instances to their images, in order; of those without a usable mask, the reasons."""
-    instances, owners, reasons = [], [], []
+def _add_instances(found: list[_Found], findings: Findings) -> None:
+    """Gives instances to their images, in order, and category ids for labels; tells of others."""
+    instances, owners = [], []
     for one, sound in zip(found, _read_sound(found), strict=True):
         try:
             instances.append(_read_instance(one, sound))
             owners.append(one.image)
         except NoMaskError as error:
-            reasons.append(str(error))
+            place = f"annotation {one.annotation['id']} of image {one.image.id}"
+            findings.add("lost", f"instances skipped: {error}", place)
     centers = rle.centers_of([one.rle for one in instances], [image.height for image in owners])
     for instance, image, (x, y) in zip(instances, owners, centers.tolist(), strict=True):
         image.instances.append(instance._replace(center=(x, y)))
-    return reasons
 
 
 def _read_sound(found: list[_Found]) -> list[dict[str, Any] | None]:
@@ -228,7 +245,7 @@ def _read_sound(found: list[_Found]) -> list[dict[str, Any] | None]:
 
 def _read_instance(found: _Found, sound: dict[str, Any] | None) -> Instance:
     """An instance without its centre; ``sound`` are its run lengths if they are known already."""
-    annotation, label, image = found
+    annotation, image = found
     encoded = sound or to_rle(annotation.get("segmentation"), image.height, image.width)
     area = float(coco_mask.area(encoded))
     if area == 0:
@@ -240,7 +257,7 @@ def _read_instance(found: _Found, sound: dict[str, Any] | None) -> Instance:
     stated: Any = annotation.get("area")
     return Instance(
         id=annotation["id"],
-        label=label,
+        label=annotation["category_id"],
         rle=encoded["counts"],
         box=(x, y, x + width, y + height),
         area=float(stated) if is_numbers([stated]) else area,
@@ -258,19 +275,5 @@ def _missing(paths: list[Path]) -> list[str]:
     return [str(path) for path in paths if path.name not in names[path.parent]]
 
 
-def _find(by_id: dict[int, Any], value: Any) -> Any:
-    return by_id.get(value) if _is_id(value) else None
-
-
 def _is_id(value: Any) -> bool:
     return type(value) is int and abs(value) < 2**63
-
-
-def shorten(items: list[str], separator: str = "; ") -> str:
-    """The first of many items, and how many more there are."""
-    more = f"{separator}and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return separator.join(itertools.islice(items, LISTED)) + more
-
-
-def _describe(skipped: dict[str, int]) -> str:
-    return ", ".join(f"{count} skipped: {reason}" for reason, count in skipped.items())

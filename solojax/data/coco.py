@@ -5,9 +5,7 @@ A record holds the bytes of the image file, untouched, and its instances as run 
 """
 
 import hashlib
-import json
 import os
-import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +14,7 @@ import tensorflow_datasets as tfds
 from etils.epath import Path
 
 from solojax import config as config_lib
-from solojax.data import annotations, image_files, record_files
+from solojax.data import annotations, image_files, json_lists, record_files
 from solojax.types import InputError
 
 Split = Literal["train", "val"]
@@ -96,12 +94,20 @@ def locate(data: config_lib.Data, split: Split) -> tuple[Path, Path]:
         (json_path,) = found
     if images:
         return json_path, root / images
-    # The file name that comes first, without parsing what may be gigabytes.
-    name = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', annotations.read_bytes(json_path))
-    first = json.loads(name[1]).replace("\\", "/") if name else ""
+    first = _first_name(json_path)
     usual = [f"{split}2017", split, f"images/{split}2017", f"images/{split}", "images", ""]
     found = [root / place for place in usual if first and (root / place / first).exists()]
     return json_path, found[0] if found else root / "images"
+
+
+def _first_name(json_path: Path) -> str:
+    """The file name of the first image that has one; empty where there is none."""
+    for name, _, entry in json_lists.elements(json_path, ("images",), "looking for images"):
+        if name == "images" and isinstance(entry, dict):
+            file_name = entry.get("file_name")
+            if isinstance(file_name, str) and file_name and "\0" not in file_name:
+                return file_name.replace("\\", "/")
+    return ""
 
 
 def has_split(data: config_lib.Data, split: Split) -> bool:
@@ -151,7 +157,9 @@ def _name(data: config_lib.Data, split: Split, json_path: Path) -> str:
     root = _absolute(Path(data.root))
     _, images = _given(data, split)
     digest = hashlib.sha256(f"{record_files.FORMAT} {root} {images}".encode())
-    digest.update(annotations.read_bytes(json_path))
+    with json_lists.open_bytes(json_path) as file:
+        while chunk := file.read(json_lists.CHUNK):
+            digest.update(chunk)
     return f"{root.name}-{split}-{digest.hexdigest()[:12]}"
 
 

@@ -21,6 +21,7 @@ from etils.epath import Path
 from tqdm import tqdm
 
 from solojax.data import annotations, image_files
+from solojax.data.findings import shorten
 from solojax.types import InputError
 
 NAME = "coco_instances"  # of the TFDS data set
@@ -46,8 +47,8 @@ def write(folder: Path, split: str, json_path: Path, image_root: Path, *, thread
         say.
     """
     content = annotations.read(json_path, image_root)
-    for reason, count in content.skipped.items():
-        print(f"{json_path}: {count} instances skipped: {reason}")
+    for finding in content.findings:
+        print(f"{json_path}: {finding}")
     images = content.images
     shards = [images[start : start + SHARD] for start in range(0, len(images), SHARD)]
     template = tfds.core.ShardedFileTemplate(
@@ -86,7 +87,7 @@ def write(folder: Path, split: str, json_path: Path, image_root: Path, *, thread
                 stop.set()
                 raise
     if problems:
-        raise InputError(f"{json_path}: {annotations.shorten(problems)}")
+        raise InputError(f"{json_path}: {shorten(problems, len(problems))}")
     metadata = tfds.core.MetadataDict(
         categories=[[one.id, one.name] for one in content.categories],
         images=[[one.id, one.height, one.width] for one in images],

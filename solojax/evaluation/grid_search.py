@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import annotations
+from solojax.data import json_lists
 from solojax.evaluation import collisions
 from solojax.heads.grid import Grid
 
@@ -37,7 +37,7 @@ def suggest(surveyed: collisions.Survey, data: config_lib.Data, grid: Grid) -> l
     sizes_tried = _sizes_tried(data, grid)
     ranges_tried = _scale_ranges_tried(present, data, grid)
     found = []
-    for scale_ranges in tqdm(ranges_tried, "searching", delay=annotations.BAR_DELAY):
+    for scale_ranges in tqdm(ranges_tried, "searching", delay=json_lists.BAR_DELAY):
         owning = {
             (level, side): collisions.on_level(present, side, scale_ranges[level], grid.sigma)[1]
             for level, side in {pair for sizes in sizes_tried for pair in enumerate(sizes)}

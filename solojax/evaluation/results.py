@@ -13,19 +13,19 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from solojax.data import annotations, rle, segmentations
+from solojax.data import annotations, json_lists, rle, segmentations
+from solojax.data.findings import Findings, shorten
 from solojax.evaluation import coco
 from solojax.types import InputError
 
 CHUNK = 4096  # masks that are checked at once
 
 
-def read_truth(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def read_truth(path: Path) -> tuple[dict[str, Any], Findings]:
     """Reads a COCO instances file; its images need not be there.
 
     Returns:
-      What ``coco.mask_ap`` takes, and how many instances were left out for want of a usable mask,
-      by reason.
+      What ``coco.mask_ap`` takes, and what people should hear of the file.
 
     Raises:
       InputError: the file is missing or not COCO, as ``annotations.read`` says.
@@ -38,7 +38,7 @@ def read_truth(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         [image.instances for image in found.images],
         found.categories,
     )
-    return truth, found.skipped
+    return truth, found.findings
 
 
 def read(path: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], coco.Kind]:
@@ -72,7 +72,7 @@ def read(path: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], coco.
     category_ids = {category["id"] for category in truth["categories"]}
     results, problems = [], {}
     for number, entry in enumerate(
-        tqdm(entries, "checking results", unit="", delay=annotations.BAR_DELAY)
+        tqdm(entries, "checking results", unit="", delay=json_lists.BAR_DELAY)
     ):
         try:
             results.append(_read_one(entry, sizes, category_ids, masks))
@@ -83,7 +83,7 @@ def read(path: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], coco.
         problems |= _faulty_runs(results)
     if problems:
         told = [f"results[{number}] {problems[number]}" for number in sorted(problems)]
-        raise InputError(f"{path}: {annotations.shorten(told)}")
+        raise InputError(f"{path}: {shorten(told, len(told))}")
     return results, "segm" if masks else "bbox"
 
 

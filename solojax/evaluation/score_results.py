@@ -30,14 +30,11 @@ def score_results(
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out} is a file; give a folder")
         out.mkdir(parents=True, exist_ok=True)
-    truth, skipped = results.read_truth(truth_path)
+    truth, findings = results.read_truth(truth_path)
     found, kind = results.read(path, truth)
     if oracles and kind == "bbox":
         raise InputError(f"--oracle is about masks; {path} has boxes only")
-    told = [
-        f"{count} instances of {truth_path} are left out: {reason}"
-        for reason, count in skipped.items()
-    ]
+    told = [f"{truth_path}: {finding}" for finding in findings]
     scored = scores.score(truth, found, kind)
     what = {"segm": "mask", "bbox": "box"}[kind]
     title = f"{what} AP of {path} on {len(truth['images'])} images"

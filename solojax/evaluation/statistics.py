@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.data import annotations, coco, fit
+from solojax.data import coco, fit
+from solojax.data.findings import shorten
 from solojax.evaluation import collisions, grid_search
 from solojax.heads.grid import grid_of
 
@@ -157,7 +158,7 @@ def _class_lines(statistics: Statistics, records: coco.Records) -> list[str]:
             f"                       ... {names(present[-CLASSES:])}",
         ]
     if absent:
-        missing = annotations.shorten([records.categories[one].name for one in absent], ", ")
+        missing = shorten([records.categories[one].name for one in absent], len(absent), ", ")
         lines.append(f"  without an instance  {len(absent)}: {missing}")
     return lines
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from solojax.data import annotations
+from solojax.data.findings import shorten
 from solojax.inference import save
 from solojax.inference.predictor import Predictor
 from solojax.inference.result import Result
@@ -81,7 +81,7 @@ def predict_files(
     if faults:
         parts = len(inputs.images) + len(inputs.videos) + len(inputs.webcams)
         which = f"{len(faults)} of {parts} inputs: " if parts > 1 else ""
-        raise InputError(which + annotations.shorten(faults))
+        raise InputError(which + shorten(faults, len(faults)))
 
 
 def _predict_each(

@@ -1,7 +1,10 @@
 """Claims about reading a COCO file: what is read, what is refused, what is skipped and counted."""
 
+import itertools
 import json
+import os
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category
-from solojax.data import annotations
+from solojax.data import annotations, json_lists
 from solojax.data.rle import decode
 from solojax.types import InputError
 
@@ -62,6 +65,14 @@ def refusal(folder: Path, content: Any, *, touch: bool = False) -> str:
     assert "instances.json" in message
     assert "\n" not in message
     return message
+
+
+def lost(found: annotations.Annotations) -> dict[str, int]:
+    """The reasons for which instances were left out, and of how many."""
+    start = "instances skipped: "
+    return {
+        one.what.removeprefix(start): one.count for one in found.findings if one.effect == "lost"
+    }
 
 
 def mask_of(folder: Path, segmentation: Any) -> np.ndarray:
@@ -210,7 +221,7 @@ def test_missing_json_names_it_and_the_fields_to_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", json.dumps(coco())[:-20], "<html></html>"])
 def test_json_that_is_cut_or_none_is_named(text: str, tmp_path: Path) -> None:
-    assert "is not JSON" in refusal(tmp_path, text)
+    assert "instances.json is not" in refusal(tmp_path, text)
 
 
 def test_json_that_is_not_unicode_is_named(tmp_path: Path) -> None:
@@ -354,7 +365,7 @@ def test_file_without_any_annotation_is_refused(tmp_path: Path) -> None:
 def test_file_whose_annotations_are_all_unusable_tells_why(tmp_path: Path) -> None:
     bad = [annotation(n, segmentation=[]) for n in range(3)]
     message = refusal(tmp_path, coco(annotations=bad), touch=True)
-    assert f"no annotation with a usable mask (3 skipped: {NOTHING_ENCLOSED})" in message
+    assert f"no annotation with a usable mask (3 instances skipped: {NOTHING_ENCLOSED} (" in message
 
 
 # What is skipped and counted
@@ -420,21 +431,21 @@ def test_instance_without_a_usable_mask_is_skipped_and_counted(
 ) -> None:
     entries = [annotation(1, segmentation=segmentation), annotation(2)]
     found = read(tmp_path, coco(annotations=entries))
-    assert found.skipped == {reason: 1}
+    assert lost(found) == {reason: 1}
     assert [instance.id for instance in found.images[0].instances] == [2]
 
 
 def test_instance_without_a_segmentation_is_skipped_and_counted(tmp_path: Path) -> None:
     boxed = {"id": 2, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
     found = read(tmp_path, coco(annotations=[annotation(1), boxed]))
-    assert found.skipped == {"no segmentation": 1}
+    assert lost(found) == {"no segmentation": 1}
 
 
 def test_skipped_instances_are_counted_by_reason(tmp_path: Path) -> None:
     shapes = [[TRIANGLE], [], [[1, 2, 3, 4]], rle([5]), None, rle([6]), [[]]]
     entries = [annotation(n, segmentation=shape) for n, shape in enumerate(shapes)]
     found = read(tmp_path, coco(annotations=entries))
-    assert found.skipped == {NOTHING_ENCLOSED: 3, WRONG_SUM: 2, "no segmentation": 1}
+    assert lost(found) == {NOTHING_ENCLOSED: 3, WRONG_SUM: 2, "no segmentation": 1}
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 100])
@@ -448,7 +459,7 @@ def test_masks_that_are_read_together_leave_each_other_alone(
     wanted = [*masks[:2], true_mask([TRIANGLE]), *masks[2:]]
     entries = [annotation(n, segmentation=shape) for n, shape in enumerate(shapes)]
     found = read(tmp_path, coco(annotations=entries))
-    assert list(found.skipped.items()) == [(WRONG_SUM, 1), (CORRUPT, 1)]
+    assert list(lost(found).items()) == [(WRONG_SUM, 1), (CORRUPT, 1)]
     instances = found.images[0].instances
     assert [one.id for one in instances] == [0, 1, 3, 5, 6]
     for one, mask in zip(instances, wanted, strict=True):
@@ -467,7 +478,7 @@ def test_run_lengths_of_more_characters_than_needed_are_shortened(tmp_path: Path
 
 
 def test_nothing_is_skipped_of_a_sound_file(tmp_path: Path) -> None:
-    assert read(tmp_path, coco()).skipped == {}
+    assert not list(read(tmp_path, coco()).findings)
 
 
 # What is far outside
@@ -488,7 +499,7 @@ def test_polygon_outside_of_the_image_is_read_fast(far: float, tmp_path: Path) -
 def test_polygon_absurdly_far_outside_is_skipped_and_counted(far: float, tmp_path: Path) -> None:
     entries = [annotation(1, segmentation=square(far)), annotation(2)]
     found = read(tmp_path, coco(annotations=entries))
-    assert found.skipped == {"a polygon point beyond 100000 pixels": 1}
+    assert lost(found) == {"a polygon point beyond 100000 pixels": 1}
 
 
 @pytest.mark.parametrize(
@@ -512,7 +523,7 @@ def test_border_that_leaves_the_image_slanted_keeps_its_slope(
 def test_long_corrupt_run_lengths_are_skipped_fast(tmp_path: Path) -> None:
     start = time.perf_counter()
     entries = [annotation(1, segmentation=rle("o" * 400_000)), annotation(2)]
-    assert read(tmp_path, coco(annotations=entries)).skipped == {CORRUPT: 1}
+    assert lost(read(tmp_path, coco(annotations=entries))) == {CORRUPT: 1}
     assert time.perf_counter() - start < 1
 
 
@@ -543,3 +554,76 @@ def test_a_file_that_is_not_there_is_not_called_no_json(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         annotations.read(tmp_path / "nothing.json", tmp_path)
     assert "is not JSON" not in str(caught.value)
+
+
+# The text of the file
+
+
+@pytest.mark.parametrize("size", [16, 2**22])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_text_is_read_in_the_encoding_of_its_first_bytes(
+    encoding: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lists, "CHUNK", size)
+    path = tmp_path / "instances.json"
+    content = {"annotations": [annotation()], **coco(categories=[{"id": 1, "name": "é😀"}])}
+    path.write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
+    found = annotations.read(path, None)
+    assert found.categories == (Category(1, "é😀"),)
+    assert len(found.images[0].instances) == 1
+
+
+@pytest.mark.parametrize("size", [16, 2**22])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b'{\n"images": [{"id" 1}]}', "line 2, column 18 (character 19): expecting ':' delimiter"),
+        (b'{"images": [{"file_name": "a\\q.jpg"}]}', "column 29 (character 28): invalid \\escape"),
+        (b'{"images": [{"a": 1}, {"a": [1, 2', "(character 33): the file ends here"),
+        (b"", "the file ends here"),
+        (b'{"images": "a\xff"}', "it is not UTF-8, byte 13 is 0xff; save it as UTF-8"),
+        (b'{"images": ' + b"[" * 200_000, "(character 12): lists or objects lie in each other"),
+        (b'{"images": [' + b"1" * 5000 + b"]}", "(character 12): Exceeds the limit (4300 digits)"),
+        (b'{"images": [], "images": []}', "there is a second list 'images'"),
+        (b'{"images": []} {}', "(character 15): there is more behind the end"),
+        (b"[]", "it holds a list where an object"),
+    ],
+)
+def test_text_that_is_not_read_is_told_with_its_place(
+    text: bytes, told: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lists, "CHUNK", size)
+    path = tmp_path / "instances.json"
+    path.write_bytes(text)
+    with pytest.raises(InputError) as caught:
+        annotations.read(path, tmp_path)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_lists_may_come_in_any_order(tmp_path: Path) -> None:
+    orders = itertools.permutations(coco().items())
+    found = {repr(read(tmp_path, dict(order))[:2]) for order in orders}
+    assert len(found) == 1
+
+
+def test_a_large_file_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lists, "CHUNK", 2**16)
+    far = [{**annotation(n), "note": "x" * 5000} for n in range(2000)]
+    (tmp_path / "instances.json").write_text(json.dumps(coco(annotations=far)))
+    tracemalloc.start()
+    try:
+        annotations.read(tmp_path / "instances.json", None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    size = (tmp_path / "instances.json").stat().st_size
+    assert size > 1e7
+    assert peak < size
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_in_place_of_the_json_is_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "instances.json")
+    with pytest.raises(InputError, match="it is a pipe or a device"):
+        annotations.read(tmp_path / "instances.json", None)

@@ -254,7 +254,8 @@ def test_skipped_instances_are_told_with_the_reason(
     coco.prepare(data, "train")
     told = capsys.readouterr().out.splitlines()
     assert told == [
-        f"{tmp_path / 'train.json'}: 2 instances skipped: no polygon of three finite points"
+        f"{tmp_path / 'train.json'}: 2 instances skipped: no polygon of three finite points "
+        "(annotation 100 of image 90, annotation 101 of image 90)"
     ]
 
 
