@@ -33,7 +33,7 @@ help:
 	@echo "make test-fast  those that take seconds"
 	@echo "make test-all   the long forms of some as well: more kills, whole sizes"
 	@echo "make soak       a whole training of the shapes set, watched for leaks: for the night"
-	@echo "make check      what CI checks: format, lint, types, all tests"
+	@echo "make check      what CI checks: format, lint, types, known holes, all tests"
 	@echo "make format     format the code and mend what lint can mend"
 	@echo "make clean      remove .venv and what the demo drew; runs are yours to remove"
 
@@ -68,6 +68,7 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python tools/audit.py
 	$(PYTEST)
 
 format: .venv/installed-dev
