@@ -1,8 +1,9 @@
 """What people should hear of a data set: counted, with the first places, and what cures it."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
 LISTED = 20  # of many places, the first so many are named
 
@@ -11,7 +12,8 @@ Effect = Literal["told", "repaired", "lost", "doubtful"]
 ``doubtful``: read as it is written, and likely wrong."""
 
 
-class Finding(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Finding:
     """One kind of thing that was found, however often."""
 
     effect: Effect
