@@ -377,7 +377,9 @@ def test_a_foreign_set_becomes_one_that_can_be_prepared(
     out = tmp_path / "coco"
     assert cli.main(["data", "import", "pairs", str(source), str(out), "--name", "cell"]) == 0
     printed = capfd.readouterr().out
-    assert printed == f"train: 1 images, 2 instances, 1 classes\nnext: solojax data prepare {out}\n"
+    assert printed.startswith("train: 1 images, 2 instances, 1 classes\n")
+    assert "import again with --val 0.2" in printed
+    assert printed.endswith(f"next: solojax data prepare {out}\n")
     records = f"data.records={tmp_path / 'records'}"
     assert cli.main(["data", "prepare", str(out), "--set", records]) == 0
     line = error_line(["data", "import", "voc", str(source), str(out)], capfd)

@@ -5,27 +5,46 @@ from pathlib import Path
 
 from solojax.types import InputError
 
+OF_PAIRS = ("name", "divisor", "components")
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares its arguments."""
     parser.add_argument("form", help="labelme, yolo, cityscapes, lvis or pairs")
     parser.add_argument("source", type=Path, help="its folder")
     parser.add_argument("out", type=Path, help="the COCO folder to make")
+    parser.add_argument(
+        "--val", type=float, help="the share of images for validation, where the set has no split"
+    )
     parser.add_argument("--name", help='of the class of pairs; "object" where not given')
     parser.add_argument("--divisor", type=int, help="id // divisor is the class of pairs")
+    parser.add_argument(
+        "--components",
+        action=argparse.BooleanOptionalAction,
+        help="whether each connected part of a value is an instance of pairs; where not given, "
+        "for masks of 0 and 255 alone",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Imports."""
     from solojax.data import foreign
-    from solojax.data.foreign import write
+    from solojax.data.foreign import divide, write
 
     if arguments.form not in foreign.FORMS:
         raise InputError(f"form {arguments.form!r} is none of {', '.join(foreign.FORMS)}")
-    options = {"name": arguments.name, "divisor": arguments.divisor}
+    options = {name: getattr(arguments, name) for name in OF_PAIRS}
     options = {name: value for name, value in options.items() if value is not None}
     if options and arguments.form != "pairs":
         raise InputError(f"--{next(iter(options))} is for pairs, not for {arguments.form}")
     found = foreign.FORMS[arguments.form](arguments.source, **options)
+    if arguments.val is not None:
+        found = divide.divide(found, arguments.val)
     write.write(found, arguments.out)
-    print(f"{found.describe()}\nnext: solojax data prepare {arguments.out}")
+    print(found.describe())
+    if "val" not in found.splits:
+        print(
+            "there are no images for validation, and training asks for some: import again with "
+            "--val 0.2, or set data.val_json and data.val_images"
+        )
+    print(f"next: solojax data prepare {arguments.out}")

@@ -19,7 +19,7 @@ class Finding:
     effect: Effect
     what: str  # such as "instances skipped: mask without a pixel"
     cure: str  # what to do, empty where there is nothing to do
-    count: int
+    count: int  # type: ignore[assignment]
     places: tuple[str, ...]  # the first LISTED, such as "annotation 3" or a file
 
     def __str__(self) -> str:

@@ -2,8 +2,9 @@
 
 One module for each form reads and checks all of a set; ``write`` writes what any of them returns,
 so that nothing is written of a set with a fault. Coordinates are original pixels of the image as it
-is displayed, in the orientation that EXIF asks for. Instances without a usable mask are skipped and
-counted by reason; whatever else is wrong is an ``InputError``.
+is displayed, in the orientation that EXIF asks for. Instances without a usable mask are skipped;
+these and whatever else people should hear of are findings of their split, and what cannot be read
+in one way is an ``InputError``.
 """
 
 from collections.abc import Callable

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from solojax.data.foreign.contents import SPLITS, Import, Skipped, Split, categories_of
+from solojax.data.findings import Findings
+from solojax.data.foreign.contents import SPLITS, Import, Split, categories_of, skip
 from solojax.data.foreign.files import folder_of
-from solojax.data.foreign.id_maps import pair, read_id_maps
+from solojax.data.foreign.id_maps import read_id_maps
+from solojax.data.foreign.pairing import pair
 from solojax.types import InputError
 
 SCORED = {
@@ -28,9 +30,10 @@ def read(source: Path) -> Import:
     for split in SPLITS:
         images, masks = source / "leftImg8bit" / split, source / "gtFine" / split
         if images.is_dir():
-            pairs = pair(images, ("_leftimg8bit.png",), masks, "_gtfine_instanceids.png")
-            pictures, skipped = read_id_maps(pairs, split, split, _classify)
-            splits[split] = Split(categories_of(SCORED), pictures, skipped, {})
+            samples = pair(images, ("_leftimg8bit.png",), masks, ("_gtfine_instanceids.png",))
+            findings = Findings()
+            pictures, _ = read_id_maps(samples, split, split, _classify, findings)
+            splits[split] = Split(categories_of(SCORED), pictures, findings, {})
     if not splits:
         raise InputError(
             f"{source} has no leftImg8bit/train or leftImg8bit/val; give the folder that holds "
@@ -39,8 +42,8 @@ def read(source: Path) -> Import:
     return Import("cityscapes", source, splits)
 
 
-def _classify(value: int, skipped: Skipped) -> tuple[int, int] | None:
+def _classify(value: int, findings: Findings, place: str) -> tuple[int, int] | None:
     category, crowd = (value // 1000, 0) if value >= 1000 else (value, 1)
     if category in UNSCORED:
-        skipped[f"{UNSCORED[category]}, which the benchmark does not score"] += 1
+        skip(findings, f"{UNSCORED[category]}, which the benchmark does not score", place, "")
     return (category, crowd) if category in SCORED else None

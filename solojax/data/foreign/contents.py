@@ -1,19 +1,20 @@
-"""What readers of other forms make of a set: images, instances, categories, counted skips."""
+"""What readers of other forms make of a set: images, instances, categories, what was found."""
 
-import collections
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
 
-from solojax.data.segmentations import FARTHEST
+from solojax.data.findings import Findings
+from solojax.data.segmentations import FARTHEST, NoMaskError, to_rle
 from solojax.types import InputError
 
 SPLITS = ("train", "val")
 
+SHAPELESS = "instances skipped: "  # and why: those without a usable mask
+
 Size = tuple[int, int]  # height, width
-Skipped = collections.Counter[str]  # reason -> instances without a usable mask
 
 
 class Picture(NamedTuple):
@@ -32,7 +33,7 @@ class Split(NamedTuple):
 
     categories: list[dict[str, Any]]
     pictures: list[Picture]
-    skipped: Skipped
+    findings: Findings
     extra: dict[str, Any]  # further keys of the COCO JSON
 
 
@@ -59,19 +60,34 @@ def categories_of(names: dict[int, str]) -> list[dict[str, Any]]:
 
 
 def from_polygons(
-    polygons: list[list[float]], category: int, size: Size, skipped: Skipped
+    polygons: list[list[float]], category: int, size: Size, findings: Findings, place: str
 ) -> list[dict[str, Any]]:
     """The instance of polygons of sound numbers; none if they enclose no pixel."""
     # Fewer than three points enclose nothing; pycocotools would read four numbers as a box.
     polygons = [polygon for polygon in polygons if len(polygon) >= 6 and len(polygon) % 2 == 0]
-    if not polygons:
-        skipped["no polygon of three points"] += 1
+    try:
+        rle = to_rle(polygons, *size)
+    except NoMaskError:
+        skip(findings, "no polygon of three points", place, "draw at least three corners")
         return []
-    rle = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
+    return from_rle(rle, category, findings, place, polygons)
+
+
+def from_rle(
+    rle: dict[str, Any], category: int, findings: Findings, place: str, polygons: Any = None
+) -> list[dict[str, Any]]:
+    """The instance of compressed run lengths, written as the polygons that they are of, if any."""
     if not coco_mask.area(rle):
-        skipped["mask without a pixel"] += 1
+        cure = "it has no area or lies outside of its image: draw it anew"
+        skip(findings, "mask without a pixel", place, cure)
         return []
-    return [instance_of(polygons, rle, category, 0)]
+    counts = {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+    return [instance_of(polygons or counts, rle, category, 0)]
+
+
+def skip(findings: Findings, reason: str, place: str, cure: str) -> None:
+    """Counts an instance that is left out."""
+    findings.add("lost", SHAPELESS + reason, place, cure=cure)
 
 
 def instance_of(segmentation: Any, rle: dict, category: int, crowd: int) -> dict[str, Any]:

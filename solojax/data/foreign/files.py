@@ -1,7 +1,8 @@
 """Files and folders of a set, as users have them: what is wrong with one is told by its name."""
 
+import codecs
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -9,8 +10,15 @@ import cv2
 import numpy as np
 import yaml
 
-from solojax.data.foreign.contents import Size
+from solojax.data.findings import Findings
+from solojax.data.foreign.contents import SPLITS, Size
+from solojax.data.image_files import IMAGE_ENDINGS, decode_image, describe_fault, why_left_out
 from solojax.types import InputError
+
+BESIDE_IMAGES = (
+    ".txt", ".json", ".xml", ".yaml", ".yml", ".csv", ".md", ".cache", ".db", ".ini",
+)  # fmt: skip
+SPELLINGS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 
 
 def folder_of(path: Path) -> Path:
@@ -27,9 +35,52 @@ def files_in(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     return sorted(path for path in paths if path.name[0] != "." and path.is_file())
 
 
+def images_in(folder: Path, root: Path, findings: Findings) -> list[Path]:
+    """All image files below a folder; counts what is neither such nor usual beside images."""
+    for path in files_in(folder, ("",)):
+        why = why_left_out(path)
+        if why and not path.name.lower().endswith(BESIDE_IMAGES):
+            findings.add(
+                "lost", f"files left out: {why[0]}", os.path.relpath(path, root), cure=why[1]
+            )
+    return files_in(folder, IMAGE_ENDINGS)
+
+
+def split_folders(source: Path) -> dict[str, Path]:
+    """The folders of train and val in ``source``, however they are spelt; none unless both are."""
+    found = {}
+    for split in SPLITS:
+        if folder := folder_called(source, SPELLINGS[split]):
+            found[split] = folder
+    return found if len(found) == len(SPLITS) else {}
+
+
+def folder_called(source: Path, names: Iterable[str]) -> Path | None:
+    """The folder in ``source`` of the first of some lower-case names, whatever its case."""
+    if not source.is_dir():
+        return None
+    folders = {path.name.lower(): path for path in sorted(source.iterdir()) if path.is_dir()}
+    return next((folders[name] for name in names if name in folders), None)
+
+
+def file_called(path: Path) -> Path | None:
+    """The file of that path, or the only one whose name differs from it by case alone."""
+    if path.is_file():
+        return path
+    if not path.parent.is_dir():
+        return None
+    name = path.name.lower()
+    alike = [name_ for name_ in os.listdir(path.parent) if name_.lower() == name]
+    return path.with_name(alike[0]) if len(alike) == 1 else None
+
+
 def lines_of(path: Path) -> list[str]:
     """The lines of a text file; none where there is no file."""
-    return path.read_text("utf-8-sig", "replace").splitlines() if path.is_file() else []
+    if not path.is_file():
+        return []
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if wide else "utf-8-sig", "replace").splitlines()
 
 
 def load(path: Path, parse: Callable[[bytes], Any]) -> dict[str, Any]:
@@ -40,6 +91,11 @@ def load(path: Path, parse: Callable[[bytes], Any]) -> dict[str, Any]:
     """
     try:
         content = parse(path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 (byte {error.object[error.start]:#x} at {error.start}); save it "
+            "as UTF-8, as in iconv -f GBK -t UTF-8"
+        ) from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise InputError(f"{path} cannot be parsed: {why}; correct it or move it away") from error
@@ -56,12 +112,23 @@ def check_name(name: str, where: Path) -> str:
     return path.as_posix()
 
 
-def size_of(encoded: bytes, where: Any) -> Size:
-    """Of an image as it is displayed; raises InputError where it is none."""
-    pixels = decode(encoded, cv2.IMREAD_GRAYSCALE)  # the fastest that still heeds EXIF
+def size_of(encoded: bytes, where: Any, as_stored: bool = False) -> Size:
+    """Of an image as it is displayed, or as it is stored; raises InputError where it is none."""
+    pixels = decode_image(encoded, as_stored)
     if pixels is None:
-        raise InputError(f"{where} is damaged or no image; replace it")
+        raise InputError(f"{where} {describe_fault(encoded)}")
     return pixels.shape[0], pixels.shape[1]
+
+
+def size_in_frame(encoded: bytes, where: Any, stated: tuple[Any, Any]) -> Size:
+    """The size of an image as it is displayed, or as stored where that is the one stated.
+
+    Readers of COCO take pixels as they are stored where the sides are exchanged.
+    """
+    size = size_of(encoded, where)
+    if stated == size[::-1] != size and size_of(encoded, where, as_stored=True) == stated:
+        return stated[0], stated[1]
+    return size
 
 
 def decode(encoded: bytes, flags: int) -> np.ndarray | None:

@@ -1,65 +1,103 @@
-"""Images whose instances are the values of the pixels of a PNG beside them."""
+"""Images whose instances are the values of the pixels of a mask, or one mask each."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from solojax.data.foreign.contents import Picture, Skipped, instance_of
-from solojax.data.foreign.files import decode, files_in, size_of
+from solojax.data import rle
+from solojax.data.findings import Findings
+from solojax.data.foreign.contents import Picture, Size, instance_of, skip
+from solojax.data.foreign.files import size_in_frame
+from solojax.data.foreign.mask_files import read_ids
+from solojax.data.foreign.pairing import Sample
 from solojax.types import InputError
 
-
-def pair(
-    images: Path, image_ends: tuple[str, ...], masks: Path, mask_end: str
-) -> list[tuple[str, Path, Path]]:
-    """Each image with its mask: its path below ``images``, and the paths of both."""
-    left, right = _by_stem(images, image_ends), _by_stem(masks, (mask_end,))
-    if alone := sorted(left.keys() ^ right.keys()):
-        path, other = (left | right)[alone[0]], masks if alone[0] in left else images
-        raise InputError(
-            f"{path} is one of {len(alone)} files without a partner in {other}; add or remove them"
-        )
-    return [(left[s].relative_to(images).as_posix(), left[s], right[s]) for s in left]
-
-
-def _by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in files_in(folder, endings):
-        name = path.relative_to(folder).as_posix()
-        end = next(end for end in endings if name.lower().endswith(end))
-        if (other := found.setdefault(name[: -len(end)], path)) != path:
-            raise InputError(f"{path} and {other} differ by their endings alone; rename one")
-    return found
+Classify = Callable[[int, Findings, str], tuple[int, int] | None]
 
 
 def read_id_maps(
-    pairs: list[tuple[str, Path, Path]],
+    samples: list[Sample],
     split: str,
     folder: str,
-    classify: Callable[[int, Skipped], tuple[int, int] | None],
-) -> tuple[list[Picture], Skipped]:
-    """Reads id PNGs; ``classify`` tells category and crowd of a value, or None to leave it out."""
-    pictures, skipped = [], Skipped()
-    for name, image, mask in tqdm(pairs, f"reading {split}", unit="image"):
-        size = size_of(image.read_bytes(), image)
-        ids = decode(mask.read_bytes(), cv2.IMREAD_UNCHANGED)
-        if ids is None or ids.ndim != 2 or ids.dtype not in (np.uint8, np.uint16):
-            raise InputError(f"{mask} is no PNG of one channel of 8 or 16 bits; save ids as gray")
-        if ids.shape != size:
-            raise InputError(
-                f"{mask} is {ids.shape[0]}x{ids.shape[1]} (height x width) where {image} is "
-                f"{size[0]}x{size[1]}; the orientation that EXIF asks for counts"
-            )
-        ids, instances = np.asfortranarray(ids), []
-        for value in np.flatnonzero(np.bincount(ids.ravel("K"))).tolist():
-            if value and (found := classify(value, skipped)):
-                rle = coco_mask.encode((ids == value).view(np.uint8))
-                counts = {"size": list(size), "counts": rle["counts"].decode()}
-                instances.append(instance_of(counts, rle, *found))
-        name = f"{folder}/{name}".lstrip("/")
-        pictures.append(Picture(name, image, image.read_bytes, size, instances, {}))
-    return pictures, skipped
+    classify: Classify,
+    findings: Findings,
+    components: bool = False,
+) -> tuple[list[Picture], set[int]]:
+    """Reads masks of ids; the pictures, and which values but 0 their pixels have.
+
+    Args:
+      samples: the images and their masks.
+      split: for progress.
+      folder: below OUT/images, where they go.
+      classify: tells category and crowd of a value, or None to leave it out.
+      findings: of the split.
+      components: whether each connected part of a value is an instance.
+    """
+    pictures, seen = [], set()
+    for sample in tqdm(samples, f"reading {split}", unit="image"):
+        encoded = sample.image.read_bytes()
+        size: Size | None = None
+        instances: list[dict[str, Any]] = []
+        for path in sample.masks:
+            place = "/".join(path.parts[-2:])
+            ids = read_ids(path, place, findings)
+            size = size or size_in_frame(encoded, sample.image, ids.shape)
+            if ids.shape != size:
+                raise InputError(
+                    f"{path} is {ids.shape[0]}x{ids.shape[1]} (height x width) where "
+                    f"{sample.image} is {size[0]}x{size[1]}; the orientation that EXIF asks for "
+                    "counts"
+                )
+            if sample.each:
+                ids = (ids > 0).view(np.uint8)
+                if not ids.any():
+                    skip(findings, "mask without a pixel", place, "delete it")
+            for value, mask in rles_of(ids):
+                seen.add(value)
+                if found := classify(value, findings, place):
+                    for part in _parts(mask) if components else [mask]:
+                        counts = {"size": list(size), "counts": part["counts"].decode()}
+                        instances.append(instance_of(counts, part, *found))
+        size = size or size_in_frame(encoded, sample.image, (None, None))
+        name = f"{folder}/{sample.name}".lstrip("/")
+        load = sample.image.read_bytes
+        pictures.append(Picture(name, sample.image, load, size, instances, {}))
+    return pictures, seen
+
+
+def rles_of(ids: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each value but 0 of ``H W`` ids, ascending, and the run lengths of its pixels.
+
+    All are cut from one list of the runs of equal values, so that many ids cost no more than few.
+    """
+    if not ids.size:
+        return
+    line = ids.ravel("F")
+    starts = np.concatenate([[0], np.flatnonzero(line[1:] != line[:-1]) + 1])
+    spans = np.stack([starts, np.append(starts[1:], line.size)], 1)
+    order = np.argsort(line[starts], kind="stable")
+    values, spans = line[starts][order], spans[order]
+    firsts = np.flatnonzero(values[1:] != values[:-1]) + 1
+    for value, borders in zip(values[[0, *firsts]].tolist(), np.split(spans, firsts), strict=True):
+        if value:
+            lengths = np.diff(borders.ravel(), prepend=0, append=line.size).tolist()
+            lengths = lengths if lengths[-1] else lengths[:-1]
+            runs = {"size": list(ids.shape), "counts": lengths}
+            yield value, coco_mask.frPyObjects(runs, *ids.shape)
+
+
+def _parts(mask: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The connected parts of a mask; pixels that touch at a corner are connected."""
+    (patch,), (corner,) = rle.decode_patches([mask["counts"]], mask["size"][0])
+    count, labels = cv2.connectedComponents(np.ascontiguousarray(patch), connectivity=8)
+    if count == 2:
+        yield mask
+        return
+    for _, part in rles_of(labels):
+        (inner,), (place,) = rle.decode_patches([part["counts"]], labels.shape[0])
+        top_left = int(corner[0] + place[0]), int(corner[1] + place[1])
+        yield {"size": mask["size"], "counts": rle.encode_patch(inner, top_left, mask["size"])}

@@ -6,14 +6,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from solojax.data.findings import Findings
 from solojax.data.foreign.contents import (
     SPLITS,
     Import,
     Picture,
-    Skipped,
     Split,
     check_numbers,
     from_polygons,
+    skip,
 )
 from solojax.data.foreign.files import check_name, folder_of, load, size_of
 from solojax.types import InputError
@@ -60,7 +61,7 @@ def _read_json(path: Path, source: Path, split: str) -> Split:
         if image not in by_image or category not in known:
             raise InputError(f"{path}: annotation {number} has no image or category; delete it")
         by_image[image].append(entry)
-    pictures, skipped = [], Skipped()
+    pictures, findings = [], Findings()
     for entry in tqdm(content["images"], f"reading {split}", unit="image"):
         name = entry.get("file_name") or "/".join(str(entry.get("coco_url")).split("/")[-2:])
         file = source / (name := check_name(str(name), path))
@@ -71,19 +72,17 @@ def _read_json(path: Path, source: Path, split: str) -> Split:
             raise InputError(f"{file}: height, width are {size}, not {stated} as in {path}")
         instances = []
         for annotation in by_image[entry["id"]]:
-            where, polygons = (
-                f"{path}: annotation {annotation['id']}",
-                annotation.get("segmentation"),
-            )
+            place, polygons = f"annotation {annotation['id']}", annotation.get("segmentation")
             if not isinstance(polygons, list):
-                skipped["a segmentation that is no list of polygons"] += 1
+                cure = "LVIS has polygons alone: export them again"
+                skip(findings, "a segmentation that is no list of polygons", place, cure)
                 continue
-            polygons = [check_numbers(polygon, where) for polygon in polygons]
-            found = from_polygons(polygons, annotation["category_id"], size, skipped)
+            polygons = [check_numbers(polygon, f"{path}: {place}") for polygon in polygons]
+            found = from_polygons(polygons, annotation["category_id"], size, findings, place)
             instances += [{**instance, **annotation} for instance in found]
         pictures.append(Picture(name, file, file.read_bytes, size, instances, entry))
     extra = {key: content[key] for key in content if key not in ("images", "annotations")}
-    return Split(extra.pop("categories"), pictures, skipped, extra)
+    return Split(extra.pop("categories"), pictures, findings, extra)
 
 
 def _id(entry: dict[str, Any], key: str, path: Path) -> int:

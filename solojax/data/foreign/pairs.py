@@ -1,47 +1,116 @@
-"""Pairs of an image and a PNG of ids, as many tools write them."""
+"""Pairs of an image and a mask of ids, as many tools write them."""
 
 from pathlib import Path
+from typing import NamedTuple
 
-from solojax.data.foreign.contents import SPLITS, Import, Split, categories_of
-from solojax.data.foreign.files import folder_of
-from solojax.data.foreign.id_maps import pair, read_id_maps
-from solojax.data.image_files import IMAGE_ENDINGS
+from solojax.data.findings import Findings
+from solojax.data.foreign.contents import Import, Split, categories_of
+from solojax.data.foreign.files import folder_of, split_folders
+from solojax.data.foreign.id_maps import read_id_maps
+from solojax.data.foreign.pairing import Sample, halves, in_halves, samples_in
 from solojax.types import InputError
 
+SET = 255  # the value of what is set in a mask that knows no ids
 
-def read(source: Path, *, name: str = "object", divisor: int | None = None) -> Import:
-    """Reads images in ``images`` and their instances in ``masks``: PNGs of ids of the same stems.
 
-    A mask has one channel of 8 or 16 bits; 0 is background, each other value an instance. All is
-    train, unless ``source`` has ``train/images`` and ``val/images``, or ``images/train`` and
-    ``images/val``.
+class Part(NamedTuple):
+    """The samples of a split, and the folder of their images below OUT/images."""
+
+    samples: list[Sample]
+    folder: str
+
+
+def read(
+    source: Path,
+    *,
+    name: str = "object",
+    divisor: int | None = None,
+    components: bool | None = None,
+) -> Import:
+    """Reads images in ``images`` and their instances in ``masks``: PNGs or TIFFs of ids.
+
+    A mask has one channel or a palette; 0 is background, each other value an instance. The other
+    layouts are those of ``pairing.samples_in``. All is train, unless ``source`` has
+    ``train/images`` and ``val/images``, or ``images/train`` and ``images/val``.
 
     Args:
       source: the folder of both.
       name: what the one class is called; its id is 1.
       divisor: where given, ``value // divisor`` is the category id, ``<name> <id>`` its name.
+      components: whether each connected part of a value is an instance; where not given, it is if
+        no mask of the set has another value than 0 and 255.
 
     Raises:
-      InputError: an image or mask is without its partner or of another size, a mask is no id PNG.
+      InputError: an image or mask is without its partner or of another size, a mask has no ids.
     """
     if divisor is not None and divisor < 1:
         raise InputError(f"the divisor {divisor} must be at least 1")
     source = folder_of(source)
-    layouts = (
-        {split: (source / split / "images", source / split / "masks") for split in SPLITS},
-        {split: (source / "images" / split, source / "masks" / split) for split in SPLITS},
-        {"": (source / "images", source / "masks")},
-    )
-    layout = next((x for x in layouts if all(i.is_dir() for i, _ in x.values())), layouts[-1])
-    found = {}
-    for folder, (images, masks) in layout.items():
-        split, pairs = folder or "train", pair(folder_of(images), IMAGE_ENDINGS, masks, ".png")
-        found[split] = read_id_maps(
-            pairs, split, folder, lambda value, _: (value // divisor if divisor else 1, 0)
-        )
+    parts = _parts(source)
+    found, values = _read(parts, divisor, bool(components))
+    first = next(iter(found.values())).findings
+    if len(values) == 1 and divisor is None and components is None:
+        if values == {SET}:
+            found, _ = _read(parts, divisor, True)
+            first = next(iter(found.values())).findings
+            what = (
+                f"masks of the one value {SET}, each connected part of which is read as an "
+                "instance; give --no-components where a mask is one instance"
+            )
+        else:
+            what = (
+                f"masks of the one value {next(iter(values))}, each of which is read as one "
+                "instance; give --components where its connected parts are several"
+            )
+        masks = sum(len(sample.masks) for part in parts.values() for sample in part.samples)
+        if not any(sample.each for part in parts.values() for sample in part.samples):
+            first.add("told", what, count=masks)
     names = {1: name}
     if divisor:
-        seen = {i["category_id"] for ps, _ in found.values() for p in ps for i in p.instances}
+        seen = {
+            instance["category_id"]
+            for split in found.values()
+            for picture in split.pictures
+            for instance in picture.instances
+        }
         names = {number: f"{name} {number}" for number in sorted(seen)}
-    splits = {split: Split(categories_of(names), *read, {}) for split, read in found.items()}
+    categories = categories_of(names)
+    splits = {split: content._replace(categories=categories) for split, content in found.items()}
     return Import("pairs", source, splits)
+
+
+def _parts(source: Path) -> dict[str, Part]:
+    if folders := split_folders(source):
+        found = {split: Part(samples_in(folder), split) for split, folder in folders.items()}
+        if all(part.samples for part in found.values()):
+            return found
+    if both := halves(source):
+        images, masks = (split_folders(half) for half in both)
+        if images and masks:
+            return {s: Part(in_halves(images[s], masks[s]), s) for s in images}
+    samples = samples_in(source)
+    if not samples and not both:
+        raise InputError(
+            f"{source / 'images'}: no such folder, and no image has a mask beside it, as a.png and "
+            "a_masks.png; give the folder of images and masks"
+        )
+    return {"train": Part(samples, "")}
+
+
+def _read(
+    parts: dict[str, Part], divisor: int | None, components: bool
+) -> tuple[dict[str, Split], set[int]]:
+    found, values = {}, set()
+    for split, (samples, folder) in parts.items():
+        findings = Findings()
+        pictures, seen = read_id_maps(
+            samples,
+            split,
+            folder,
+            lambda value, *_: (value // divisor if divisor else 1, 0),
+            findings,
+            components,
+        )
+        values |= seen
+        found[split] = Split([], pictures, findings, {})
+    return found, values

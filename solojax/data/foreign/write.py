@@ -15,11 +15,11 @@ DESCRIPTION = "solojax import"  # marks a JSON file as ours: only such a file is
 
 
 def write(found: Import, out: Path) -> None:
-    """Writes ``annotations/instances_{train,val}.json`` and ``images/`` into ``out``; prints skips.
+    """Writes ``annotations/instances_{train,val}.json`` and ``images/`` into ``out``.
 
-    Image files are copied byte by byte, and the JSONs follow when all images are there. The same
-    set gives the same bytes again. Of what ``out`` holds already, only JSONs of an earlier import
-    are replaced, or removed where the set has no such split.
+    Prints what was found. Image files are copied byte by byte, and the JSONs follow when all images
+    are there. The same set gives the same bytes again. Of what ``out`` holds already, only JSONs of
+    an earlier import are replaced, or removed where the set has no such split.
 
     Raises:
       InputError: ``out`` lies in the source, or holds other annotations or another image of the
@@ -46,15 +46,15 @@ def write(found: Import, out: Path) -> None:
     for split, path in paths.items():
         if split in found.splits:
             _put(path, json.dumps(_to_coco(found.form, found.splits[split])).encode())
-            for reason, count in found.splits[split].skipped.items():
-                print(f"{path}: {count} instances skipped: {reason}")
+            for finding in found.splits[split].findings:
+                print(f"{path}: {finding}")
         else:
             path.unlink(missing_ok=True)
 
 
 def _put(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.tmp")
+    draft = path.with_name(f".import-{os.getpid()}.tmp")  # its own name may be as long as allowed
     try:
         draft.write_bytes(content)
         os.replace(draft, path)
@@ -68,10 +68,10 @@ def _check_pictures(found: Import) -> None:
         if not content.pictures:
             raise InputError(f"{found.source} has no image for {split}; add some or leave it out")
         if not any(picture.instances for picture in content.pictures):
-            why = [f"{count} skipped: {reason}" for reason, count in content.skipped.items()]
+            why = [str(finding) for finding in content.findings]
             raise InputError(
                 f"{found.source}: {split} has no instance with a mask "
-                f"({'; '.join(why) or 'none skipped'}); there is nothing to learn from it"
+                f"({'; '.join(why) or 'none was skipped'}); there is nothing to learn from it"
             )
         for picture in content.pictures:
             if (other := places.setdefault(picture.name, picture.source)) != picture.source:

@@ -4,24 +4,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from tqdm import tqdm
 
-from solojax.data.foreign.contents import (
-    SPLITS,
-    Import,
-    Picture,
-    Skipped,
-    Split,
-    categories_of,
-    from_polygons,
+from solojax.data.findings import Findings
+from solojax.data.foreign.contents import SPLITS, Import, Split, categories_of
+from solojax.data.foreign.files import (
+    SPELLINGS,
+    folder_called,
+    images_in,
+    lines_of,
+    load,
+    split_folders,
 )
-from solojax.data.foreign.files import files_in, lines_of, load, size_of
-from solojax.data.image_files import IMAGE_ENDINGS
+from solojax.data.foreign.yolo_labels import Labels
 from solojax.types import InputError
 
-SLACK = 0.01  # beyond 0..1, where rounding may lead; further out it is pixels
+YAML_ENDINGS = (".yaml", ".yml")
 
 
 def read(source: Path) -> Import:
@@ -30,89 +29,123 @@ def read(source: Path) -> Import:
     ``train`` and ``val`` are folders, lists of folders or ``.txt`` lists of images, below ``path``.
     The polygons of ``images/a.jpg`` are in ``labels/a.txt``; without that file it has none. Class
     ``i`` gets the category id ``i``. Lines of five numbers are boxes: skipped, they have no mask.
+    A folder of ``images`` and ``labels`` with a ``classes.txt`` in place of the yaml is read too.
 
     Raises:
       InputError: ``data.yaml`` has no names or names missing images, or a line of a label file has
         an unknown class or coordinates that are not pairs in 0..1.
     """
-    path = Path(os.path.abspath(source))
-    path = path / "data.yaml" if path.is_dir() else path
-    about = load(path, yaml.safe_load)
+    path = _yaml_in(Path(os.path.abspath(source)))
+    about = _without_yaml(path) if path.name == "classes.txt" else load(path, yaml.safe_load)
     # A path that leads nowhere is one of the machine that the set was made on.
-    root = Path(os.path.abspath(path.parent / str(about.get("path") or "")))
+    root = Path(os.path.abspath(path.parent / _text(about.get("path"), path, "path")))
     root = root if root.is_dir() else path.parent
-    names = about.get("names")
-    names = dict(enumerate(names)) if isinstance(names, list) else names
-    if (
-        not names
-        or not isinstance(names, dict)
-        or not all(type(i) is int and i >= 0 for i in names)
-    ):
-        raise InputError(f"{path} has no names of classes; add them, as in names: [cat, dog]")
-    categories = categories_of({index: str(names[index]) for index in sorted(names)})
+    names = _names(about.get("names"), path)
+    categories = categories_of(names)
     splits = {}
     for split in SPLITS:
-        if entries := about.get(split):
-            entries = entries if isinstance(entries, list) else [entries]
-            images = [image for entry in entries for image in _listed(str(entry), root, path)]
+        keys = [key for key in SPELLINGS[split] if about.get(key)]
+        if keys:
+            findings = Findings()
+            if len(keys) > 1:
+                findings.add("doubtful", f"keys of {path.name} left out: it has {keys[0]}", keys[1])
+            entries = about[keys[0]] if isinstance(about[keys[0]], list) else [about[keys[0]]]
+            images = [
+                image
+                for entry in entries
+                for image in _listed(_text(entry, path, split), root, path, findings)
+            ]
+            labels = Labels(root, names, findings)
             bar = tqdm(list(dict.fromkeys(images)), f"reading {split}", unit="image")
-            skipped = Skipped()
-            pictures = [_read_image(image, root, names, skipped) for image in bar]
-            splits[split] = Split(categories, pictures, skipped, {})
+            pictures = [labels.read(image) for image in bar]
+            labels.report()
+            splits[split] = Split(categories, pictures, findings, {})
     if not splits:
         raise InputError(f"{path} has neither train nor val; add the folders of the images")
+    if about.get("test"):
+        findings = next(iter(splits.values())).findings
+        findings.add("told", f"entry of {path.name} left out: only train and val are read", "test")
     return Import("yolo", root, splits)
 
 
-def _listed(entry: str, root: Path, yaml_path: Path) -> list[Path]:
+def _yaml_in(path: Path) -> Path:
+    """The yaml of a set, or the list of classes of a set without one."""
+    if not path.is_dir():
+        return path
+    files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in YAML_ENDINGS]
+    named = [file for file in files if file.stem == "data"]
+    if named or len(files) == 1:
+        return (named or files)[0]
+    if files:
+        raise InputError(
+            f"{path} has {len(files)} yaml files ({', '.join(file.name for file in files[:5])}) "
+            "and no data.yaml; give the one of the set"
+        )
+    return path / "classes.txt" if (path / "classes.txt").is_file() else path / "data.yaml"
+
+
+def _without_yaml(path: Path) -> dict[str, Any]:
+    """What a yaml would say of a folder of images, of labels and a list of classes."""
+    images = folder_called(path.parent, ("images",)) or path.parent
+    folders = split_folders(images) or split_folders(path.parent) or {"train": images}
+    names = [line.strip() for line in lines_of(path) if line.strip()]
+    return {"names": names, **{split: str(folder) for split, folder in folders.items()}}
+
+
+def _names(names: Any, path: Path) -> dict[int, str]:
+    """Class -> name, ascending."""
+    names = dict(enumerate(names)) if isinstance(names, list) else names
+    pairs = list(names.items()) if isinstance(names, dict) else []
+    found: dict[int, str] = {}
+    for key, name in pairs:
+        digits = isinstance(key, str) and key.strip().isdecimal() and len(key) < 10
+        number = int(key) if digits else key
+        if type(number) is not int or number < 0 or not isinstance(name, str | int | float):
+            break
+        found[number] = str(name)
+    if not pairs or len(found) != len(pairs):
+        raise InputError(f"{path} has no names of classes; add them, as in names: [cat, dog]")
+    return {number: found[number] for number in sorted(found)}
+
+
+def _text(entry: Any, path: Path, key: str) -> str:
+    if not isinstance(entry, str | None):
+        raise InputError(f"{path}: {key} is {str(entry)[:60]!r}, not a path; correct it")
+    return (entry or "").replace("\\", "/")
+
+
+def _find(entry: str, bases: tuple[Path, ...]) -> Path | None:
+    """What a path means, of this machine or of another one, below one of some folders."""
+    path = entry.removeprefix("../")  # Roboflow's, meant from a folder further in
+    parts = Path(path).parts
+    # The set may have been moved as a whole: the longest tail of the path that is there.
+    tails = (
+        ["/".join(parts[i:]) for i in range(1, len(parts))]
+        if path.startswith("/") or path[1:2] == ":"
+        else []
+    )
+    for name in (entry, path, *tails):
+        for base in bases:
+            place = Path(os.path.abspath(base / name))
+            if place.exists():
+                return place
+    return None
+
+
+def _listed(entry: str, root: Path, yaml_path: Path, findings: Findings) -> list[Path]:
     """The images of an entry of train or val."""
-    entry = entry.replace("\\", "/")
-    path = root / entry
-    if not path.exists() and entry.startswith("../"):  # Roboflow's, meant from a folder further in
-        path = root / entry[3:]
-    path = Path(os.path.abspath(path))
-    if path.is_dir():
-        return files_in(path, IMAGE_ENDINGS)
-    if path.suffix != ".txt" or not path.is_file():
-        raise InputError(f"{yaml_path}: {path} is no folder or .txt list; correct path, train, val")
+    path = _find(entry, (root, yaml_path.parent))
+    if path and path.is_dir():
+        return images_in(path, root, findings)
+    if path is None or path.suffix != ".txt" or not path.is_file():
+        raise InputError(
+            f"{yaml_path}: {path or root / entry} is no folder or .txt list; correct path, train, "
+            "val"
+        )
     images = []
     for name in filter(None, map(str.strip, lines_of(path))):
-        places = [os.path.abspath(base / name.replace("\\", "/")) for base in (path.parent, root)]
-        image = next(filter(os.path.isfile, places), None)
-        if image is None:
+        image = _find(name.replace("\\", "/"), (path.parent, root))
+        if image is None or not image.is_file():
             raise InputError(f"{path}: the image {name!r} is missing; correct the list")
-        images.append(Path(image))
+        images.append(image)
     return images
-
-
-def _read_image(image: Path, root: Path, names: dict[int, Any], skipped: Skipped) -> Picture:
-    if not image.is_relative_to(root):
-        raise InputError(f"{image} is not below {root}; set path in data.yaml to a folder of all")
-    parts = image.relative_to(root).parts
-    folders = [i for i, part in enumerate(parts[:-1]) if part == "images"]
-    name, labels = parts, parts  # labels lie beside the images where no folder is called so
-    if folders:
-        head, tail = parts[: folders[-1]], parts[folders[-1] + 1 :]
-        name, labels = (*head, *tail), (*head, "labels", *tail)
-    path = root.joinpath(*labels).with_suffix(".txt")
-    size, instances = size_of(image.read_bytes(), image), []
-    for number, line in enumerate(lines_of(path), 1):
-        where = f"{path}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            category, *polygon = map(float, line.split())
-        except ValueError:
-            raise InputError(f"{where} is not a class and numbers; correct it") from None
-        if category not in names:
-            raise InputError(f"{where}: class {category:g} is not among names; add it to data.yaml")
-        if not all(-SLACK <= value <= 1 + SLACK for value in polygon):
-            raise InputError(f"{where}: coordinates must be in 0..1, divided by the image's sides")
-        if len(polygon) % 2:
-            raise InputError(f"{where}: {len(polygon)} numbers follow the class, not x y pairs")
-        if len(polygon) == 4:
-            skipped["box without a mask"] += 1
-            continue
-        pixels = (np.reshape(polygon, (-1, 2)) * size[::-1]).ravel().tolist()
-        instances += from_polygons([pixels], int(category), size, skipped)
-    return Picture("/".join(name), image, image.read_bytes, size, instances, {})

@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 
 from solojax.data import annotations, foreign, rle
 from solojax.data.foreign import write
+from solojax.data.foreign.contents import Split
 from solojax.types import InputError
 
 HEIGHT, WIDTH = 48, 64
@@ -152,6 +153,16 @@ def drawn(points: list[list[float]], size: tuple[int, int] = (HEIGHT, WIDTH)) ->
 def content_of(folder: Path) -> dict[str, bytes]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def found_in(split: Split, effect: str) -> dict[str, int]:
+    return {f.what: f.count for f in split.findings if f.effect == effect}
+
+
+def lost(split: Split) -> dict[str, int]:
+    return {
+        what.removeprefix("instances skipped: "): n for what, n in found_in(split, "lost").items()
+    }
 
 
 def refusal(form: str, source: Path, **options: Any) -> str:

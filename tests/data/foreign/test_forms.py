@@ -67,4 +67,4 @@ def test_damaged_image_is_named(form: str, source: Path) -> None:
     image.write_bytes(b"no image")
     message = refusal(form, source)
     assert image.name in message
-    assert "is damaged or no image" in message
+    assert "is no image: it seems to be text" in message

@@ -1,14 +1,17 @@
 """Claims about labelme: its shapes, its images wherever they are, its faults."""
 
 import base64
+import io
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from solojax.config import Category
-from solojax.data.foreign import labelme
+from solojax.data.foreign import labelme, labelme_shapes
 from tests.data.foreign.scene import (
     BOX,
     CIRCLE,
@@ -18,6 +21,8 @@ from tests.data.foreign.scene import (
     bring,
     content_of,
     drawn,
+    found_in,
+    lost,
     masks,
     png,
     put,
@@ -61,7 +66,7 @@ def test_circle_is_off_by_less_than_half_a_pixel(radius: float, source: Path) ->
     corners = np.reshape(polygon, (-1, 2))
     middles = (corners + np.roll(corners, 1, 0)) / 2  # where a polygon is furthest from its circle
     away = np.hypot(*(np.concatenate([corners, middles]) - [20.5, 20]).T)
-    assert np.abs(away - radius).max() < min(0.5, 1.01 * labelme.CIRCLE_ERROR)
+    assert np.abs(away - radius).max() < min(0.5, 1.01 * labelme_shapes.CIRCLE_ERROR)
 
 
 def test_circle_covers_its_disc(source: Path, out: Path) -> None:
@@ -200,7 +205,7 @@ def test_image_without_shapes_is_kept(source: Path, out: Path) -> None:
         (shape("x", [[1, 1], [9, 9]], "line"), "shape of type line"),
         (shape("x", [[1, 1]], "point"), "shape of type point"),
         (shape("x", BOX, "linestrip"), "shape of type linestrip"),
-        (shape("x", BOX, "mask"), "shape of type mask"),
+        (shape("x", BOX, "mask"), "mask shape without its mask"),
         (shape("x", [[1, 1], [9, 9]]), "polygon of fewer than 3 points"),
         (shape("x", [[1, 1]], "rectangle"), "rectangle of fewer than 2 points"),
         (shape("x", [], "circle"), "circle of fewer than 2 points"),
@@ -213,7 +218,7 @@ def test_image_without_shapes_is_kept(source: Path, out: Path) -> None:
 def test_shape_without_a_mask_is_skipped(bad: dict, reason: str, source: Path) -> None:
     put_drawing(source / "a.json", bad, shape("y", BOX), bad)
     found = labelme.read(source).splits["train"]
-    assert found.skipped == {reason: 2}
+    assert lost(found) == {reason: 2}
     assert len(found.pictures[0].instances) == 1
 
 
@@ -227,7 +232,10 @@ def test_shape_without_a_mask_is_skipped(bad: dict, reason: str, source: Path) -
         ('{"shapes": []}', "no 'imagePath'"),
         ('{"shapes": [3], "imagePath": "a.png"}', "shapes[0] has no 'label'"),
         ('{"shapes": [{"label": "x"}], "imagePath": "a.png"}', "no 'points'"),
-        ('{"shapes": [{"label": 1, "points": []}], "imagePath": "a.png"}', "no 'label'"),
+        ('{"shapes": [{"label": true, "points": []}], "imagePath": "a.png"}', "no 'label'"),
+        ('{"shapes": [{"label": null, "points": []}], "imagePath": "a.png"}', "no 'label'"),
+        ('{"shapes": [], "imagePath": 3}', "no 'imagePath'"),
+        (b'{"shapes": [], "imagePath": "\xb0\xa1.png"}', "is not UTF-8 (byte 0xb0 at 29); save it"),
     ],
 )
 def test_file_that_is_not_labelmes_is_named(content: str, words: str, source: Path) -> None:
@@ -262,7 +270,7 @@ def test_embedded_image_that_is_not_base64_is_named(data: Any, source: Path) -> 
     assert "a.json: imageData is not base64" in refusal("labelme", source)
 
 
-@pytest.mark.parametrize("named", ["", "..", "../..", "a/..", "a\0b"])
+@pytest.mark.parametrize("named", ["..", "../..", "a/..", "a\0b"])
 def test_embedded_image_without_a_name_of_a_file_is_refused(named: str, source: Path) -> None:
     data = base64.b64encode(png()).decode()
     put_drawing(source / "a.json", shape("x", BOX), imagePath=named, imageData=data)
@@ -275,3 +283,158 @@ def test_two_drawings_of_one_image_are_refused(source: Path) -> None:
     message = refusal("labelme", source)
     assert "a.json" in message
     assert "b.json both become images/a.png" in message
+
+
+def mask_of(drawn: np.ndarray) -> str:
+    return base64.b64encode(cv2.imencode(".png", drawn.astype(np.uint8) * 255)[1]).decode()
+
+
+PATCH = np.tri(8, 5, dtype=np.uint8)  # of rows 3 to 10 and columns 20 to 24
+AI = shape("x", [[20.0, 3.0], [24.0, 10.0]], "mask", mask=mask_of(PATCH))
+
+
+def test_ai_mask_lies_where_its_points_say(source: Path, out: Path) -> None:
+    url = {**AI, "mask": "data:image/png;base64," + AI["mask"]}
+    short = {**AI, "points": [[20, 3], [25, 11]]}  # as some programs count
+    put_drawing(source / "a.json", AI, url, short)
+    bring("labelme", source, out)
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[3:11, 20:25] = PATCH
+    np.testing.assert_array_equal(masks(read(out).images[0]), [expected] * 3)
+
+
+@pytest.mark.parametrize(("x", "y"), [(-2, -3), (WIDTH - 2, HEIGHT - 3)])
+def test_ai_mask_is_cut_to_its_image(x: int, y: int, source: Path, out: Path) -> None:
+    put_drawing(source / "a.json", {**AI, "points": [[x, y], [x + 4, y + 7]]})
+    bring("labelme", source, out)
+    padded = np.zeros((HEIGHT + 40, WIDTH + 40), np.uint8)
+    padded[20 + y : 28 + y, 20 + x : 25 + x] = PATCH
+    np.testing.assert_array_equal(masks(read(out).images[0])[0], padded[20:-20, 20:-20])
+
+
+def test_ai_mask_outside_of_its_image_is_skipped(source: Path) -> None:
+    put_drawing(source / "a.json", {**AI, "points": [[900, 3], [904, 10]]}, shape("x", BOX))
+    assert lost(labelme.read(source).splits["train"]) == {"mask without a pixel": 1}
+
+
+def test_masks_and_polygons_of_a_group_are_one_instance(source: Path, out: Path) -> None:
+    put_drawing(source / "a.json", {**AI, "group_id": 3}, shape("x", BOX, group_id=3))
+    bring("labelme", source, out)
+    (mask,) = masks(read(out).images[0])
+    assert mask.sum() == PATCH.sum() + drawn(BOX).sum()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mask": "abc"}, "mask is not base64"),
+        ({"mask": base64.b64encode(b"no image").decode()}, "mask is no image"),
+        ({"points": [[20, 3], [40, 10]]}, "its mask is 5x8 where its points span 21x8"),
+    ],
+)
+def test_bad_ai_mask_is_named(change: dict, words: str, source: Path) -> None:
+    put_drawing(source / "a.json", shape("x", BOX), {**AI, **change})
+    message = refusal("labelme", source)
+    assert "a.json: shapes[1]" in message
+    assert words in message
+
+
+TURNED = [[20.0, 5.0], [40.0, 15.0], [35.0, 25.0], [15.0, 15.0]]
+
+
+@pytest.mark.parametrize("kind", ["rotation", "oriented rectangle", "oriented_rectangle"])
+def test_rotated_box_is_the_polygon_of_its_corners(kind: str, source: Path, out: Path) -> None:
+    put_drawing(source / "a.json", shape("x", TURNED, kind, direction=0.5))
+    put_drawing(source / "b.json", shape("x", TURNED, "rectangle"))
+    bring("labelme", source, out)
+    for image in read(out).images:
+        np.testing.assert_array_equal(masks(image), [drawn(TURNED)])
+
+
+def test_two_corners_and_an_angle_are_skipped(source: Path) -> None:
+    put_drawing(source / "a.json", shape("x", BOX[::2], "rectangle", rotation=30), shape("x", BOX))
+    (reason,) = lost(labelme.read(source).splits["train"])
+    assert "turned by 30 of an unknown unit" in reason
+
+
+def test_labels_may_be_numbers(source: Path, out: Path) -> None:
+    put_drawing(source / "a.json", shape(10, BOX), shape("10", BOX), shape(9, BOX))  # type: ignore[arg-type]
+    bring("labelme", source, out)
+    assert [c.name for c in read(out).categories] == ["9", "10"]
+    assert [a["category_id"] for a in raw(out)["annotations"]] == [2, 2, 1]
+    split = labelme.read(source).splits["train"]
+    assert found_in(split, "repaired") == {"labels that are numbers, read as text": 2}
+
+
+def test_labels_that_look_alike_are_told_of(source: Path) -> None:
+    put_drawing(source / "a.json", *[shape(name, BOX) for name in ("cat", "Cat", "cat ", "dog")])
+    (finding,) = labelme.read(source).splits["train"].findings
+    assert (finding.effect, finding.places) == ("doubtful", ("'Cat', 'cat', 'cat '",))
+
+
+def test_flags_and_labels_of_no_object_are_counted(source: Path) -> None:
+    flagged = shape("x", BOX, flags={"crowd": True, "hidden": False})
+    put_drawing(source / "a.json", flagged, shape("__ignore__", BOX), flags={"dark": True})
+    split = labelme.read(source).splits["train"]
+    assert list(found_in(split, "told").values()) == [1, 1]
+    assert lost(split) == {"shape of the label __ignore__, which stands for no object": 1}
+    assert len(split.pictures[0].instances) == 1
+
+
+def test_image_of_another_size_than_stated_is_told_of(source: Path) -> None:
+    put_drawing(source / "a.json", shape("x", BOX), imageHeight=2 * HEIGHT, imageWidth=2 * WIDTH)
+    (finding,) = labelme.read(source).splits["train"].findings
+    assert (finding.effect, finding.places) == ("doubtful", ("a.png is 64x48, not 128x96",))
+
+
+def test_points_of_the_image_as_stored_are_read_so(source: Path, out: Path) -> None:
+    put_drawing(source / "a.json", shape("x", BOX), imageHeight=HEIGHT, imageWidth=WIDTH, image=b"")
+    turned = io.BytesIO()
+    exif = PIL.Image.Exif()
+    exif[0x112] = 6
+    PIL.Image.new("RGB", (WIDTH, HEIGHT)).save(turned, "JPEG", exif=exif)
+    put(source / "a.jpg", turned.getvalue())
+    bring("labelme", source, out)
+    assert [(i["height"], i["width"]) for i in raw(out)["images"]] == [(HEIGHT, WIDTH)]
+
+
+def test_image_is_found_whatever_the_case_of_its_name(source: Path, out: Path) -> None:
+    put_drawing(source / "a.json", shape("x", BOX), image=b"", imagePath="A.jpg")
+    put(source / "a.JPG", png(end=".jpg"))
+    bring("labelme", source, out)
+    assert [i["file_name"] for i in raw(out)["images"]] == ["a.JPG"]
+
+
+@pytest.mark.parametrize("named", ["before.jpg", "", None])
+def test_image_that_was_renamed_with_its_drawing_is_found(
+    named: str | None, source: Path, out: Path
+) -> None:
+    put_drawing(source / "a.json", shape("x", BOX), imagePath=named)
+    bring("labelme", source, out)
+    assert [i["file_name"] for i in raw(out)["images"]] == ["a.png"]
+    assert list(found_in(labelme.read(source).splits["train"], "repaired").values()) == [1]
+
+
+def test_what_is_left_out_of_a_folder_is_named(source: Path) -> None:
+    put_drawing(source / "a.json", shape("x", BOX))
+    put(source / "b.png", png(2))
+    put(source / "c.xcf", b"gimp")
+    put(source / "classes.txt", "x")
+    found = {f.what: f.places for f in labelme.read(source).splits["train"].findings}
+    assert found == {
+        "images without a JSON left out": ("b.png",),
+        "files left out: no images by their ending (.xcf)": ("c.xcf",),
+    }
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "valid"), ("Train", "Val"), ("training", "validation")]
+)
+def test_folders_of_the_splits_have_several_spellings(
+    names: tuple[str, str], source: Path, out: Path
+) -> None:
+    for seed, name in enumerate(names):
+        put_drawing(source / name / "a.json", shape("x", BOX), image=png(seed))
+    bring("labelme", source, out)
+    for name, split in zip(names, ("train", "val"), strict=True):
+        assert [i["file_name"] for i in raw(out, split)["images"]] == [f"{name}/a.png"]

@@ -1,16 +1,22 @@
 """Claims about pairs of an image and a PNG of ids."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
 
 from solojax.config import Category
+from solojax.data.foreign import id_maps, pairs
 from tests.data.foreign.scene import (
     HEIGHT,
     WIDTH,
     blobs,
     bring,
+    found_in,
     masks,
     png,
     put,
@@ -75,11 +81,22 @@ def test_mask_of_another_size_is_named(source: Path) -> None:
     assert "images/a.jpg is 48x64" in message
 
 
-@pytest.mark.parametrize("bad", [b"", b"no image", png()], ids=["empty", "text", "colours"])
-def test_mask_that_is_no_id_png_is_named(bad: bytes, source: Path) -> None:
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (b"", "is empty"),
+        (b"no image", "seems to be text"),
+        (png(), "has colours, not one channel of ids"),
+        (png(end=".jpg"), "is a JPEG, which changes ids"),
+    ],
+    ids=["empty", "text", "colours", "jpeg"],
+)
+def test_mask_without_ids_is_named(bad: bytes, why: str, source: Path) -> None:
     put_pairs(source, blobs(1))
     put(source / "masks/a.png", bad)
-    assert "masks/a.png is no PNG of one channel" in refusal("pairs", source)
+    message = refusal("pairs", source)
+    assert "masks/a.png" in message
+    assert why in message
 
 
 @pytest.mark.parametrize("kept", ["images/a.jpg", "masks/a.png"])
@@ -107,3 +124,156 @@ def test_divisor_below_one_is_refused(source: Path) -> None:
 def test_folder_without_images_is_named(source: Path) -> None:
     put(source / "pictures/a.png", png())
     assert "source/images: no such folder" in refusal("pairs", source)
+
+
+def put_mask(path: Path, image: Image.Image, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32])
+def test_masks_may_be_tiffs_of_any_depth(kind: type, source: Path, out: Path) -> None:
+    values = [1, 2, 200] if kind is np.uint8 else [1, 300, 60000 if kind is np.uint16 else 70000]
+    put(source / "images/a.tif", png(end=".tif"))
+    put_mask(source / "masks/a.tif", Image.fromarray(blobs(*values, dtype=kind)))
+    bring("pairs", source, out)
+    np.testing.assert_array_equal(
+        masks(read(out).images[0]), [blobs(*values, dtype=kind) == value for value in values]
+    )
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [(blobs(1, 2, dtype=np.float32) / 2, "has fractions"), (blobs(-1, 2, dtype=np.int32), "id -1")],
+)
+def test_ids_that_are_none_are_named(ids: np.ndarray, words: str, source: Path) -> None:
+    put(source / "images/a.tif", png(end=".tif"))
+    put_mask(source / "masks/a.tif", Image.fromarray(ids))
+    assert words in refusal("pairs", source)
+
+
+def put_palette(source: Path, ids: np.ndarray, colours: list[int]) -> None:
+    put(source / "images/a.jpg", png(end=".jpg"))
+    image = Image.fromarray(ids, "P")
+    image.putpalette(colours)
+    put_mask(source / "masks/a.png", image)
+
+
+def test_indices_of_a_palette_are_ids(source: Path, out: Path) -> None:
+    ids = blobs(1, 2, 7, dtype=np.uint8)
+    put_palette(source, ids, [0, 0, 0, 200, 0, 0, 0, 200, 0, *[9, 9, 9] * 5])
+    bring("pairs", source, out)
+    np.testing.assert_array_equal(masks(read(out).images[0]), [ids == v for v in (1, 2, 7)])
+
+
+def test_seam_of_pascal_voc_is_left_out(source: Path) -> None:
+    colours = [0, 0, 0, 128, 0, 0, *[7, 0, 0] * 253, 224, 224, 192]
+    put_palette(source, blobs(1, 255, dtype=np.uint8), colours)
+    split = pairs.read(source).splits["train"]
+    assert len(split.pictures[0].instances) == 1
+    assert list(found_in(split, "told").values())[0] == 1
+
+
+def test_grays_of_a_palette_are_ids(source: Path) -> None:
+    put_palette(source, blobs(1, 2, dtype=np.uint8), [0, 0, 0, 50, 50, 50, 30, 30, 30])
+    (picture,) = pairs.read(source, divisor=1).splits["train"].pictures
+    assert [i["category_id"] for i in picture.instances] == [30, 50]
+
+
+def test_first_of_several_pages_is_read_and_told(source: Path) -> None:
+    put(source / "images/a.tif", png(end=".tif"))
+    first, second = (Image.fromarray(blobs(*v, dtype=np.uint8)) for v in ([1, 2], [3]))
+    put_mask(source / "masks/a.tif", first, save_all=True, append_images=[second])
+    split = pairs.read(source).splits["train"]
+    assert len(split.pictures[0].instances) == 2
+    (finding,) = split.findings
+    assert (finding.effect, finding.places) == ("doubtful", ("masks/a.tif: 2 pages",))
+
+
+def spots(value: int) -> np.ndarray:
+    """Three parts: a ring, a spot in it, and two squares that touch at a corner."""
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    ids[5:25, 5:25], ids[8:22, 8:22], ids[12:15, 13:16] = value, 0, value
+    ids[30:35, 30:35] = ids[35:40, 35:40] = value
+    return ids
+
+
+@pytest.mark.parametrize("one_bit", [False, True])
+def test_parts_of_a_mask_that_knows_no_ids_are_instances(
+    one_bit: bool, source: Path, out: Path
+) -> None:
+    put_pairs(source, spots(255))
+    if one_bit:
+        put_mask(source / "masks/a.png", Image.fromarray(spots(255) > 0))
+    bring("pairs", source, out)
+    found = masks(read(out).images[0])
+    assert sorted(int(mask.sum()) for mask in found) == [9, 50, 400 - 196]
+    np.testing.assert_array_equal(found.sum(0), spots(1))
+    (what,) = found_in(pairs.read(source).splits["train"], "told")
+    assert "the one value 255" in what and "--no-components" in what
+    (picture,) = pairs.read(source, components=False).splits["train"].pictures
+    assert len(picture.instances) == 1
+
+
+def test_parts_of_ids_are_instances_where_asked_for(source: Path) -> None:
+    put_pairs(source, spots(4))
+    split = pairs.read(source).splits["train"]
+    assert len(split.pictures[0].instances) == 1
+    assert "give --components" in next(iter(found_in(split, "told")))
+    put_pairs(source, np.maximum(spots(4), np.eye(HEIGHT, WIDTH, 60, dtype=np.uint8)), "b")
+    (one, two) = pairs.read(source, components=True, divisor=2).splits["train"].pictures
+    assert [i["category_id"] for i in one.instances] == [2, 2, 2]
+    assert [i["category_id"] for i in two.instances] == [0, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a.png", "a_cp_masks.png"),
+        ("a.tif", "a_masks.tif"),
+        ("000_img.png", "000_masks.png"),
+        ("images/a.png", "Labels/a.png"),
+        ("imgs/a.png", "ground truth/A.tif"),
+        ("images/a.png", "masks/a_mask.png"),
+        ("images/a b ü.png", "masks/a b ü.png"),
+    ],
+)
+def test_masks_are_found_by_usual_names(image: str, mask: str, source: Path, out: Path) -> None:
+    put(source / image, png(end=Path(image).suffix))
+    put_mask(source / mask, Image.fromarray(blobs(1, 2, dtype=np.uint8)))
+    bring("pairs", source, out)
+    assert [i["file_name"] for i in raw(out)["images"]] == [Path(image).name]
+    assert len(raw(out)["annotations"]) == 2
+
+
+@pytest.mark.parametrize("layout", ["{0}/images/{0}.png {0}/masks/", "images/{0}.png masks/{0}/"])
+def test_a_mask_for_each_instance(layout: str, source: Path, out: Path) -> None:
+    for name in ("x1", "x2"):
+        image, folder = layout.format(name).split()
+        put(source / image, png(end=".png"))
+        for value in (1, 2):
+            put_ids(source / folder / f"{value}.png", (blobs(1, 2) == value) * np.uint8(255))
+    bring("pairs", source, out)
+    for image in read(out).images:
+        np.testing.assert_array_equal(masks(image), [blobs(1, 2) == value for value in (1, 2)])
+
+
+def test_pickles_of_cellpose_are_refused(source: Path) -> None:
+    put(source / "a.png", png())
+    put(source / "a_seg.npy", b"\x93NUMPY")
+    assert "a_seg.npy is a Python pickle, which can run programs" in refusal("pairs", source)
+
+
+def test_jpegs_for_masks_are_refused(source: Path) -> None:
+    put(source / "images/a.png", png())
+    put(source / "masks/a.jpg", png(end=".jpg"))
+    assert "masks/a.jpg is a JPEG, which changes ids" in refusal("pairs", source)
+
+
+def test_many_ids_cost_no_more_than_few() -> None:
+    ids = np.kron(np.arange(90_000, dtype=np.uint32).reshape(300, 300), np.ones((3, 3), np.uint32))
+    start = time.process_time()
+    found = dict(id_maps.rles_of(ids))
+    assert time.process_time() - start < 10  # a mask of the whole image for each would take minutes
+    assert len(found) == ids.max()
+    np.testing.assert_array_equal(coco_mask.decode(found[70_000]), ids == 70_000)

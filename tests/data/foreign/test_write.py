@@ -10,6 +10,7 @@ from solojax.types import InputError
 from tests.data.foreign.scene import (
     bring,
     content_of,
+    lost,
     png,
     put,
     put_any,
@@ -80,12 +81,16 @@ def test_skips_are_counted_and_printed(
 ) -> None:
     put_any("labelme", source)
     found = labelme.read(source)
-    assert found.splits["train"].skipped == {"shape of type point": 1}
+    assert lost(found.splits["train"]) == {"shape of type point": 1}
     write.write(found, out)
     path = out / "annotations/instances_train.json"
-    assert capsys.readouterr().out == f"{path}: 1 instances skipped: shape of type point\n"
+    assert capsys.readouterr().out == (
+        f"{path}: 1 instances skipped: shape of type point (a.json: shapes[1]); draw a polygon, a "
+        "rectangle, a circle or a mask in its place\n"
+    )
 
 
 def test_set_without_a_mask_tells_why(source: Path) -> None:
     message = refusal("yolo", put_yolo(source, lines="0 .5 .5 .2 .2\n1 .5 .5 .2 .2\n"))
-    assert "train has no instance with a mask (2 skipped: box without a mask)" in message
+    assert "train has no instance with a mask (2 instances skipped: box without a mask" in message
+    assert "labels/train/a.txt:2); export the set as segmentation" in message

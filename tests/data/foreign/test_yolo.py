@@ -11,9 +11,13 @@ from solojax.config import Category
 from solojax.data.foreign import yolo
 from tests.data.foreign.scene import (
     BOX,
+    HEIGHT,
     TRIANGLE,
+    WIDTH,
     bring,
     drawn,
+    found_in,
+    lost,
     masks,
     png,
     put,
@@ -135,14 +139,14 @@ def test_image_without_a_label_file_has_no_instances(source: Path, out: Path) ->
 def test_yolo_boxes_are_skipped_and_counted(source: Path) -> None:
     put_yolo(source, lines=f"0 .5 .5 .2 .2\n{yolo_line(0, BOX)}\n1 .1 .1 .1 .1")
     found = yolo.read(source).splits["train"]
-    assert found.skipped == {"box without a mask": 2}
+    assert lost(found) == {"box without a mask": 2}
     assert len(found.pictures[0].instances) == 1
 
 
 def test_yolo_masks_without_a_pixel_are_skipped_and_counted(source: Path) -> None:
     put_yolo(source, lines=f"0 .5 .5 .5 .5 .5 .5\n{yolo_line(0, BOX)}\n1 .5 .5\n0")
     found = yolo.read(source).splits["train"]
-    assert found.skipped == {"mask without a pixel": 1, "no polygon of three points": 2}
+    assert lost(found) == {"mask without a pixel": 1, "no polygon of three points": 2}
 
 
 @pytest.mark.parametrize(
@@ -215,3 +219,114 @@ def test_two_images_that_would_share_a_name_are_refused(source: Path) -> None:
 def test_train_and_val_may_be_the_same_images(source: Path, out: Path) -> None:
     bring("yolo", put_yolo(source, val="images/train"), out)
     assert raw(out)["images"] == raw(out, "val")["images"]
+
+
+@pytest.mark.parametrize("key", ["valid", "validation"])
+def test_val_has_several_spellings(key: str, source: Path, out: Path) -> None:
+    bring("yolo", put_yolo(source, val=None, **{key: "images/val"}), out)
+    assert [i["file_name"] for i in raw(out, "val")["images"]] == ["val/a.png"]
+
+
+def test_test_images_are_told_of(source: Path) -> None:
+    split = yolo.read(put_yolo(source, test="images/train")).splits["train"]
+    assert found_in(split, "told") == {
+        "entry of data.yaml left out: only train and val are read": 1
+    }
+
+
+@pytest.mark.parametrize("label", ["IMG_1.txt", "img_1.TXT", "Img_1.png.txt"])
+def test_label_file_may_be_spelt_otherwise(label: str, source: Path, out: Path) -> None:
+    put_yolo(source)
+    put(source / "images/train/IMG_1.PNG", png(4))
+    put(source / f"labels/train/{label}", yolo_line(1, BOX))
+    bring("yolo", source, out)
+    assert [len(image.instances) for image in read(out).images] == [1, 2]
+    told = found_in(yolo.read(source).splits["train"], "repaired")
+    assert list(told.values()) == ([] if label == "IMG_1.txt" else [1])
+
+
+def test_label_files_that_differ_by_case_each_keep_their_image(source: Path, out: Path) -> None:
+    put_yolo(source)
+    put(source / "images/train/A.png", png(4))
+    put(source / "labels/train/A.txt", yolo_line(1, BOX))
+    bring("yolo", source, out)
+    assert [len(image.instances) for image in read(out).images] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("train/a.png", "labels/train/a.txt"),
+        ("set/train/a.png", "set/labels/train/a.txt"),
+        ("train/Images/a.png", "train/labels/a.txt"),
+        ("train/a.png", "train/labels/a.txt"),
+    ],
+)
+def test_labels_are_found_beside_the_folder_of_images(
+    image: str, label: str, source: Path, out: Path
+) -> None:
+    put(source / "data.yaml", f"train: {Path(image).parent}\nnames: [cat]\n")
+    put(source / image, png())
+    put(source / label, yolo_line(0, BOX))
+    bring("yolo", source, out)
+    assert len(read(out).images[0].instances) == 1
+
+
+def test_images_and_labels_without_a_partner_are_named(source: Path) -> None:
+    put_yolo(source)
+    put(source / "images/train/b.png", png(2))
+    put(source / "images/train/c.psd", b"8BPS")
+    put(source / "labels/train/c.txt", yolo_line(0, BOX))
+    put(source / "labels/train/classes.txt", "cat")
+    found = {f.what: f.places for f in yolo.read(source).splits["train"].findings}
+    assert found == {
+        "files left out: pictures of a kind that is not read (.psd)": ("images/train/c.psd",),
+        "images without a label file, read as empty ones": ("images/train/b.png",),
+        "label files without an image": ("labels/train/c.txt",),
+    }
+
+
+def test_points_a_little_outside_are_clipped_and_counted(source: Path, out: Path) -> None:
+    put_yolo(source, lines="0 -.05 -.01 1.08 0 1 1.02 0 1")
+    bring("yolo", source, out)
+    (annotation,) = raw(out)["annotations"]
+    assert annotation["segmentation"] == [[0, 0, WIDTH, 0, WIDTH, HEIGHT, 0, HEIGHT]]
+    assert list(found_in(yolo.read(source).splits["train"], "repaired").values()) == [1]
+
+
+def test_names_may_be_numbered_by_text(source: Path, out: Path) -> None:
+    bring("yolo", put_yolo(source, names={"1": "dog", "0": "cat"}), out)
+    assert raw(out)["categories"] == [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]
+
+
+def test_set_without_a_yaml_has_a_list_of_classes(source: Path, out: Path) -> None:
+    put(source / "classes.txt", "cat\ndog\n")
+    put(source / "images/a.png", png())
+    put(source / "labels/a.txt", yolo_line(1, BOX))
+    bring("yolo", source, out)
+    assert raw(out)["categories"] == [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]
+    assert len(read(out).images[0].instances) == 1
+
+
+def test_yaml_may_have_another_name_if_it_is_the_only_one(source: Path, out: Path) -> None:
+    (put_yolo(source) / "data.yaml").rename(source / "mine.yml")
+    bring("yolo", source, out)
+    assert len(read(out).images) == 1
+    put(source / "more.yaml", "names: [a]")
+    assert "has 2 yaml files (mine.yml, more.yaml)" in refusal("yolo", source)
+
+
+@pytest.mark.parametrize("base", ["/home/me/set", "C:\\sets\\mine"])
+def test_paths_of_another_machine_are_found_by_their_ends(
+    base: str, source: Path, out: Path
+) -> None:
+    put(source / "val.txt", f"{base}/images/val/a.png\n".encode("utf-16"))
+    put_yolo(source, path=base, train=f"{base}/images/train", val="val.txt")
+    bring("yolo", source, out)
+    assert [i["file_name"] for i in raw(out)["images"]] == ["train/a.png"]
+    assert [i["file_name"] for i in raw(out, "val")["images"]] == ["val/a.png"]
+
+
+@pytest.mark.parametrize("change", [{"path": 3}, {"train": {"a": 1}}, {"train": [["a"]]}])
+def test_yaml_values_of_the_wrong_type_are_named(change: dict, source: Path) -> None:
+    assert f"data.yaml: {next(iter(change))} is" in refusal("yolo", put_yolo(source, **change))
