@@ -21,7 +21,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--gt",
         type=Path,
         metavar="FILE",
-        help="the COCO instances, with masks, that --results are about",
+        help="the COCO instances that --results are about",
+    )
+    parser.add_argument(
+        "--iou-type",
+        choices=["segm", "bbox"],
+        help="score --results by masks or by boxes; else by masks where both files have any",
     )
     parser.add_argument(
         "--out",
@@ -46,8 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Scores."""
     if arguments.results:
         return _results(arguments)
-    if arguments.gt or arguments.out:
-        raise InputError("--gt and --out go with --results; a run knows its own")
+    if arguments.gt or arguments.out or arguments.iou_type:
+        raise InputError("--gt, --out and --iou-type go with --results; a run knows its own")
     from solojax import processes
     from solojax.evaluation import score_run
 
@@ -72,6 +77,10 @@ def _results(arguments: argparse.Namespace) -> None:
             "--set, --checkpoint and --coordinator are about a run; leave them out with --results"
         )
     told = score_results.score_results(
-        arguments.results, arguments.gt, arguments.out, arguments.oracle
+        arguments.results,
+        arguments.gt,
+        arguments.out,
+        arguments.oracle,
+        kind=arguments.iou_type,
     )
     print(told)

@@ -1,6 +1,7 @@
 """``solojax predict``: finds the instances in images and videos."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from solojax.cli import options
@@ -32,13 +33,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tiles", type=int, metavar="PIXELS", help="cut large images into tiles of that side"
     )
+    parser.add_argument(
+        "--gt",
+        type=Path,
+        metavar="FILE",
+        help="a COCO JSON, to give images the ids that it has for files of their names",
+    )
     parser.add_argument("--batch", type=int, default=1, help="images in the network at a time")
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures and films")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Predicts."""
-    from solojax.inference import predict_files, save, sources
+    from solojax.inference import known_images, predict_files, save, sources
     from solojax.inference.predictor import Predictor
 
     forms = save.check_forms(arguments.save)
@@ -48,6 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
     if not 0 <= arguments.score <= 1:
         raise InputError(f"--score {arguments.score:g} must be in 0..1")
     inputs = sources.find(arguments.paths)
+    known: Sequence[known_images.Known] = ()
+    if arguments.gt:
+        inputs, known, told = known_images.find(inputs, arguments.gt)
+        print(*told, sep="\n", end="\n" if told else "")
     save.check_folder(arguments.out, inputs)
     predictor = Predictor.from_run(
         arguments.workdir, arguments.checkpoint, batch_size=arguments.batch
@@ -60,4 +71,5 @@ def run(arguments: argparse.Namespace) -> None:
         overlays=overlays,
         least_score=arguments.score,
         tile=arguments.tiles,
+        known=known,
     )

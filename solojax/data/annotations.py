@@ -6,6 +6,7 @@ hangs on run lengths that do not add up.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -43,6 +44,18 @@ class Image(NamedTuple):
     height: int
     width: int
     instances: list[Instance]
+    name: str  # as the JSON has it; empty where it has none
+
+
+class Entry(NamedTuple):
+    """An entry of the file and its image."""
+
+    annotation: dict
+    image: Image
+
+
+See = Callable[[Entry, Instance | str], None]
+"""(entry, what was read of it or why it has no usable mask); labels are category ids as yet."""
 
 
 class Annotations(NamedTuple):
@@ -53,23 +66,23 @@ class Annotations(NamedTuple):
     findings: Findings  # what people should hear of
 
 
-def read(json_path: Path, image_root: Path | None) -> Annotations:
+def read(json_path: Path, image_root: Path | None, see: See | None = None) -> Annotations:
     """Reads and checks the annotations at ``json_path`` for the images under ``image_root``.
 
-    Without a root no image has to be there, or to have a name.
+    Without a root, to be scored by, no image has to be there or to have a name, and no annotation
+    to have a mask: ``see`` is given each, and tells of those.
 
     Raises:
       InputError: the file is missing or not COCO, an image file is missing, an annotation names an
         unknown image or category, ids repeat, or there is no annotation at all.
     """
-    reader = _Reader(json_path, image_root)
+    reader = _Reader(json_path, image_root, see)
     reader.walk()
     categories, images, findings = reader.finish()
-    if not any(image.instances for image in images):
+    if image_root is not None and not any(image.instances for image in images):
         lost = [str(one) for one in findings if one.effect == "lost"]
         why = f" with a usable mask ({'; '.join(lost)})" if lost else ""
-        cure = "there is nothing to learn from it" if image_root else "results are scored by masks"
-        raise InputError(f"{json_path}: no annotation{why}; {cure}")
+        raise InputError(f"{json_path}: no annotation{why}; there is nothing to learn from it")
     missing = _missing([image.path for image in images]) if image_root else []
     if missing:
         raise InputError(
@@ -79,15 +92,21 @@ def read(json_path: Path, image_root: Path | None) -> Annotations:
     return Annotations(categories, images, findings)
 
 
+def read_images(json_path: Path) -> list[Image]:
+    """The images of a COCO JSON without what is in them; raises InputError as ``read`` does."""
+    entries = [one for *_, one in json_lists.elements(json_path, ("images",), "reading images")]
+    return list(_read_images(entries, json_path, None).values())
+
+
 class _Reader:
     """Gathers the entries of a file. Annotations, most of it, are never held as they were."""
 
-    def __init__(self, path: Path, root: Path | None):
-        self._path, self._root = path, root
+    def __init__(self, path: Path, root: Path | None, see: See | None):
+        self._path, self._root, self._see = path, root, see or self._tell
         self._images: dict[int, Image] = {}
         self._categories: list[Any] = []
         self._seen = set[int]()
-        self._found: list[_Found] = []
+        self._found: list[Entry] = []
         self._findings = Findings()
         self._problems: list[str] = []
 
@@ -129,13 +148,19 @@ class _Reader:
         elif not _is_id(category_id):
             self._problems.append(f"{name} names the unknown category {category_id!r}")
         else:
-            self._found.append(_Found(annotation, image))
+            self._found.append(Entry(annotation, image))
             if len(self._found) == CHUNK:
                 self._flush()
 
     def _flush(self) -> None:
-        _add_instances(self._found, self._findings)
+        for entry, instance in zip(self._found, _add_instances(self._found), strict=True):
+            self._see(entry, instance)
         self._found.clear()
+
+    def _tell(self, entry: Entry, instance: Instance | str) -> None:
+        if isinstance(instance, str):
+            place = f"annotation {entry.annotation['id']} of image {entry.image.id}"
+            self._findings.add("lost", f"instances skipped: {instance}", place)
 
     def finish(self) -> Annotations:
         """What was read, category ids turned into labels."""
@@ -153,13 +178,6 @@ class _Reader:
         if self._problems:
             raise InputError(f"{self._path}: {shorten(self._problems, len(self._problems))}")
         return Annotations(categories, list(self._images.values()), self._findings)
-
-
-class _Found(NamedTuple):
-    """An entry of the file and its image."""
-
-    annotation: dict
-    image: Image
 
 
 def _read_categories(entries: list, path: Path) -> tuple[Category, ...]:
@@ -196,7 +214,8 @@ def _read_images(entries: list, path: Path, root: Path | None) -> dict[int, Imag
         if entry["id"] in images:
             raise InputError(f"{path}: image id {entry['id']} occurs twice")
         place = Path() if root is None else root / _name_of(entry, path)
-        images[entry["id"]] = Image(entry["id"], place, entry["height"], entry["width"], [])
+        name = entry["file_name"] if isinstance(entry.get("file_name"), str) else ""
+        images[entry["id"]] = Image(entry["id"], place, entry["height"], entry["width"], [], name)
     return images
 
 
@@ -213,22 +232,24 @@ def _name_of(entry: dict, path: Path) -> PurePosixPath:
     return name
 
 
-def _add_instances(found: list[_Found], findings: Findings) -> None:
-    """Gives instances to their images, in order, and category ids for labels; tells of others."""
-    instances, owners = [], []
+def _add_instances(found: list[Entry]) -> list[Instance | str]:
+    """Gives instances to their images, in order; returns them, or why there is no usable mask."""
+    read: list[Instance | str] = []
     for one, sound in zip(found, _read_sound(found), strict=True):
         try:
-            instances.append(_read_instance(one, sound))
-            owners.append(one.image)
+            read.append(_read_instance(one, sound))
         except NoMaskError as error:
-            place = f"annotation {one.annotation['id']} of image {one.image.id}"
-            findings.add("lost", f"instances skipped: {error}", place)
-    centers = rle.centers_of([one.rle for one in instances], [image.height for image in owners])
-    for instance, image, (x, y) in zip(instances, owners, centers.tolist(), strict=True):
-        image.instances.append(instance._replace(center=(x, y)))
+            read.append(str(error))
+    pairs = [(n, one) for n, one in enumerate(read) if isinstance(one, Instance)]
+    heights = [found[number].image.height for number, _ in pairs]
+    centers = rle.centers_of([one.rle for _, one in pairs], heights)
+    for (number, instance), (x, y) in zip(pairs, centers.tolist(), strict=True):
+        read[number] = whole = instance._replace(center=(x, y))
+        found[number].image.instances.append(whole)
+    return read
 
 
-def _read_sound(found: list[_Found]) -> list[dict[str, Any] | None]:
+def _read_sound(found: list[Entry]) -> list[dict[str, Any] | None]:
     """The compressed run lengths among the masks, all checked at once; None for all others."""
     sound: list[dict[str, Any] | None] = [
         unchecked_rle(one.annotation.get("segmentation"), one.image.height, one.image.width)
@@ -243,7 +264,7 @@ def _read_sound(found: list[_Found]) -> list[dict[str, Any] | None]:
     return sound
 
 
-def _read_instance(found: _Found, sound: dict[str, Any] | None) -> Instance:
+def _read_instance(found: Entry, sound: dict[str, Any] | None) -> Instance:
     """An instance without its centre; ``sound`` are its run lengths if they are known already."""
     annotation, image = found
     encoded = sound or to_rle(annotation.get("segmentation"), image.height, image.width)

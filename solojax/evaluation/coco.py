@@ -76,12 +76,15 @@ def masks_found(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def boxes_found(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Results with a ``bbox`` (x y width height) in the form COCO.loadRes gives them."""
+    """Results with a ``bbox`` (x y width height) in the form COCO.loadRes gives them.
+
+    Their area is that of the box, unless a result brings one.
+    """
     return [
         {
             **result,
             "id": number + 1,
-            "area": result["bbox"][2] * result["bbox"][3],
+            "area": result.get("area", result["bbox"][2] * result["bbox"][3]),
             "iscrowd": 0,
         }
         for number, result in enumerate(results)

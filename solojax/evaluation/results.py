@@ -1,139 +1,181 @@
 """Reads results that any program wrote in COCO's form, and checks them before they are scored.
 
 Nothing unchecked reaches pycocotools, whose C code hangs on run lengths that do not add up, and
-which scores NaN and masks of another size as if they were plain wrong.
+which scores NaN and masks of another size as if they were plain wrong. What has one meaning is
+read in it, such as a score that is a text, and told.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from etils import epath
+from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from solojax.data import annotations, json_lists, rle, segmentations
+from solojax.data import json_lists, rle, segmentations
 from solojax.data.findings import Findings, shorten
-from solojax.evaluation import coco
+from solojax.evaluation import coco, image_ids, result_files, truths
 from solojax.types import InputError
 
 CHUNK = 4096  # masks that are checked at once
 
 
-def read_truth(path: Path) -> tuple[dict[str, Any], Findings]:
-    """Reads a COCO instances file; its images need not be there.
-
-    Returns:
-      What ``coco.mask_ap`` takes, and what people should hear of the file.
-
-    Raises:
-      InputError: the file is missing or not COCO, as ``annotations.read`` says.
-    """
-    _check_file(path)
-    found = annotations.read(epath.Path(path), None)
-    truth = coco.truth_of(
-        [image.id for image in found.images],
-        [(image.height, image.width) for image in found.images],
-        [image.instances for image in found.images],
-        found.categories,
-    )
-    return truth, found.findings
-
-
-def read(path: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], coco.Kind]:
+def read(
+    path: Path,
+    truth: dict[str, Any],
+    findings: Findings,
+    *,
+    truth_path: Path,
+    kind: coco.Kind | None = None,
+) -> tuple[list[dict[str, Any]], coco.Kind]:
     """Reads a COCO results file.
 
-    Masks may be run lengths, compressed or not, or polygons, as COCO has them. Where no entry has a
-    segmentation they are boxes; where all have, a ``bbox`` beside it is left out.
+    Masks may be run lengths, compressed or not, or polygons, as COCO has them. What is scored where
+    no ``kind`` is asked for: masks where results and truth have any, else boxes. Masks' boxes stand
+    in for those that are not there; a ``bbox`` beside a mask that is scored is left out.
 
     Args:
       path: of the JSON.
-      truth: of the images that were looked at, from ``read_truth``.
+      truth: of the images that were looked at, from ``truths.read``.
+      findings: what is told of it.
+      truth_path: of the truth, for people.
+      kind: what to score.
 
     Returns:
-      What ``scores.score`` takes, masks as compressed run lengths; and which of the two they are.
+      What ``scores.score`` takes, masks as compressed run lengths; and what of them to score.
 
     Raises:
       InputError: the file is missing or no list of results, or entries are faulty; they are named
         by their place in the list, counted from 0.
     """
-    _check_file(path)
-    try:
-        entries = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(entries, list):
-        raise InputError(f"{path} is not a COCO results file: it holds no list")
+    entries = result_files.read(path, findings)
+    image_ids.match(entries, truth, path, truth_path, findings)
     # An empty list is legal: nothing was found.
     # Writers of boxes may leave the place of the mask empty.
     masks = not entries or any(isinstance(one, dict) and one.get("segmentation") for one in entries)
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
-    category_ids = {category["id"] for category in truth["categories"]}
-    results, problems = [], {}
+    if kind is None:
+        kind = "segm" if masks and truths.has_masks(truth) else "bbox"
+        if masks and kind == "bbox":
+            what = f"results are scored by their boxes: {truth_path} has no masks"
+            findings.add("told", what, count=len(entries))
+    checked = _Checked(truth, findings, kind)
+    problems = {}
+    results: list[dict[str, Any]] = []
     for number, entry in enumerate(
         tqdm(entries, "checking results", unit="", delay=json_lists.BAR_DELAY)
     ):
         try:
-            results.append(_read_one(entry, sizes, category_ids, masks))
+            results.append(checked.read(entry, f"results[{number}]"))
         except ValueError as error:
             problems[number] = str(error)
             results.append({})
-    if masks:
-        problems |= _faulty_runs(results)
+    problems |= _faulty_runs(results)
     if problems:
         told = [f"results[{number}] {problems[number]}" for number in sorted(problems)]
-        raise InputError(f"{path}: {shorten(told, len(told))}")
-    return results, "segm" if masks else "bbox"
+        hint = checked.hint(entries)
+        raise InputError(f"{path}: {shorten(told, len(told))}{hint and '; ' + hint}")
+    if kind == "bbox":
+        results = [_by_box(one) for one in results]
+    return results, kind
 
 
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a JSON file")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+class _Checked:
+    """Checks results against the images and categories of a truth."""
 
+    def __init__(self, truth: dict[str, Any], findings: Findings, kind: coco.Kind):
+        self._sizes = truths.sizes(truth)
+        self._categories = {category["id"] for category in truth["categories"]}
+        self._findings, self._kind = findings, kind
 
-def _read_one(
-    entry: Any, sizes: dict[int, tuple[int, int]], category_ids: set[int], masks: bool
-) -> dict[str, Any]:
-    """One result, its compressed run lengths as yet unchecked.
+    def read(self, entry: Any, place: str) -> dict[str, Any]:
+        """One result, its compressed run lengths as yet unchecked.
 
-    Raises:
-      ValueError: what is wrong with it.
-    """
-    if not isinstance(entry, dict):
-        raise ValueError("is not an object")
-    image_id, category_id = entry.get("image_id"), entry.get("category_id")
-    if not segmentations.is_numbers([image_id]) or image_id not in sizes:
-        raise ValueError(f"names the unknown image {image_id!r}")
-    if not segmentations.is_numbers([category_id]) or category_id not in category_ids:
-        raise ValueError(f"of image {image_id} names the unknown category {category_id!r}")
-    name = _name(image_id, category_id)
-    if "score" not in entry:
-        raise ValueError(f"{name} has no score")
-    if not segmentations.is_numbers([entry["score"]]):
-        raise ValueError(f"{name} has the score {entry['score']!r}, which is no finite number")
-    one = {"image_id": image_id, "category_id": category_id, "score": float(entry["score"])}
-    if not masks:
+        Raises:
+          ValueError: what is wrong with it.
+        """
+        if not isinstance(entry, dict):
+            raise ValueError("is not an object")
+        image_id = self._number(entry, "image_id", place)
+        if image_id not in self._sizes:
+            raise ValueError(f"names the unknown image {entry.get('image_id')!r}")
+        category_id = self._number(entry, "category_id", place)
+        if category_id not in self._categories:
+            unknown = entry.get("category_id")
+            raise ValueError(f"of image {image_id} names the unknown category {unknown!r}")
+        name = _name(image_id, category_id)
+        if "score" not in entry:
+            raise ValueError(f"{name} has no score")
+        score = self._number(entry, "score", place)
+        if score is None:
+            raise ValueError(f"{name} has the score {entry['score']!r}, which is no finite number")
+        one = {"image_id": image_id, "category_id": category_id, "score": float(score)}
         box: Any = entry.get("bbox")
-        if not segmentations.is_numbers(box) or len(box) != 4 or min(box[2:]) < 0:
-            raise ValueError(
-                f"{name} has no bbox of four finite numbers (x y width height) and no segmentation"
-            )
-        return {**one, "bbox": [float(side) for side in box]}
-    segmentation, size = entry.get("segmentation"), sizes[image_id]
-    try:
-        encoded = segmentations.unchecked_rle(segmentation, *size)
-        return {**one, "segmentation": encoded or segmentations.to_rle(segmentation, *size)}
-    except ValueError as error:
-        raise ValueError(f"{name} has {error}") from None
+        if self._kind == "bbox" and (box or not entry.get("segmentation")):
+            if not segmentations.is_numbers(box) or len(box) != 4 or min(box[2:]) < 0:
+                raise ValueError(
+                    f"{name} has no bbox of four finite numbers (x y width height) and no "
+                    "segmentation"
+                )
+            return {**one, "bbox": [float(side) for side in box]}
+        segmentation, size = entry.get("segmentation"), self._sizes[image_id]
+        if not segmentation and box:
+            raise ValueError(f"{name} has no segmentation; --iou-type bbox scores boxes")
+        try:
+            encoded = segmentations.unchecked_rle(segmentation, *size)
+            return {**one, "segmentation": encoded or segmentations.to_rle(segmentation, *size)}
+        except ValueError as error:
+            raise ValueError(f"{name} has {error}") from None
+
+    def hint(self, entries: list[Any]) -> str:
+        """What the ids tell where they are not the truth's; empty where they tell nothing."""
+        for key, known in (("image_id", set(self._sizes)), ("category_id", self._categories)):
+            objects = [entry for entry in entries if isinstance(entry, dict)]
+            numbers = (_as_number(entry.get(key)) for entry in objects)
+            given = {number for number in numbers if number is not None}
+            if not given or not known or given <= known:
+                continue
+            span = f"{key} is {min(given)} to {max(given)} here, {min(known)} to {max(known)}"
+            if key == "category_id" and {one + 1 for one in given} <= known:
+                return f"{span} in the truth; it seems to be counted from 0: add 1"
+            if not given & known:
+                cure = "; predict with --gt gives those of the truth" if key == "image_id" else ""
+                return f"{span} in the truth, with none in common{cure}"
+        return ""
+
+    def _number(self, entry: dict[str, Any], key: str, place: str) -> Any:
+        """A value as a number, None where it is none; told where it was a text."""
+        value = entry.get(key)
+        number = _as_number(value)
+        if isinstance(value, str) and number is not None:
+            self._findings.add("repaired", f"results have a text as {key}, read as a number", place)
+        return number
+
+
+def _as_number(value: Any) -> int | float | None:
+    """A finite number, also one that is written as a text; whole ones as int."""
+    if isinstance(value, str):
+        try:
+            value = float(value) if not value.strip().isdecimal() else int(value)
+        except ValueError:
+            return None
+    if not segmentations.is_numbers([value]):
+        return None
+    return int(value) if value == int(value) else value
+
+
+def _by_box(result: dict[str, Any]) -> dict[str, Any]:
+    """With the box of its mask, and with its area as pycocotools has it then, where it has none."""
+    if "bbox" in result:
+        return result
+    mask = result["segmentation"]
+    return {**result, "bbox": coco_mask.toBbox(mask).tolist(), "area": float(coco_mask.area(mask))}
 
 
 def _faulty_runs(results: list[dict[str, Any]]) -> dict[int, str]:
     """The results whose run lengths are corrupt or do not add up to the image, by place."""
     faulty = {}
-    places = [number for number, one in enumerate(results) if one]
+    places = [number for number, one in enumerate(results) if "segmentation" in one]
     for start in range(0, len(places), CHUNK):
         chunk = places[start : start + CHUNK]
         if all(_add_up([results[number] for number in chunk])):

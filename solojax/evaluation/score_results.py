@@ -4,20 +4,27 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-from solojax.evaluation import oracle, report, results, scores
+from solojax.data.findings import Findings
+from solojax.evaluation import coco, oracle, report, results, scores, truths
 from solojax.types import InputError
 
 
 def score_results(
-    path: Path, truth_path: Path, out: Path | None = None, oracles: Sequence[str] = ()
+    path: Path,
+    truth_path: Path,
+    out: Path | None = None,
+    oracles: Sequence[str] = (),
+    *,
+    kind: coco.Kind | None = None,
 ) -> str:
     """Scores a file of COCO results, masks or boxes.
 
     Args:
       path: the results.
-      truth_path: the COCO instances, with masks, that they are about.
+      truth_path: the COCO instances that they are about.
       out: the folder for ``eval.json`` and ``report.html``; where None, nothing is written.
       oracles: names of ``oracle.ORACLES`` to score by as well.
+      kind: what to score; where None, masks if results and truth have any, else boxes.
 
     Returns:
       Lines for people.
@@ -30,15 +37,16 @@ def score_results(
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out} is a file; give a folder")
         out.mkdir(parents=True, exist_ok=True)
-    truth, findings = results.read_truth(truth_path)
-    found, kind = results.read(path, truth)
+    findings = Findings()
+    whole = truths.read(truth_path, findings)
+    found, kind = results.read(path, whole, findings, truth_path=truth_path, kind=kind)
     if oracles and kind == "bbox":
-        raise InputError(f"--oracle is about masks; {path} has boxes only")
-    told = [f"{truth_path}: {finding}" for finding in findings]
+        raise InputError(f"--oracle is about masks; {path} is scored by boxes")
+    truth = truths.of_kind(whole, kind, truth_path, findings)
     scored = scores.score(truth, found, kind)
     what = {"segm": "mask", "bbox": "box"}[kind]
     title = f"{what} AP of {path} on {len(truth['images'])} images"
-    told += [title, scores.table(scored)]
+    told = [*map(str, findings), title, scores.table(scored)]
     by_image = collections.defaultdict(list)
     for one in found:
         by_image[one["image_id"]].append(one)

@@ -34,7 +34,8 @@ def score(
     judged = coco.judge(truth, found, kind, scenes)
     scores: dict[str, Any] = {**coco.numbers_of(judged), "kind": kind}
     if kind == "segm":
-        scores["box"] = coco.numbers_of(coco.judge(truth, coco.boxes_found(found), "bbox"))
+        boxed = [{**one, "bbox": f["bbox"]} for one, f in zip(results, found, strict=True)]
+        scores["box"] = coco.numbers_of(coco.judge(truth, coco.boxes_found(boxed), "bbox"))
         outlines = boundary.overlap(truth, scenes)
         scores["boundary"] = coco.numbers_of(coco.judge(truth, found, kind, outlines))
     scores["classes"] = coco.classes_of(judged, truth)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from solojax.data.findings import shorten
 from solojax.inference import save
+from solojax.inference.known_images import Known
 from solojax.inference.predictor import Predictor
 from solojax.inference.result import Result
 from solojax.inference.sources import Inputs
@@ -32,6 +33,7 @@ def predict_files(
     overlays: bool = True,
     least_score: float = 0.3,
     tile: int | None = None,
+    known: Sequence[Known] = (),
 ) -> None:
     """Finds what is in the inputs and writes it to a folder, with progress bars and a summary.
 
@@ -46,6 +48,7 @@ def predict_files(
       overlays: whether to draw pictures and films.
       least_score: of what is drawn and saved.
       tile: the side that large images are cut into, pixels.
+      known: what each image is in a ground truth, as of ``known_images.find``.
 
     Raises:
       InputError: some inputs could not be read; what could is done.
@@ -58,7 +61,7 @@ def predict_files(
         save.Files(out, inputs, forms, predictor.categories, overlays=overlays) as files,
         _interruptible() as stop,
     ):
-        for stream in streams(inputs, save.name_outputs(inputs), faults):
+        for stream in streams(inputs, save.name_outputs(inputs), faults, known):
             with tqdm(total=stream.total, desc=stream.title, unit=stream.unit) as bar:
                 for origin, result in _predict_each(predictor, stream, tile, stop):
                     result = result.above(least_score)

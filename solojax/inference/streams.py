@@ -2,11 +2,13 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from solojax.inference import sources
+from solojax.inference.known_images import Known
 from solojax.inference.sources import Inputs
 from solojax.types import InputError
 
@@ -19,6 +21,14 @@ class Origin(NamedTuple):
     id: int  # of its image, in every JSON
     frame: int | None = None  # of a video, from 0
     time: float | None = None  # of that frame, seconds since the first
+    known_as: str = ""  # as a ground truth calls it, where one was given
+
+    @property
+    def file_name(self) -> str:
+        """What its image is called in results: frames as ``--save polygons`` writes them."""
+        if self.frame is not None:
+            return f"{self.path}.jpg"
+        return self.known_as or Path(self.file).as_posix()
 
     @property
     def path(self) -> str:
@@ -36,7 +46,9 @@ class Stream(NamedTuple):
     pictures: Iterator[tuple[Origin, np.ndarray]]  # H W 3 uint8 RGB
 
 
-def streams(inputs: Inputs, names: Sequence[str], faults: list[str]) -> Iterator[Stream]:
+def streams(
+    inputs: Inputs, names: Sequence[str], faults: list[str], known: Sequence[Known] = ()
+) -> Iterator[Stream]:
     """All images first, then each video, then each webcam; what is wrong is added to ``faults``.
 
     What cannot be read is left out. Ids are those of ``image_ids``; frames go on from there.
@@ -45,17 +57,19 @@ def streams(inputs: Inputs, names: Sequence[str], faults: list[str]) -> Iterator
       inputs: where the images come from.
       names: for the files of each input, as of ``save.name_outputs``.
       faults: lines for people.
+      known: what each image is in a ground truth, whose ids they get then.
     """
+    known = known or [Known(number, "") for number in image_ids(inputs)]
     ids = itertools.count(len(inputs.images) + 1)
 
     def images() -> Iterator[tuple[Origin, np.ndarray]]:
-        for path, name, image_id in zip(inputs.images, names, image_ids(inputs), strict=False):
+        for path, name, one in zip(inputs.images, names, known, strict=False):
             try:
                 image = sources.read_image(path)
             except InputError as fault:
                 faults.append(str(fault))
             else:
-                yield Origin(str(path), name, image_id), image
+                yield Origin(str(path), name, one.id, known_as=one.name), image
 
     def frames(
         file: str, name: str, coming: Iterator[sources.Frame]

@@ -10,7 +10,8 @@ import pytest
 
 from solojax import cli
 from solojax.data import rle as runs
-from solojax.evaluation import coco, results, scores
+from solojax.data.findings import Findings
+from solojax.evaluation import coco, results, scores, truths
 from solojax.types import InputError
 from tests.evaluation.rectangles import SIZE, mask_of, rle
 
@@ -53,10 +54,22 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "gt.json", tmp_path / "results.json"
 
 
-def read(files: tuple[Path, Path], content: Any) -> tuple[list, str]:
+def read(
+    files: tuple[Path, Path], content: Any, findings: Findings | None = None
+) -> tuple[list, str]:
     gt, path = files
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return results.read(path, results.read_truth(gt)[0])
+    return results.read(path, truth_of(gt), findings or Findings(), truth_path=gt)
+
+
+def truth_of(gt: Path) -> dict[str, Any]:
+    return truths.read(gt, Findings())
+
+
+def told(files: tuple[Path, Path], content: Any) -> list[str]:
+    findings = Findings()
+    read(files, content, findings)
+    return list(map(str, findings))
 
 
 def refusal(files: tuple[Path, Path], content: Any) -> str:
@@ -98,7 +111,7 @@ def test_results_without_masks_are_boxes(files):
 
 
 def test_a_box_beside_a_mask_changes_no_number(files):
-    truth, _ = results.read_truth(files[0])
+    truth = truth_of(files[0])
     numbers = [
         coco.mask_ap(truth, read(files, [entry(**more)])[0])
         for more in ({}, {"bbox": [0, 0, 100, 100]})
@@ -108,28 +121,28 @@ def test_a_box_beside_a_mask_changes_no_number(files):
 
 def test_a_mask_without_a_pixel_is_a_result_like_any_other(files):
     found, _ = read(files, [entry(segmentation=text((0, 0, 0, 0)), score=0.95), entry()])
-    truth, _ = results.read_truth(files[0])
-    assert coco.mask_ap(truth, found)["AP"] == pytest.approx(0.5)
+    assert coco.mask_ap(truth_of(files[0]), found)["AP"] == pytest.approx(0.5)
 
 
 def test_nothing_found_is_legal_and_scores_zero(files):
     found, kind = read(files, [])
     assert (found, kind) == ([], "segm")
-    assert coco.mask_ap(results.read_truth(files[0])[0], found)["AP"] == 0
+    assert coco.mask_ap(truth_of(files[0]), found)["AP"] == 0
 
 
 def test_many_and_equal_results_are_kept(files):
     assert len(read(files, [entry()] * 150)[0]) == 150
 
 
-def test_instances_without_a_usable_mask_are_counted(files):
+def test_instances_with_neither_mask_nor_box_are_counted(files):
     gt, _ = files
-    more = {**TRUTH["annotations"][0], "id": 2, "segmentation": [[1, 2, 3, 4]]}
+    more = {**TRUTH["annotations"][0], "id": 2, "segmentation": [[1, 2, 3, 4]], "bbox": None}
     gt.write_text(json.dumps({**TRUTH, "annotations": [*TRUTH["annotations"], more]}))
-    truth, findings = results.read_truth(gt)
-    assert len(truth["annotations"]) == 1
-    assert [one.what for one in findings] == [
-        "instances skipped: no polygon of three finite points"
+    findings = Findings()
+    assert len(truths.read(gt, findings)["annotations"]) == 1
+    assert list(map(str, findings)) == [
+        f"1 instances of {gt} are left out: no polygon of three finite points, no box "
+        "(annotation 2)"
     ]
 
 
@@ -137,12 +150,200 @@ def test_instances_without_a_usable_mask_are_counted(files):
 @pytest.mark.parametrize("kind", ["segm", "bbox"])
 def test_the_published_pair_reproduces_from_its_files(kind):
     expected = json.loads((PAIR / "expected.json").read_text())
-    truth, findings = results.read_truth(PAIR / "gt.json")
-    found, read_kind = results.read(PAIR / f"{kind}_results.json", truth)
+    findings = Findings()
+    truth = truths.read(PAIR / "gt.json", findings)
+    path = PAIR / f"{kind}_results.json"
+    found, read_kind = results.read(path, truth, findings, truth_path=PAIR / "gt.json")
     assert (read_kind, list(findings)) == (kind, [])
     scored = scores.score(truth, found, kind)
     numbers = [scored[name] for name in expected["order"]]
     np.testing.assert_allclose(numbers, expected[kind], rtol=0, atol=1e-12)
+
+
+# Which image, by name
+
+NAMED = {
+    **TRUTH,
+    "images": [
+        {"id": 42, "height": 100, "width": 100, "file_name": "a/1.jpg"},
+        {"id": 7, "height": 100, "width": 100, "file_name": "b/1.jpg"},
+        {"id": 1, "height": 100, "width": 100, "file_name": "caf\u00e9.jpg"},
+        {"id": 2, "height": 100, "width": 100, "file_name": "c/caf\u00e9.jpg"},
+    ],
+}
+
+
+@pytest.fixture
+def named(files: tuple[Path, Path]) -> tuple[Path, Path]:
+    files[0].write_text(json.dumps(NAMED))
+    return files
+
+
+@pytest.mark.parametrize(
+    ("name", "image_id"),
+    [
+        ("a/1.jpg", 42),
+        ("/photos/a/1.jpg", 42),
+        ("photos\\b\\1.jpg", 7),
+        ("cafe\u0301.jpg", 1),
+        ("./x/caf\u00e9.jpg", 1),
+    ],
+)
+def test_an_image_is_found_by_its_name_and_the_longest_of_its_folders(name, image_id, named):
+    found, _ = read(named, [entry(image_id=7, file_name=name)])
+    assert found[0]["image_id"] == image_id
+
+
+def test_ids_that_are_not_the_truths_are_told_and_names_decide(named):
+    given = [entry(image_id=1, file_name="a/1.jpg"), entry(image_id=2, file_name="b/1.jpg")]
+    assert told(named, given) == [
+        f"2 images have another image_id in {named[0]}; they are matched by file_name "
+        "(a/1.jpg: 42, not 1, b/1.jpg: 7, not 2)"
+    ]
+    assert told(named, [entry(file_name="a/1.jpg")]) == [], "ids and names agree"
+
+
+def test_a_name_in_another_folder_is_told(named):
+    gt, _ = named
+    images = [{**image, "file_name": f"val/{image['id']}.jpg"} for image in NAMED["images"]]
+    gt.write_text(json.dumps({**NAMED, "images": images}))
+    (line,) = told(named, [entry(file_name="train/42.jpg")])
+    assert line.endswith("though their folders differ (train/42.jpg as val/42.jpg)")
+
+
+def test_an_image_id_that_is_a_name_is_read_as_one(named):
+    assert read(named, [entry(image_id="caf\u00e9")])[0][0]["image_id"] == 1
+    assert read(named, [entry(image_id="a/1.jpg")])[0][0]["image_id"] == 42
+
+
+def test_without_names_in_the_truth_that_ids_decide_is_told(files):
+    (line,) = told(files, [entry(file_name="a.jpg")])
+    assert line == f"1 images are matched by image_id alone: {files[0]} names no files"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            [entry(image_id=42, file_name="z.jpg")],
+            "results[0] is of 'z.jpg', and GT calls image 42 'a/1.jpg'; predict with --gt",
+        ),
+        ([entry(image_id=5, file_name="z.jpg")], "'z.jpg', and GT has no such image"),
+        (
+            [entry(file_name="1.jpg")],
+            "results[0]: '1.jpg' may be 'a/1.jpg' (image 42) or 'b/1.jpg' (image 7)",
+        ),
+        (
+            [entry(file_name="x/a/1.jpg"), entry(file_name="y/a/1.jpg")],
+            "'x/a/1.jpg' and 'y/a/1.jpg' are both image 42 of GT, 'a/1.jpg'",
+        ),
+        (
+            [entry(image_id=1, file_name="a/1.jpg"), entry(image_id=2, file_name="a/1.jpg")],
+            "results[0] and results[1] are both of 'a/1.jpg', with the image_id 1 and 2",
+        ),
+        ([entry(file_name="a/1.jpg"), entry()], "results[1] has none"),
+        ([entry(image_id="dog")], "results[0] is of 'dog', and GT has no such image"),
+    ],
+)
+def test_names_and_ids_that_do_not_go_together_are_shown(given, said, named):
+    assert said.replace("GT", str(named[0])) in refusal(named, given)
+
+
+# What is scored
+
+BOXED = {key: value for key, value in TRUTH["annotations"][0].items() if key != "segmentation"}
+
+
+def boxed(gt: Path, *more: dict[str, Any]) -> None:
+    gt.write_text(json.dumps({**TRUTH, "annotations": [{**BOXED, "id": 9}, *more]}))
+
+
+def test_truths_of_boxes_alone_are_scored_by_boxes(files):
+    boxed(files[0])
+    assert read(files, [box_entry()]) == ([box_entry(bbox=[10.0, 10.0, 20.0, 20.0])], "bbox")
+    found, kind = read(files, [entry()])
+    assert (kind, found[0]["bbox"], found[0]["area"]) == ("bbox", [10, 10, 20, 20], 400)
+    assert told(files, [entry()]) == [
+        f"1 results are scored by their boxes: {files[0]} has no masks"
+    ]
+
+
+def test_masks_are_scored_against_masks_and_what_has_none_is_told(files, capfd):
+    gt, path = files
+    boxed(gt, {**TRUTH["annotations"][0], "image_id": 7})
+    path.write_text(json.dumps([entry(image_id=7), entry(score=0.8)]))
+    assert evaluate("--results", path, "--gt", gt) == 0
+    printed = capfd.readouterr().out
+    assert f"1 instances of {gt} are left out: no segmentation (annotation 9); --iou" in printed
+    assert "  AP        1.000    1.000" in printed
+    path.write_text(json.dumps([entry(image_id=7)]))
+    assert evaluate("--results", path, "--gt", gt, "--iou-type", "bbox") == 0
+    printed = capfd.readouterr().out
+    assert f"box AP of {path}" in printed and "  AP        0.505" in printed
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        ("segm", [entry()], "has no masks to score by; --iou-type bbox scores boxes"),
+        ("segm", [box_entry()], "has no segmentation; --iou-type bbox scores boxes"),
+    ],
+)
+def test_what_cannot_be_scored_so_is_told(kind, given, said, files, capfd):
+    gt, path = files
+    boxed(gt)
+    path.write_text(json.dumps(given))
+    assert evaluate("--results", path, "--gt", gt, "--iou-type", kind) == 2
+    assert said in capfd.readouterr().err
+
+
+def test_a_truth_without_an_instance_is_told(files):
+    files[0].write_text(json.dumps({**TRUTH, "annotations": [{**BOXED, "bbox": [1, 2, 0, 3]}]}))
+    with pytest.raises(InputError, match=r"no instance to score against: 1 .* \(annotation 1\)"):
+        truth_of(files[0])
+
+
+# What exporters write
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda rows: {"annotations": rows, "images": [], "info": {}},
+        lambda rows: {"predictions": rows, "categories": [{"id": 1}]},
+        lambda rows: {"whatever": rows},
+    ],
+)
+def test_results_inside_of_something_else_are_read(wrap, files):
+    assert read(files, wrap([entry()]))[0] == read(files, [entry()])[0]
+    assert " of ".join(told(files, wrap([entry()]))).startswith("1 results are read from '")
+
+
+def test_an_instances_file_of_what_was_found_names_its_images(named):
+    images = [{"id": 3, "file_name": "b/1.jpg"}]
+    found, _ = read(named, {"images": images, "annotations": [entry(image_id=3)]})
+    assert found[0]["image_id"] == 7
+
+
+def test_numbers_that_are_texts_are_read_and_told(files):
+    assert (
+        read(files, [entry(image_id="42", category_id=18.0, score=" .9")])[0]
+        == (read(files, [entry()])[0])
+    )
+    assert told(files, [entry(score="0.9"), entry(score="1e-3")]) == [
+        "2 results have a text as score, read as a number (results[0], results[1])"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([entry(category_id=2)], "it seems to be counted from 0: add 1"),
+        ([entry(image_id=1), entry(image_id=2)], "image_id is 1 to 2 here, 7 to 42 in the truth"),
+    ],
+)
+def test_ids_that_are_all_foreign_are_shown_beside_the_truths(given, said, files):
+    assert said in refusal(files, given)
 
 
 # What is refused
@@ -156,7 +357,7 @@ COUNTS = rle(A)["counts"].decode()
         (5, "is not an object"),
         (entry(image_id=99), "names the unknown image 99"),
         (entry(image_id=...), "names the unknown image None"),
-        (entry(image_id="42"), "names the unknown image '42'"),
+        (entry(image_id="4 2"), "is of '4 2', and"),
         (entry(image_id=True), "names the unknown image True"),
         (entry(category_id=1), "of image 42 names the unknown category 1"),
         (entry(category_id=[18]), "of image 42 names the unknown category [18]"),
@@ -164,7 +365,8 @@ COUNTS = rle(A)["counts"].decode()
         (entry(score=float("nan")), "(image 42, category 18) has the score nan"),
         (entry(score=float("inf")), "has the score inf, which is no finite number"),
         (entry(score=None), "has the score None"),
-        (entry(score="0.9"), "has the score '0.9'"),
+        (entry(score="high"), "has the score 'high'"),
+        (entry(score="nan"), "has the score 'nan'"),
         (entry(segmentation=...), "(image 42, category 18) has no segmentation"),
         (entry(segmentation=None), "has no segmentation"),
         (entry(segmentation=[]), "has no polygon of three finite points"),
@@ -211,7 +413,8 @@ def test_all_wrong_entries_are_counted_and_the_first_are_named(files):
         ("", "is not JSON: Expecting value: line 1 column 1"),
         ("[" * 100_000, "is not JSON"),
         ("{}", "is not a COCO results file: it holds no list"),
-        (json.dumps(TRUTH), "is not a COCO results file: it holds no list"),
+        (json.dumps(TRUTH), "annotations have no score: is it a ground truth?"),
+        ('{"results": [], "detections": []}', "2 lists that may be the results: results, detect"),
     ],
 )
 def test_a_file_of_another_kind_is_told(content, said, files):
@@ -287,7 +490,7 @@ def test_the_command_scores_an_empty_list(files, tmp_path, capfd):
             ["--results", "r.json", "--gt", "g", "--set", "a=1"],
             "--set, --checkpoint and --coordinator are about",
         ),
-        (["--workdir", "run", "--gt", "g.json"], "--gt and --out go with --results"),
+        (["--workdir", "run", "--gt", "g.json"], "--gt, --out and --iou-type go with --results"),
     ],
 )
 def test_what_does_not_go_together_is_told(arguments, said, capfd):

@@ -154,6 +154,46 @@ def test_a_damaged_image_is_left_out_and_told_at_the_end(
     assert [(row["id"], row["detections"][0]["area"]) for row in rows] == [(1, 1), (3, 3)]
 
 
+def test_a_ground_truth_gives_images_its_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("x", "y", "z"):
+        draw_image(f"val/{name}.png", 1)
+    sides = {"height": 16, "width": 20}
+    names = {7: "val/z.png", 3: "x.png", 5: "gone.png", 4: "train/z.png"}
+    images = [{"id": number, "file_name": name, **sides} for number, name in names.items()]
+    Path("gt.json").write_text(json.dumps({"images": images}))
+    assert predict("val", "--gt", "gt.json", "--save", "json,rle", "--no-overlays") == 0
+    rows = load(Path("predictions/results.json"))
+    assert [(row["image_id"], row["file_name"]) for row in rows] == [(3, "x.png"), (7, "val/z.png")]
+    assert [row["id"] for row in load(Path("predictions/detections.json"))] == [3, 7]
+    told = capsys.readouterr().out.splitlines()
+    assert told[:2] == [
+        "1 images are left out, which gt.json does not have: val/y.png",
+        "2 images of gt.json are not predicted on, and score as if nothing were found: gone.png, "
+        "train/z.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "inputs", "wanted"),
+    [
+        (["c.png"], ["a.png"], "has none of the 1 images: its names are such as 'c.png', not 'a."),
+        (["x/a.png", "y/a.png"], ["a.png"], "may be 'x/a.png' (image 0) or 'y/a.png' (image 1)"),
+        (["a.png"], ["a.png", "b/a.png"], "a.png and b/a.png are both its image 0, 'a.png'"),
+        ([""], ["a.png"], "names no image files"),
+        (["a.png"], ["webcam"], "leave videos and webcams out"),
+    ],
+)
+def test_images_that_are_not_those_of_a_ground_truth_are_told(
+    names: list[str], inputs: list[str], wanted: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    draw_image("a.png", 1)
+    draw_image("b/a.png", 1)
+    sides = {"height": 16, "width": 20}
+    images = [{"id": number, "file_name": name, **sides} for number, name in enumerate(names)]
+    Path("gt.json").write_text(json.dumps({"images": images}))
+    assert wanted in refusal(capfd, *inputs, "--gt", "gt.json")
+
+
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [

@@ -1,4 +1,7 @@
-"""``results.json``: the detections as COCO's results, masks as run lengths."""
+"""``results.json``: the detections as COCO's results, masks as run lengths.
+
+Each names its image, so that ids that are not those of a ground truth do no harm.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +24,7 @@ class Results:
 
     def add(self, origin: Origin, result: Result) -> None:
         for row in result.to_coco(origin.id):
-            self._rows.add(row)
+            self._rows.add({"image_id": row["image_id"], "file_name": origin.file_name, **row})
 
     def close(self, begun: bool) -> None:
         self._rows.close("]", begun)

@@ -8,8 +8,19 @@ import pytest
 from pycocotools.coco import COCO
 
 from solojax.inference import save
+from solojax.inference.streams import Origin
 from solojax.types import InputError
-from tests.inference.save.scene import NONE, TWO, box, load, names_in, origin, result_of, write
+from tests.inference.save.scene import (
+    NONE,
+    TWO,
+    box,
+    frame,
+    load,
+    names_in,
+    origin,
+    result_of,
+    write,
+)
 
 
 def test_detections_name_the_file_the_class_and_the_box(tmp_path: Path) -> None:
@@ -36,6 +47,13 @@ def test_results_are_those_that_pycocotools_loads(tmp_path: Path) -> None:
     assert [one["area"] for one in found.loadAnns(found.getAnnIds([5]))] == [60, 120]
     assert [one["category_id"] for one in found.dataset["annotations"]] == [1, 7]
     np.testing.assert_array_equal(found.annToMask(found.dataset["annotations"][0]), TWO.masks[0])
+
+
+def test_results_name_their_images(tmp_path: Path) -> None:
+    known = Origin("in/6.jpg", "6", 60, known_as="val/6.jpg")
+    write(tmp_path, [(origin(5), TWO), (known, TWO), (frame(7, 0.1), TWO)], "rle")
+    names = {row["image_id"]: row["file_name"] for row in load(tmp_path / "results.json")}
+    assert names == {5: "in/5.jpg", 60: "val/6.jpg", 8: "film/000007.jpg"}
 
 
 def test_id_maps_number_detections_from_one_and_show_better_ones_on_top(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Reads what results are scored against: a COCO instances file with masks, boxes or both."""
+
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from solojax.data import annotations, segmentations
+from solojax.data.findings import Findings
+from solojax.evaluation import coco
+from solojax.types import InputError
+
+
+def read(path: Path, findings: Findings) -> dict[str, Any]:
+    """Reads a COCO instances file; its images need not be there.
+
+    What has neither a usable mask nor a box is left out, and told.
+
+    Args:
+      path: of the JSON.
+      findings: what is told of it.
+
+    Returns:
+      What ``of_kind`` takes: a COCO dictionary whose annotations have a ``bbox``, to the bit as the
+      file has it where it has one, and a ``segmentation`` (compressed run lengths) unless they have
+      a box alone. Images have a ``file_name`` where the file names them.
+
+    Raises:
+      InputError: the file is missing or not COCO, as ``annotations.read`` says, or has no instance.
+    """
+    instances: list[dict[str, Any]] = []
+
+    def see(entry: annotations.Entry, read_as: annotations.Instance | str) -> None:
+        stated = entry.annotation
+        box = _stated_box(stated)
+        one: dict[str, Any] = {
+            # Anew: pycocotools takes a match with id 0 for none, and keeps ids as floats.
+            "id": len(instances) + 1,
+            "image_id": entry.image.id,
+            "category_id": stated["category_id"],
+            "bbox": box,
+        }
+        if isinstance(read_as, annotations.Instance):
+            x0, y0, x1, y1 = read_as.box
+            size = [entry.image.height, entry.image.width]
+            one["segmentation"] = {"size": size, "counts": read_as.rle}
+            one |= {"area": read_as.area, "iscrowd": int(read_as.is_crowd)}
+            one["bbox"] = box or [x0, y0, x1 - x0, y1 - y0]
+        elif box:
+            area = stated.get("area")
+            one["area"] = area if segmentations.is_numbers([area]) else box[2] * box[3]
+            one["iscrowd"] = int(stated.get("iscrowd") in (1, "1"))
+            one["maskless"] = read_as, f"annotation {stated.get('id')}"
+        else:
+            place = f"annotation {stated.get('id')}"
+            findings.add("lost", f"instances of {path} are left out: {read_as}, no box", place)
+            return
+        instances.append(one)
+
+    found = annotations.read(epath.Path(path), None, see)
+    unknown = {one["category_id"] for one in instances} - {one.id for one in found.categories}
+    if unknown:
+        raise InputError(f"{path}: annotations name the unknown categories {sorted(unknown)}")
+    if not instances:
+        reasons = [str(one) for one in findings]
+        raise InputError(": ".join([f"{path} has no instance to score against", *reasons]))
+    return {
+        "images": [
+            {"id": image.id, "height": image.height, "width": image.width, "file_name": image.name}
+            for image in found.images
+        ],
+        "annotations": instances,
+        "categories": [{"id": one.id, "name": one.name} for one in found.categories],
+    }
+
+
+def has_masks(truth: dict[str, Any]) -> bool:
+    """Whether any instance has one."""
+    return any("segmentation" in one for one in truth["annotations"])
+
+
+def of_kind(
+    truth: dict[str, Any], kind: coco.Kind, path: Path, findings: Findings
+) -> dict[str, Any]:
+    """What ``scores.score`` takes: of masks, the instances that have one; others are told."""
+    if kind == "bbox":
+        return truth
+    if not has_masks(truth):
+        raise InputError(f"{path} has no masks to score by; --iou-type bbox scores boxes")
+    whole = [one for one in truth["annotations"] if "segmentation" in one]
+    for one in truth["annotations"]:
+        if "segmentation" not in one:
+            reason, place = one["maskless"]
+            cure = "--iou-type bbox scores them by their boxes"
+            findings.add("lost", f"instances of {path} are left out: {reason}", place, cure=cure)
+    return {**truth, "annotations": whole}
+
+
+def sizes(truth: dict[str, Any]) -> dict[int, tuple[int, int]]:
+    """(height, width) by image id."""
+    return {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+
+
+def _stated_box(annotation: dict[str, Any]) -> list[float] | None:
+    """The box, x y width height, to the bit as the file has it; zeros, as some write, are none."""
+    box: Any = annotation.get("bbox")
+    sound = segmentations.is_numbers(box) and len(box) == 4 and min(box[2:]) > 0
+    return box if sound else None
+
+
+def check_file(path: Path) -> None:
+    """Raises InputError where it is no file."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a JSON file")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
