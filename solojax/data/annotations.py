@@ -14,9 +14,10 @@ from etils.epath import Path
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category
-from solojax.data import json_lists, rle
+from solojax.data import json_lists, rle, suspicions
 from solojax.data.findings import Findings, shorten
 from solojax.data.segmentations import NoMaskError, is_numbers, to_rle, unchecked_rle
+from solojax.data.survey import Survey
 from solojax.types import InputError
 
 MOST_PIXELS = 2**31  # run lengths are counted in 32 bits
@@ -80,7 +81,7 @@ def read(json_path: Path, image_root: Path | None, see: See | None = None) -> An
     reader.walk()
     categories, images, findings = reader.finish()
     if image_root is not None and not any(image.instances for image in images):
-        lost = [str(one) for one in findings if one.effect == "lost"]
+        lost = [str(one) for one in findings if one.effect in ("lost", "doubtful")]
         why = f" with a usable mask ({'; '.join(lost)})" if lost else ""
         raise InputError(f"{json_path}: no annotation{why}; there is nothing to learn from it")
     missing = _missing([image.path for image in images]) if image_root else []
@@ -108,6 +109,7 @@ class _Reader:
         self._seen = set[int]()
         self._found: list[Entry] = []
         self._findings = Findings()
+        self._survey = Survey()
         self._problems: list[str] = []
 
     def walk(self) -> None:
@@ -153,8 +155,14 @@ class _Reader:
                 self._flush()
 
     def _flush(self) -> None:
-        for entry, instance in zip(self._found, _add_instances(self._found), strict=True):
+        read = _add_instances(self._found)
+        for entry, instance in zip(self._found, read, strict=True):
             self._see(entry, instance)
+        self._survey.see(
+            [one.annotation for one in self._found],
+            [one.image for one in self._found],
+            [one if isinstance(one, Instance) else None for one in read],
+        )
         self._found.clear()
 
     def _tell(self, entry: Entry, instance: Instance | str) -> None:
@@ -177,7 +185,11 @@ class _Reader:
                     image.instances[place] = one._replace(label=labels[one.label])
         if self._problems:
             raise InputError(f"{self._path}: {shorten(self._problems, len(self._problems))}")
-        return Annotations(categories, list(self._images.values()), self._findings)
+        images = list(self._images.values())
+        suspicions.look(self._survey.rows(), images, self._findings)
+        if self._root is not None:  # else nothing is learned from it
+            suspicions.count(images, categories, self._findings)
+        return Annotations(categories, images, self._findings)
 
 
 def _read_categories(entries: list, path: Path) -> tuple[Category, ...]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 LISTED = 20  # of many places, the first so many are named
@@ -19,13 +19,14 @@ class Finding:
     effect: Effect
     what: str  # such as "instances skipped: mask without a pixel"
     cure: str  # what to do, empty where there is nothing to do
-    count: int  # type: ignore[assignment]
+    count: int
     places: tuple[str, ...]  # the first LISTED, such as "annotation 3" or a file
 
     def __str__(self) -> str:
         places = shorten(self.places, self.count, ", ")
         return (
-            f"{self.count} {self.what}"
+            ("likely wrong: " if self.effect == "doubtful" else "")
+            + f"{self.count} {self.what}"
             + (f" ({places})" if places else "")
             + (f"; {self.cure}" if self.cure else "")
         )
@@ -45,6 +46,22 @@ class Findings:
         if place and len(places) < LISTED:
             places.append(place)
         self._found[effect, what, cure] = before + count, places
+
+    def add_all(
+        self,
+        effect: Effect,
+        what: str,
+        places: Sequence[str],
+        *,
+        cure: str = "",
+        count: int | None = None,
+    ) -> None:
+        """Counts each place, or ``count`` of them of which these are the first."""
+        for place in places[:LISTED]:
+            self.add(effect, what, place, cure=cure)
+        rest = (len(places) if count is None else count) - len(places[:LISTED])
+        if rest > 0:
+            self.add(effect, what, cure=cure, count=rest)
 
     def __iter__(self) -> Iterator[Finding]:
         for (effect, what, cure), (count, places) in self._found.items():

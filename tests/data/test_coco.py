@@ -252,7 +252,7 @@ def test_skipped_instances_are_told_with_the_reason(
     content["annotations"] += [square(100, 90, segmentation=[]), square(101, 90, segmentation=[])]
     write_json(tmp_path, content)
     coco.prepare(data, "train")
-    told = capsys.readouterr().out.splitlines()
+    told = [one for one in capsys.readouterr().out.splitlines() if ": 2 instances" in one]
     assert told == [
         f"{tmp_path / 'train.json'}: 2 instances skipped: no polygon of three finite points "
         "(annotation 100 of image 90, annotation 101 of image 90)"

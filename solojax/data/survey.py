@@ -1,0 +1,159 @@
+"""Looks at all annotations of a set at once while they are read, one row for each.
+
+Each may be fit to be read, and the set be wrong: all masks of crowds, points in parts of the image,
+boxes that are corners. ``data.suspicions`` says what the rows tell.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from solojax.data.findings import LISTED, Effect, Findings
+
+DEEPEST = 4  # lists in lists in which points are looked for
+MOST = 255  # masks whose areas pycocotools counts at once
+EDGE = 0.5  # pixels; a mask that comes as near to its image's border may have been cut by it
+
+
+class Rows(NamedTuple):
+    """``n`` annotations; boxes are x0 y0 x1 y1 in original pixels, NaN where there is none."""
+
+    ids: np.ndarray  # n int64
+    image_ids: np.ndarray  # n int64
+    frames: np.ndarray  # n 2 float32, width and height of the images
+    extents: np.ndarray  # n 4 float32, around the points as they are written, else as ``masks``
+    masks: np.ndarray  # n 4 float32, around the pixels of what was read
+    stated: np.ndarray  # n 4 float32, ``bbox`` as it is written: x, y, width and height in COCO
+    areas: np.ndarray  # n float32, ``area`` as it is written
+    pixels: np.ndarray  # n float32, of what was read, 0 where nothing was
+    crowd: np.ndarray  # n bool
+
+    def take(self, which: np.ndarray) -> "Rows":
+        """Some of the rows."""
+        return Rows(*(column[which] for column in self))
+
+    def add(
+        self, findings: Findings, effect: Effect, what: str, which: np.ndarray, cure: str = ""
+    ) -> None:
+        """Adds what is true of some of the rows, ``which`` is n bool, by the ids of the first."""
+        first = np.flatnonzero(which)[:LISTED]
+        ids = zip(self.ids[first].tolist(), self.image_ids[first].tolist(), strict=True)
+        places = [f"annotation {one} of image {image}" for one, image in ids]
+        findings.add_all(effect, what, places, cure=cure, count=int(which.sum()))
+
+
+class Survey:
+    """Collects the rows of a set."""
+
+    def __init__(self) -> None:
+        self._parts: list[Rows] = []
+
+    def see(
+        self,
+        annotations: Sequence[dict[str, Any]],
+        images: Sequence[Any],
+        instances: Sequence[Any],
+    ) -> None:
+        """Takes some entries of a JSON.
+
+        Args:
+          annotations: as they are written.
+          images: ``annotations.Image`` of each.
+          instances: ``annotations.Instance`` that was read of each, None where none could be.
+        """
+        if not annotations:
+            return
+        count = len(annotations)
+        sizes = np.array([(image.width, image.height) for image in images], np.float64)
+        masks, pixels = np.full((count, 4), math.nan), np.zeros(count)
+        read = [number for number, one in enumerate(instances) if one is not None]
+        if read:
+            encoded = [
+                {"size": [images[number].height, images[number].width], "counts": one.rle}
+                for number, one in enumerate(instances)
+                if one is not None
+            ]
+            masks[read] = coco_mask.toBbox(encoded)
+            pixels[read] = np.concatenate(
+                [coco_mask.area(encoded[i : i + MOST]) for i in range(0, len(encoded), MOST)]
+            )
+            masks[:, 2:] += masks[:, :2]
+        # Points beyond the border leave pixels at the border, or none: the others need no look.
+        inside = (masks[:, :2] > EDGE).all(1) & (masks[:, 2:] < sizes - EDGE).all(1)
+        extents = masks.copy()
+        for number in np.flatnonzero(~inside).tolist():
+            points = list(_numbers(annotations[number].get("segmentation")))
+            if len(points) >= 2:
+                x, y = points[0::2], points[1::2]
+                extents[number] = min(x), min(y), max(x), max(y)
+        rows = Rows(
+            _integers(annotations, "id"),
+            np.array([image.id for image in images], np.int64),
+            sizes,
+            extents,
+            masks,
+            _boxes(annotations),
+            np.array([_number(one.get("area")) for one in annotations]),
+            pixels,
+            np.array([one is not None and one.is_crowd for one in instances]),
+        )
+        with np.errstate(over="ignore"):
+            self._parts.append(
+                Rows(*(c.astype(np.float32) if c.dtype == np.float64 else c for c in rows))
+            )
+
+    def rows(self) -> Rows | None:
+        """All that was seen; None where nothing was."""
+        if not self._parts:
+            return None
+        if len(self._parts) > 1:
+            columns = zip(*self._parts, strict=True)
+            self._parts = [Rows(*(np.concatenate(column) for column in columns))]
+        return self._parts[0]
+
+
+def _integers(annotations: Sequence[dict[str, Any]], key: str) -> np.ndarray:
+    values = [one.get(key) for one in annotations]
+    return np.array([v if type(v) is int and abs(v) < 2**63 else -1 for v in values], np.int64)
+
+
+def _boxes(annotations: Sequence[dict[str, Any]]) -> np.ndarray:
+    values = [one.get("bbox") for one in annotations]
+    try:
+        boxes = np.array(values, np.float64)
+        if boxes.shape == (len(values), 4):
+            return boxes
+    except (TypeError, ValueError, OverflowError):
+        pass
+    return np.array(
+        [
+            [_number(v) for v in box] if isinstance(box, list) and len(box) == 4 else [math.nan] * 4
+            for box in values
+        ]
+    )
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.nan
+    return math.nan
+
+
+def _numbers(segmentation: Any, depth: int = DEEPEST) -> Iterator[float]:
+    """The numbers of polygons in whatever lists, x and y by turns; none of run lengths."""
+    if isinstance(segmentation, list) and depth:
+        for one in segmentation:
+            if isinstance(one, list | dict):
+                yield from _numbers(one, depth - 1)
+            else:
+                value = _number(one)
+                if math.isfinite(value):
+                    yield value
+    elif isinstance(segmentation, dict) and "x" in segmentation and "y" in segmentation:
+        yield from _numbers([segmentation["x"], segmentation["y"]])
