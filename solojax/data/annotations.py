@@ -14,7 +14,7 @@ from etils.epath import Path
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category
-from solojax.data import json_lists, rle, suspicions
+from solojax.data import image_names, json_lists, rle, suspicions
 from solojax.data.findings import Findings, shorten
 from solojax.data.segmentations import NoMaskError, is_numbers, to_rle, unchecked_rle
 from solojax.data.survey import Survey
@@ -84,7 +84,7 @@ def read(json_path: Path, image_root: Path | None, see: See | None = None) -> An
         lost = [str(one) for one in findings if one.effect in ("lost", "doubtful")]
         why = f" with a usable mask ({'; '.join(lost)})" if lost else ""
         raise InputError(f"{json_path}: no annotation{why}; there is nothing to learn from it")
-    missing = _missing([image.path for image in images]) if image_root else []
+    missing = image_names.missing([image.path for image in images]) if image_root else []
     if missing:
         raise InputError(
             f"{json_path}: {len(missing)} of {len(images)} image files are missing: "
@@ -158,11 +158,7 @@ class _Reader:
         read = _add_instances(self._found)
         for entry, instance in zip(self._found, read, strict=True):
             self._see(entry, instance)
-        self._survey.see(
-            [one.annotation for one in self._found],
-            [one.image for one in self._found],
-            [one if isinstance(one, Instance) else None for one in read],
-        )
+        self._survey.see(self._found, read)
         self._found.clear()
 
     def _tell(self, entry: Entry, instance: Instance | str) -> None:
@@ -297,15 +293,6 @@ def _read_instance(found: Entry, sound: dict[str, Any] | None) -> Instance:
         center=(math.nan, math.nan),
         is_crowd=annotation.get("iscrowd") in (1, "1"),  # some exporters write text
     )
-
-
-def _missing(paths: list[Path]) -> list[str]:
-    """Those that are no file; folders are listed, since a bucket answers slowly one by one."""
-    names: dict[Path, set[str]] = {}
-    for folder in {path.parent for path in paths}:
-        there = folder.is_dir()
-        names[folder] = {path.name for path in folder.iterdir()} if there else set()
-    return [str(path) for path in paths if path.name not in names[path.parent]]
 
 
 def _is_id(value: Any) -> bool:

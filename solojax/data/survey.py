@@ -51,33 +51,27 @@ class Survey:
     def __init__(self) -> None:
         self._parts: list[Rows] = []
 
-    def see(
-        self,
-        annotations: Sequence[dict[str, Any]],
-        images: Sequence[Any],
-        instances: Sequence[Any],
-    ) -> None:
+    def see(self, entries: Sequence[Any], read: Sequence[Any]) -> None:
         """Takes some entries of a JSON.
 
         Args:
-          annotations: as they are written.
-          images: ``annotations.Image`` of each.
-          instances: ``annotations.Instance`` that was read of each, None where none could be.
+          entries: ``annotations.Entry``, with the annotation as it is written and its image.
+          read: ``annotations.Instance`` that was read of each, or why none could be.
         """
-        if not annotations:
+        if not entries:
             return
+        annotations = [one.annotation for one in entries]
+        images = [one.image for one in entries]
         count = len(annotations)
+        places = [number for number, one in enumerate(read) if not isinstance(one, str)]
         sizes = np.array([(image.width, image.height) for image in images], np.float64)
         masks, pixels = np.full((count, 4), math.nan), np.zeros(count)
-        read = [number for number, one in enumerate(instances) if one is not None]
-        if read:
+        if places:
             encoded = [
-                {"size": [images[number].height, images[number].width], "counts": one.rle}
-                for number, one in enumerate(instances)
-                if one is not None
+                {"size": [images[n].height, images[n].width], "counts": read[n].rle} for n in places
             ]
-            masks[read] = coco_mask.toBbox(encoded)
-            pixels[read] = np.concatenate(
+            masks[places] = coco_mask.toBbox(encoded)
+            pixels[places] = np.concatenate(
                 [coco_mask.area(encoded[i : i + MOST]) for i in range(0, len(encoded), MOST)]
             )
             masks[:, 2:] += masks[:, :2]
@@ -98,7 +92,7 @@ class Survey:
             _boxes(annotations),
             np.array([_number(one.get("area")) for one in annotations]),
             pixels,
-            np.array([one is not None and one.is_crowd for one in instances]),
+            np.array([not isinstance(one, str) and one.is_crowd for one in read]),
         )
         with np.errstate(over="ignore"):
             self._parts.append(
