@@ -20,15 +20,17 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from solojax import signs
 from solojax.types import RESTART, InputError
 
 Result = TypeVar("Result")
 
 START_WITHIN = 300  # seconds in which all processes must have joined
 LOST_AFTER = 30  # seconds of silence after which a process counts as lost
-BEAT = 2  # seconds between two signs of life
+BEAT = 2  # seconds between two looks at the others
 TOLD = 3 * BEAT  # seconds in which all others have read what a process had to say
-_ALIVE, _FAILED = "solojax/alive/", "solojax/failed/"
+EXCHANGE_WITHIN = 600  # seconds in which the devices of all processes must have met
+_NAME, _FAILED = "solojax/name/", "solojax/failed/"  # keys
 
 
 def start(coordinator: str = "", process: int | None = None, processes: int | None = None) -> None:
@@ -45,6 +47,7 @@ def start(coordinator: str = "", process: int | None = None, processes: int | No
     Raises:
       InputError: some arguments are missing, or not all processes came.
     """
+    global _signs
     given = (bool(coordinator), process is not None, processes is not None)
     if any(given) and not all(given):
         raise InputError("--coordinator, --process and --processes go together; give all or none")
@@ -55,7 +58,7 @@ def start(coordinator: str = "", process: int | None = None, processes: int | No
     if coordinator and not coordinator.rpartition(":")[2].isdigit():
         raise InputError(f"--coordinator {coordinator} has no port; write host:port")
     if process:
-        _reach(coordinator)
+        signs.reach(coordinator, f"--coordinator {coordinator}", START_WITHIN)
     try:
         jax.distributed.initialize(
             coordinator or None,
@@ -74,32 +77,29 @@ def start(coordinator: str = "", process: int | None = None, processes: int | No
             f"not all processes of the run came together within {START_WITHIN} s; start the same "
             f"command once for each, with the same --coordinator ({error})"
         ) from error
+    _client().key_value_set(f"{_NAME}{_state().process_id}", _name())
+    _signs = signs.Signs(_state(), START_WITHIN, LOST_AFTER)
     threading.Thread(target=_watch, daemon=True).start()
+    never_met = threading.Timer(
+        EXCHANGE_WITHIN,
+        _end,
+        (
+            RESTART,
+            f"the devices of all processes have not met within {EXCHANGE_WITHIN} s; look at the "
+            "network between the hosts (NCCL_DEBUG=INFO), and start all processes again",
+        ),
+    )
+    never_met.daemon = True
+    never_met.start()
     if jax.default_backend() == "cpu":
         # Of programs that are kept, process 0 alone finds its own: JAX keeps no others on CPUs. It
         # would wait for those that compile, and gloo gives up after 30 s.
         jax.config.update("jax_enable_compilation_cache", False)
     hosts = collect(socket.gethostname().encode())
+    never_met.cancel()
     if is_first():
         names = ", ".join(f"{i} on {host.decode()}" for i, host in enumerate(hosts))
         print(f"{len(hosts)} processes: {names}", flush=True)
-
-
-def _reach(coordinator: str) -> None:
-    """Waits for process 0 to listen; JAX would end this process by a crash if it never does."""
-    host, _, port = coordinator.rpartition(":")
-    end = time.monotonic() + START_WITHIN
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > end:
-                raise InputError(
-                    f"--coordinator {coordinator} did not answer for {START_WITHIN} s ({error}); "
-                    "start process 0 there, and look whether the port is open"
-                ) from error
-        time.sleep(0.5)
 
 
 def _is_one_of_many() -> bool:
@@ -185,6 +185,8 @@ def finish() -> None:
     if jax.process_count() > 1:
         collect(b"")
         _over.set()
+        collect(b"")  # nobody looks for the others any more
+        _signs.end()
         jax.distributed.shutdown()
 
 
@@ -199,47 +201,45 @@ def leave(code: int, message: str) -> None:
 
 
 def _name() -> str:
-    return f"process {jax.process_index()} on {socket.gethostname()}"
+    return f"process {_state().process_id} on {socket.gethostname()}"
+
+
+def _state() -> Any:
+    # What jax.distributed keeps has no public name yet; Orbax takes it from here, too.
+    from jax._src import distributed
+
+    return distributed.global_state
 
 
 def _client() -> Any:
-    # The key-value store of jax.distributed has no public name yet; Orbax takes it from here, too.
-    from jax._src import distributed
-
-    return distributed.global_state.client
+    """The key-value store that all processes share."""
+    return _state().client
 
 
 _over = threading.Event()
+_signs: signs.Signs  # of this process
 
 
 def _watch() -> None:
-    """Gives signs of life and ends this process when another has failed or fallen silent."""
-    client, me, beats = _client(), jax.process_index(), 0
-    heard: dict[str, tuple[str, float]] = {}
+    """Ends this process when another has failed or fallen silent."""
+    client, me = _client(), _state().process_id
     while not _over.is_set():
-        beats += 1
-        sign = f"{beats} {_name()}"
         try:
-            client.key_value_set(f"{_ALIVE}{me}", sign, allow_overwrite=True)
+            lost = _signs.lost()
             failed = client.key_value_dir_get(_FAILED)
-            alive = client.key_value_dir_get(_ALIVE)
+            names = dict(client.key_value_dir_get(_NAME))
         except RuntimeError:  # the store is gone, and process 0 with it: JAX ends this one
             return
         for key, text in failed:
             if key != f"{_FAILED}{me}":
                 code, _, message = text.partition(" ")
                 _end(int(code), message)
-        now = time.monotonic()
-        for key, text in alive:
-            if heard.get(key, ("", 0.0))[0] != text:
-                heard[key] = (text, now)
-            elif now - heard[key][1] > LOST_AFTER:
-                name = text.partition(" ")[2]
-                _end(
-                    RESTART,
-                    f"{name} has given no sign of life for {LOST_AFTER} s; start all processes "
-                    "again: they go on from the last checkpoint",
-                )
+        for one in lost:
+            _end(
+                RESTART,
+                f"{names[f'{_NAME}{one}']} has given no sign of life for {LOST_AFTER} s; start "
+                "all processes again: they go on from the last checkpoint",
+            )
         _over.wait(BEAT)
 
 

@@ -1,5 +1,6 @@
 """Two processes of two fake devices each, joined over gloo, and one of eight: by commands."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ import socket
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -48,8 +49,10 @@ class Pair(NamedTuple):
         return codes, [output.read_text() for output in self.outputs]
 
 
-def start(folder: Path, *commands: list[str], others: tuple[str, ...] = (), steps=True) -> Pair:
-    """Two processes that run the commands one after the other.
+def start(
+    folder: Path, *commands: list[str], others: tuple[str, ...] = (), steps=True, act: Any = None
+) -> Pair:
+    """Two processes that run the commands one after the other, or ``act`` instead.
 
     ``others`` are fields of process 1 alone. Without ``steps`` of a network, they take quick ones.
     """
@@ -61,7 +64,8 @@ def start(folder: Path, *commands: list[str], others: tuple[str, ...] = (), step
     for i, output in enumerate(pair.outputs):
         mine = [[*command, *(others if i else ())] for command in commands]
         joined = ["--coordinator", coordinator, "--process", str(i), "--processes", "2"]
-        pair.processes.append(forks.start(output, 2, run, mine, joined, steps))
+        task = (*act, joined) if act else (run, mine, joined, steps)
+        pair.processes.append(forks.start(output, 2, *task))
     return pair
 
 
@@ -79,6 +83,35 @@ def run(commands: list[list[str]], joined: list[str], steps: bool) -> int:
             return code
         joined = []
     return 0
+
+
+def behave(how: str, joined: list[str]) -> int:
+    """What a process does that joins another and then behaves in some way, if it is the second."""
+    processes.LOST_AFTER, processes.BEAT, processes.TOLD = 2, 0.5, 1
+    _, coordinator, _, process, _, _ = joined
+    processes.start(coordinator, int(process), 2)
+    if process == "1":
+        if how == "holds the lock":
+            ctypes.PyDLL(None).sleep(6)  # as long as a parser of JSON may; no thread of ours runs
+        else:
+            os.kill(os.getpid(), signal.SIGSTOP)
+    processes.collect(b"")
+    processes.finish()
+    return 0
+
+
+@pytest.mark.slow
+def test_a_process_that_holds_the_lock_lives_and_one_that_is_stopped_is_named(
+    tmp_path: Path,
+) -> None:
+    locked = start(tmp_path / "locked", act=(behave, "holds the lock"))
+    stopped = start(tmp_path / "stopped", act=(behave, "is stopped"))
+    codes, printed = locked.finish(within=60)
+    assert codes == [0, 0], "\n".join(printed)
+    stopped.processes[0].join(60)
+    (code, _), printed = stopped.finish(within=0)
+    assert code == RESTART, printed[0]
+    assert f"process 1 on {socket.gethostname()} has given no sign of life for 2 s" in printed[0]
 
 
 def wait_for_step(workdir: Path, step: int, pair: Pair) -> None:

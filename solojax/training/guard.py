@@ -19,7 +19,10 @@ from solojax import processes
 from solojax.types import RESTART, InputError, Terminated
 
 LOCK = ".lock"  # in the run folder
-STALLED_AFTER = 600  # seconds after which a batch, or a step, that does not come counts as stuck
+# Seconds after which what does not come counts as stuck.
+STALLED_AFTER = 600  # a batch, a step
+COMPILED_WITHIN = 3600  # what compiles, or writes or reads a whole state
+EVALUATED_WITHIN = 6 * 3600  # an evaluation
 
 
 @contextlib.contextmanager
@@ -93,11 +96,17 @@ class Termination:
 
 
 class Watchdog:
-    """Ends the process, with what each thread was doing, where something takes for ever."""
+    """Ends the process, with what each thread was doing, where something takes for ever.
 
-    def __init__(self, limit: float):
-        self._limit, self._what = limit, ""
-        self._deadline = float("inf")
+    Args:
+      every: seconds between two looks.
+      locked: seconds after which a process none of whose threads could run ends as well, with
+        exit code 1: its lock is held by what hangs.
+    """
+
+    def __init__(self, every: float = 5, locked: float = STALLED_AFTER):
+        self._every, self._locked = every, locked
+        self._expected = "", 0.0, float("inf")  # what did not happen, its limit, the deadline
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -108,23 +117,27 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
 
-    @contextlib.contextmanager
-    def watching(self, what: str) -> Iterator[None]:
-        """What is in it must end within the limit; ``what`` did not happen if it does not."""
-        self._what, self._deadline = what, time.monotonic() + self._limit
-        try:
-            yield
-        finally:
-            self._deadline = float("inf")
+    def expect(self, what: str, within: float) -> None:
+        """From now on to the next call no more than ``within`` seconds go by.
+
+        If they do, ``what`` did not happen. Between two calls nothing is unwatched.
+        """
+        self._expected = what, within, time.monotonic() + within
 
     def _watch(self) -> None:
-        while not self._over.wait(min(self._limit / 4, 5)):
-            if time.monotonic() > self._deadline:
-                faulthandler.dump_traceback()
+        looking = True
+        while looking:
+            # Put off at every look: by a thread that needs no lock of Python's.
+            faulthandler.dump_traceback_later(self._locked, exit=True, file=2)
+            looking = not self._over.wait(self._every)
+            what, limit, deadline = self._expected
+            if looking and time.monotonic() > deadline:
+                faulthandler.dump_traceback(file=2)
                 message = (
-                    f"{self._what} for {self._limit:g} s; above is what each thread was doing. The "
-                    "same command goes on from the last checkpoint"
+                    f"{what} for {limit:g} s; above is what each thread was doing. The same "
+                    "command goes on from the last checkpoint"
                 )
                 print(f"solojax: error: {message}", file=sys.stderr, flush=True)
                 processes.leave(RESTART, message)

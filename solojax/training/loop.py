@@ -5,6 +5,7 @@ import contextlib
 import functools
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -84,16 +85,18 @@ def train(
     )
     model = config.model
     tx = optimizer.make_optimizer(config.optimizer, schedule, model)
-    variables = pretrained.start_variables(config, workdir)
-    start = functools.partial(step.start_state, tx=tx, ema=config.optimizer.ema_decay > 0)
-    state = parallel.jit_once(start)(variables)  # one program, not one for each zero
-    _introduce(config, state, len(records.image_ids), steps, epoch_steps)
 
     def evaluates(done: int) -> bool:
         every = training.evaluate_every
         return evaluate is not None and every > 0 and done > 0 and done % every == 0
 
     with contextlib.ExitStack() as stack:
+        watchdog = stack.enter_context(guard.Watchdog())
+        watchdog.expect("the training did not begin", guard.COMPILED_WITHIN)
+        variables = pretrained.start_variables(config, workdir)
+        start = functools.partial(step.start_state, tx=tx, ema=config.optimizer.ema_decay > 0)
+        state = parallel.jit_once(start)(variables)  # one program, not one for each zero
+        _introduce(config, state, len(records.image_ids), steps, epoch_steps)
         stack.enter_context(guard.lock(workdir))
         checkpoints = stack.enter_context(Checkpoints(workdir))
         state = checkpoints.restore(state)
@@ -113,7 +116,6 @@ def train(
         )
         clock = stack.enter_context(goodput.Clock())
         termination = stack.enter_context(guard.Termination())
-        watchdog = stack.enter_context(guard.Watchdog(guard.STALLED_AFTER))
 
         rate_of = jax.jit(schedule)  # one program, not one for each of its operations
         update = parallel.pmap_update(step.update_of(config, tx))
@@ -122,13 +124,19 @@ def train(
         state = parallel.replicate(state)
         batches = batches_of(config, records, first, steps)
         in_flight: collections.deque[step.Metrics] = collections.deque()
+        compiled: set[tuple[int, int]] = set()  # canvases
+        evaluated_within: float = guard.EVALUATED_WITHIN
 
         def save(done: int, scores: Scores | None = None) -> None:
+            watchdog.expect("no checkpoint was written", guard.COMPILED_WITHIN)
             with clock.spend("checkpointing"):
                 checkpoints.save(done, state, scores.numbers if scores else None)
 
         def score(done: int) -> Scores:
+            nonlocal evaluated_within
             assert evaluate
+            watchdog.expect("no evaluation ended", evaluated_within)
+            begin = time.monotonic()
             try:
                 with clock.spend("evaluating"), termination.at_once():
                     scores = evaluate(state)
@@ -136,20 +144,31 @@ def train(
                 if not memory.ran_out(error):
                     raise
                 raise InputError(out_of_memory.in_evaluation(config)) from error
+            # Others take more or less as long; the more is found the longer.
+            seconds = guard.COMPILED_WITHIN + 10 * (time.monotonic() - begin)
+            evaluated_within = min(guard.EVALUATED_WITHIN, seconds)
             log.write(done, scores.numbers)
             for name, picture in scores.pictures.items():
                 log.picture(done, name, picture)
             return scores
 
         done, canvas = first, config.data.canvases[0]
+        slow_until = 0  # step; other processes may still compile or save
         try:
             if evaluate_first:  # it was stopped before it could be
                 save(done, score(done))
             while done < steps and not _is_stale(checkpoints, training, done):
                 done += 1
-                with watchdog.watching("no batch of images came"):
-                    batch = next_of(batches, in_flight, clock)
+                watchdog.expect("no batch of images came", guard.STALLED_AFTER)
+                batch = next_of(batches, in_flight, clock)
                 canvas = batch.images.shape[1], batch.images.shape[2]
+                if canvas not in compiled:
+                    compiled.add(canvas)
+                    slow_until = done + IN_FLIGHT
+                watchdog.expect(
+                    "no step ended",
+                    guard.COMPILED_WITHIN if done <= slow_until else guard.STALLED_AFTER,
+                )
                 with clock.step():
                     placed = parallel.shard(batch)
                     if peak and canvas not in operations:
@@ -161,8 +180,7 @@ def train(
                     in_flight.append(metrics)
                 # With more of them under way their batches would fill the devices' memory.
                 if len(in_flight) > IN_FLIGHT:
-                    with watchdog.watching("no step ended"):
-                        jax.block_until_ready(in_flight.popleft())
+                    jax.block_until_ready(in_flight.popleft())
                 log.advance()
 
                 stops = termination.asked(done)
@@ -172,6 +190,7 @@ def train(
                     values = {name: float(value) for name, value in metrics.items()}
                     # Before anything is saved: every checkpoint is of a finite state.
                     if not values.pop("finite"):
+                        watchdog.expect("the good state was not saved", guard.COMPILED_WITHIN)
                         raise not_finite.failure(
                             config, records, workdir, checkpoints, update, state
                         )
@@ -179,9 +198,11 @@ def train(
                     log.write(done, values | clock.report(training.batch_size, peak))
                 if saves:
                     save(done, score(done) if evaluates(done) and not stops else None)
+                    slow_until = done + IN_FLIGHT
                 if stops:
                     raise Terminated
         except (KeyboardInterrupt, Terminated):
+            watchdog.expect("no checkpoint was written", guard.COMPILED_WITHIN)
             _save_interrupted(checkpoints, state)
             raise
         except jax.errors.JaxRuntimeError as error:

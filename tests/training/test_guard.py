@@ -121,14 +121,15 @@ from solojax.training import guard
 def wait_for_a_disk():
     time.sleep(600)
 
-with guard.Watchdog(0.4) as watchdog:
+with guard.Watchdog(every=0.1) as watchdog:
+    time.sleep(0.8)  # nothing was expected yet
+    watchdog.expect("no checkpoint was written", 60)
     for _ in range(3):
-        with watchdog.watching("no batch of images came"):
-            time.sleep(0.2)
-    time.sleep(0.8)  # unwatched
+        watchdog.expect("no batch of images came", 0.4)
+        time.sleep(0.2)
     print("well so far", flush=True)
-    with watchdog.watching("no batch of images came"):
-        wait_for_a_disk()
+    watchdog.expect("no batch of images came", 0.4)
+    wait_for_a_disk()
 """
     with start(program) as process:
         printed, told = process.communicate(timeout=60)
@@ -138,13 +139,33 @@ with guard.Watchdog(0.4) as watchdog:
     assert "solojax: error: no batch of images came for 0.4 s; above is" in told
 
 
+def test_a_process_that_hangs_with_pythons_lock_ends_as_well():
+    program = """
+import ctypes, time
+from solojax.training import guard
+
+def hold_the_lock():
+    ctypes.PyDLL(None).sleep(600)
+
+with guard.Watchdog(every=0.2, locked=1):
+    time.sleep(1.5)  # looked at often enough
+    print("well so far", flush=True)
+    hold_the_lock()
+"""
+    with start(program) as process:
+        printed, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert printed == "well so far\n"
+    assert "Timeout" in told and "in hold_the_lock" in told
+
+
 def test_a_watchdog_ends_with_its_context_and_bears_errors():
     before = threading.active_count()
     with (
         pytest.raises(ZeroDivisionError),
-        guard.Watchdog(600) as watchdog,
-        watchdog.watching("nothing came"),
+        guard.Watchdog() as watchdog,
     ):
+        watchdog.expect("nothing came", 600)
         assert threading.active_count() == before + 1
         raise ZeroDivisionError
     assert threading.active_count() == before

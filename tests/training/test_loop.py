@@ -288,6 +288,66 @@ def test_a_run_that_sigterm_stopped_goes_on_as_if_it_had_not_been(config, straig
     jax.tree.map(np.testing.assert_array_equal, resumed, state)
 
 
+class Watched:
+    """Takes the place of the watchdog: what it was to wait for when something was called."""
+
+    expected = ("nothing", 0.0)
+
+    def __enter__(self) -> "Watched":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def expect(self, what: str, within: float) -> None:
+        Watched.expected = what, within
+
+
+def test_all_that_waits_is_watched_from_the_first_step_on(config, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.guard, "Watchdog", Watched)
+    called = []
+
+    def watch(owner, name: str) -> None:
+        method = getattr(owner, name)
+
+        def noted(*arguments, **options):
+            called.append((name, *Watched.expected))
+            return method(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for owner, name in (
+        (loop.pretrained, "start_variables"),
+        (loop, "next_of"),
+        (parallel, "shard"),  # and what follows it: the update, and the numbers of a step
+        (loop.Log, "write"),
+        (loop.Checkpoints, "restore"),
+        (loop.Checkpoints, "save"),
+    ):
+        watch(owner, name)
+
+    def evaluate(state) -> loop.Scores:
+        called.append(("evaluate", *Watched.expected))
+        return loop.Scores({"AP": 0.5}, {})
+
+    scored = with_training(config, steps=9, evaluate_every=9, checkpoint_every=100, log_every=100)
+    train(scored, tmp_path, evaluate=evaluate)
+    short, long = loop.guard.STALLED_AFTER, loop.guard.COMPILED_WITHIN
+    batch, write = ("next_of", "no batch of images came", short), "no checkpoint was written"
+    assert called == [
+        ("start_variables", "the training did not begin", long),
+        ("restore", "the training did not begin", long),
+        batch,
+        ("shard", "no step ended", long),  # compiles
+        ("write", "no step ended", long),
+        *[batch, ("shard", "no step ended", long)] * 2,  # of others, who compile
+        *[batch, ("shard", "no step ended", short)] * 6,
+        ("write", "no step ended", short),
+        ("evaluate", "no evaluation ended", loop.guard.EVALUATED_WITHIN),
+        ("write", "no evaluation ended", loop.guard.EVALUATED_WITHIN),
+        ("save", write, long),
+    ]
+
+
 def failing(text: str):
     def update(*_):
         raise jax.errors.JaxRuntimeError(text)
