@@ -42,6 +42,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         choices=["masks", "classes"],
         help="score also what was found with the true masks, or the true classes, in their place",
     )
+    parser.add_argument(
+        "--max-detections",
+        type=int,
+        default=100,
+        metavar="N",
+        help="the best so many of a class in an image count; COCO's own numbers are of 100",
+    )
     options.add_checkpoint(parser)
     options.add_set(parser)
     options.add_processes(parser)
@@ -58,7 +65,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     processes.start(arguments.coordinator, arguments.process, arguments.processes)
     told = score_run.score_run(
-        arguments.workdir, arguments.checkpoint, arguments.set, arguments.oracle
+        arguments.workdir,
+        arguments.checkpoint,
+        arguments.set,
+        arguments.oracle,
+        most=arguments.max_detections,
     )
     if processes.is_first():
         print(told)
@@ -82,5 +93,6 @@ def _results(arguments: argparse.Namespace) -> None:
         arguments.out,
         arguments.oracle,
         kind=arguments.iou_type,
+        most=arguments.max_detections,
     )
     print(told)

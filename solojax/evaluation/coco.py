@@ -13,26 +13,39 @@ from pycocotools.cocoeval import COCOeval
 
 from solojax.config import Category
 from solojax.data.annotations import Instance
+from solojax.types import InputError
 
-# In the order of COCOeval.stats.
-NAMES = {
-    "AP": "IoU .50:.95, all sizes, 100 detections",
-    "AP50": "IoU .50",
-    "AP75": "IoU .75",
-    "APs": "area below 32 x 32",
-    "APm": "area 32 x 32 to 96 x 96",
-    "APl": "area above 96 x 96",
-    "AR1": "recall, IoU .50:.95, 1 detection an image",
-    "AR10": "10 detections",
-    "AR100": "100 detections",
-    "ARs": "area below 32 x 32",
-    "ARm": "area 32 x 32 to 96 x 96",
-    "ARl": "area above 96 x 96",
-}
+MOST = 100  # detections of a class in an image that count, in COCO's own numbers
 
+
+def names(most: int = MOST) -> dict[str, str]:
+    """The numbers, in the order of COCOeval.stats, and what they are."""
+    return {
+        "AP": f"IoU .50:.95, all sizes, {most} detections",
+        "AP50": "IoU .50",
+        "AP75": "IoU .75",
+        "APs": "area below 32 x 32",
+        "APm": "area 32 x 32 to 96 x 96",
+        "APl": "area above 96 x 96",
+        "AR1": "recall, IoU .50:.95, 1 detection an image",
+        "AR10": "10 detections",
+        f"AR{most}": f"{most} detections",
+        "ARs": "area below 32 x 32",
+        "ARm": "area 32 x 32 to 96 x 96",
+        "ARl": "area above 96 x 96",
+    }
+
+
+def check_most(most: int) -> None:
+    """Raises InputError where so many detections are none that recall can be counted at."""
+    if most <= 10:
+        raise InputError(f"--max-detections {most} must be more than 10, COCO's second recall")
+
+
+NAMES = names()
 
 Kind = Literal["segm", "bbox"]
-ALL_AREAS, MOST_DETECTIONS = 0, 2  # places among COCOeval's area ranges and maxDets: all, 100
+ALL_AREAS, MOST_DETECTIONS = 0, 2  # places among COCOeval's area ranges and maxDets: all, most
 CURVES = {"0.50": 0, "0.75": 5}  # IoU -> place among COCOeval's thresholds
 
 
@@ -45,18 +58,21 @@ class Scene(NamedTuple):
     ious: np.ndarray
 
 
-def mask_ap(truth: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, float]:
+def mask_ap(
+    truth: dict[str, Any], results: Sequence[dict[str, Any]], most: int = MOST
+) -> dict[str, float]:
     """Scores mask detections.
 
     Args:
       truth: a COCO dictionary with ``images``, ``annotations`` (masks as run lengths) and
         ``categories``.
       results: ``image_id``, ``category_id``, ``segmentation`` (compressed run lengths), ``score``.
+      most: detections of a class in an image that count, the best.
 
     Returns:
-      The numbers of NAMES; -1 where there is no ground truth of that size.
+      The numbers of ``names``; -1 where there is no ground truth of that size.
     """
-    return numbers_of(judge(truth, masks_found(results), "segm"))
+    return numbers_of(judge(truth, masks_found(results), "segm", most=most))
 
 
 def masks_found(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -115,6 +131,7 @@ def judge(
     found: Sequence[dict[str, Any]],
     kind: Kind,
     scenes: dict[int, Scene] | None = None,
+    most: int = MOST,
 ) -> COCOeval:
     """Has pycocotools match and accumulate.
 
@@ -123,6 +140,7 @@ def judge(
       found: from ``masks_found`` or ``boxes_found``.
       kind: whether masks or boxes are to overlap.
       scenes: their overlaps where they are known already, or others to judge by.
+      most: detections of a class in an image that count, the best; more than 10.
     """
     with _quiet():
         gold, those = COCO(), COCO()
@@ -132,24 +150,41 @@ def judge(
         judged = (
             COCOeval(gold, those, kind) if scenes is None else _Judge(gold, those, kind, scenes)
         )
+        judged.params.maxDets = [1, 10, most]
         judged.evaluate()
         judged.accumulate()
     return judged
 
 
+def most_of(judged: COCOeval) -> int:
+    """How many detections of a class in an image count."""
+    return judged.params.maxDets[MOST_DETECTIONS]
+
+
 def numbers_of(judged: COCOeval) -> dict[str, float]:
-    """The numbers of NAMES; -1 where there is no ground truth of that size."""
-    with _quiet():
-        judged.summarize()
-    return dict(zip(NAMES, (float(number) for number in judged.stats), strict=True))
+    """The numbers of ``names``; -1 where there is no ground truth of that size.
+
+    COCOeval.summarize has an AP of -1 where other than 100 detections count.
+    """
+    precision = judged.eval["precision"][..., MOST_DETECTIONS]
+    recall = judged.eval["recall"]
+    numbers = [
+        precision[..., ALL_AREAS],
+        precision[CURVES["0.50"], ..., ALL_AREAS],
+        precision[CURVES["0.75"], ..., ALL_AREAS],
+        *(precision[..., area] for area in (1, 2, 3)),
+        *(recall[..., ALL_AREAS, place] for place in range(3)),
+        *(recall[..., area, MOST_DETECTIONS] for area in (1, 2, 3)),
+    ]
+    return dict(zip(names(most_of(judged)), map(_mean, numbers), strict=True))
 
 
 def classes_of(judged: COCOeval, truth: dict[str, Any]) -> list[dict[str, Any]]:
-    """AP, AP50, AP75 and AR100 of each class, sorted by id, and how many ``instances`` it has.
+    """AP, AP50, AP75 and AR of each class, sorted by id, and how many ``instances`` it has.
 
     Crowds are not counted; the numbers are -1 where there is no instance.
     """
-    names = {category["id"]: category["name"] for category in truth["categories"]}
+    called = {category["id"]: category["name"] for category in truth["categories"]}
     counts = collections.Counter(
         annotation["category_id"]
         for annotation in truth["annotations"]
@@ -160,11 +195,11 @@ def classes_of(judged: COCOeval, truth: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "id": int(category_id),
-            "name": names[category_id],
+            "name": called[category_id],
             "AP": _mean(precision[:, :, k]),
             "AP50": _mean(precision[CURVES["0.50"], :, k]),
             "AP75": _mean(precision[CURVES["0.75"], :, k]),
-            "AR100": _mean(recall[:, k]),
+            f"AR{most_of(judged)}": _mean(recall[:, k]),
             "instances": counts[category_id],
         }
         for k, category_id in enumerate(judged.params.catIds)

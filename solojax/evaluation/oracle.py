@@ -64,19 +64,20 @@ def add(
       Lines for people.
     """
     told = []
+    most = scored["max_detections"]
     for name in dict.fromkeys(names):
         replaced = ORACLES[name](truth, results)
-        numbers = coco.mask_ap(truth, [one for here in replaced.values() for one in here])
+        numbers = coco.mask_ap(truth, [one for here in replaced.values() for one in here], most)
         told.append(f"with the {name} of the ground truth that each prediction overlaps most")
-        told.append(table(scored, numbers))
+        told.append(table(scored, numbers, most))
         scored[f"oracle_{name}"] = numbers
     return told
 
 
-def table(run: dict[str, float], oracle: dict[str, float]) -> str:
+def table(run: dict[str, float], oracle: dict[str, float], most: int = coco.MOST) -> str:
     """The numbers of a run beside those of an oracle, as lines for people, named."""
     lines = [f"  {'':6} {'run':>7} {'oracle':>7}"]
-    for name, what in coco.NAMES.items():
+    for name, what in coco.names(most).items():
         lines.append(f"  {name:6} {run[name]:7.3f} {oracle[name]:7.3f}  {what}")
     return "\n".join(lines)
 

@@ -47,7 +47,7 @@ def page(
     Args:
       title: what was scored.
       scores: from ``scores.score``, or read from its JSON; may hold ``oracle_masks`` and
-        ``oracle_classes`` with the numbers of ``coco.NAMES``.
+        ``oracle_classes`` with the numbers of ``coco.names``.
       worst: pictures of the worst images, the worst first.
       best: those of the best ones, the best first.
     """
@@ -59,6 +59,7 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters["number"] = _number
+    most = scores.get("max_detections", coco.MOST)  # files of older versions do not tell
     columns = {"mask" if scores["kind"] == "segm" else "box": scores}
     columns |= {title: scores[name] for name, title in COLUMNS.items() if name in scores}
     instances = sum(one["instances"] for one in scores["classes"])
@@ -66,7 +67,8 @@ def page(
     return environment.get_template("report.html.jinja").render(
         title=title,
         facts=[f"{len(scores['classes'])} classes", f"{instances:,} instances"],
-        names=coco.NAMES,
+        names=coco.names(most),
+        recall=f"AR{most}",
         columns=columns,
         curves=_curves(scores["curves"]),
         curve_size=CURVE_SIZE,

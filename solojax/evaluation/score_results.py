@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from solojax.data.findings import Findings
-from solojax.evaluation import coco, oracle, report, results, scores, truths
+from solojax.evaluation import caps, coco, oracle, report, results, scores, truths
 from solojax.types import InputError
 
 
@@ -16,6 +16,7 @@ def score_results(
     oracles: Sequence[str] = (),
     *,
     kind: coco.Kind | None = None,
+    most: int = coco.MOST,
 ) -> str:
     """Scores a file of COCO results, masks or boxes.
 
@@ -25,6 +26,7 @@ def score_results(
       out: the folder for ``eval.json`` and ``report.html``; where None, nothing is written.
       oracles: names of ``oracle.ORACLES`` to score by as well.
       kind: what to score; where None, masks if results and truth have any, else boxes.
+      most: detections of a class in an image that count.
 
     Returns:
       Lines for people.
@@ -33,6 +35,7 @@ def score_results(
       InputError: a file is not what it should be, ``out`` is no folder, or an oracle is asked for
         boxes.
     """
+    coco.check_most(most)
     if out:  # before minutes of scoring
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out} is a file; give a folder")
@@ -43,7 +46,8 @@ def score_results(
     if oracles and kind == "bbox":
         raise InputError(f"--oracle is about masks; {path} is scored by boxes")
     truth = truths.of_kind(whole, kind, truth_path, findings)
-    scored = scores.score(truth, found, kind)
+    scored = scores.score(truth, found, kind, most=most)
+    caps.tell(truth, found, most, findings)
     what = {"segm": "mask", "bbox": "box"}[kind]
     title = f"{what} AP of {path} on {len(truth['images'])} images"
     told = [*map(str, findings), title, scores.table(scored)]

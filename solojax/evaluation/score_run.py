@@ -1,5 +1,6 @@
 """The score of a run on its validation images, with a report and pictures in its folder."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from tqdm import tqdm
 from solojax import config as config_lib
 from solojax import parallel, processes
 from solojax.data import coco
-from solojax.evaluation import confusion, evaluate, oracle, report, scores
+from solojax.data.findings import Findings
+from solojax.evaluation import caps, confusion, evaluate, oracle, report, scores
+from solojax.evaluation import coco as coco_evaluation
 from solojax.inference import draw, pictures
 from solojax.models import detector
 from solojax.training import checkpoint
@@ -17,7 +20,12 @@ PICTURES = 24  # images that are drawn into the folder
 
 
 def score_run(
-    workdir: Path, which: str = "latest", overrides: Sequence[str] = (), oracles: Sequence[str] = ()
+    workdir: Path,
+    which: str = "latest",
+    overrides: Sequence[str] = (),
+    oracles: Sequence[str] = (),
+    *,
+    most: int = coco_evaluation.MOST,
 ) -> str:
     """Scores a checkpoint of a run; leaves ``eval.json``, ``report.html`` and ``pictures``.
 
@@ -28,6 +36,7 @@ def score_run(
       which: the checkpoint, as for ``checkpoint.read_variables``.
       overrides: of its config, such as ``data.root=elsewhere``.
       oracles: names of ``oracle.ORACLES`` to score by as well.
+      most: detections of a class in an image that count.
 
     Returns:
       Lines for people; empty on all processes but the first.
@@ -35,17 +44,23 @@ def score_run(
     Raises:
       InputError: it is no run folder, holds no such checkpoint, or its images are not there.
     """
+    coco_evaluation.check_most(most)
     config = config_lib.override(checkpoint.read_config(workdir), *overrides)
     parallel.check_divisible(config.training.batch_size)
     records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
     wanted = detector.variable_shapes(config.model)
     step, variables = checkpoint.read_variables(workdir, wanted, which)
-    evaluation = evaluate.make_evaluate(config, records, scores.score)(variables)
+    score = functools.partial(scores.score, most=most)
+    evaluation = evaluate.make_evaluate(config, records, score)(variables)
     if not processes.is_first():
         return ""
     title = f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images"
     scored = {**evaluation.numbers, "step": step}
-    told = [title, scores.table(scored)]
+    findings = Findings()
+    flat = [one for here in evaluation.results.values() for one in here]
+    caps.tell_head(config.model.head, evaluation.truth, most, findings)
+    caps.tell(evaluation.truth, flat, most, findings)
+    told = [*map(str, findings), title, scores.table(scored)]
     if evaluation.overflow:
         told.append(
             f"  {evaluation.overflow} candidates exceeded the head's cap on them "

@@ -13,6 +13,7 @@ def score(
     results: Sequence[dict[str, Any]],
     kind: coco.Kind = "segm",
     floor: float = DRAWN_SCORE,
+    most: int = coco.MOST,
 ) -> dict[str, Any]:
     """Scores results; masks are overlapped once, and all goes by that.
 
@@ -22,22 +23,25 @@ def score(
         ``segmentation`` where boxes are to be scored.
       kind: "segm" for masks, "bbox" for boxes alone.
       floor: least score of what counts in ``confusion`` and ``images``; AP knows none.
+      most: detections of a class in an image that count in the numbers of ``coco.names``.
 
     Returns:
-      What JSON can hold: the numbers of ``coco.NAMES``; of masks also those of the ``box`` with
+      What JSON can hold: the numbers of ``coco.names``; of masks also those of the ``box`` with
       each and of their ``boundary``; ``classes``, ``curves`` and ``errors`` as in ``coco`` and
       ``errors``; ``confusion``, the pairs of category ids, true and predicted, that occur,
       None for background; ``images``, the F1 of each by its id; ``calibration``, score against IoU.
     """
     found = coco.masks_found(results) if kind == "segm" else coco.boxes_found(results)
     scenes = coco.overlap(truth, found, kind)
-    judged = coco.judge(truth, found, kind, scenes)
-    scores: dict[str, Any] = {**coco.numbers_of(judged), "kind": kind}
+    judged = coco.judge(truth, found, kind, scenes, most)
+    scores: dict[str, Any] = {**coco.numbers_of(judged), "kind": kind, "max_detections": most}
     if kind == "segm":
         boxed = [{**one, "bbox": f["bbox"]} for one, f in zip(results, found, strict=True)]
-        scores["box"] = coco.numbers_of(coco.judge(truth, coco.boxes_found(boxed), "bbox"))
+        scores["box"] = coco.numbers_of(
+            coco.judge(truth, coco.boxes_found(boxed), "bbox", most=most)
+        )
         outlines = boundary.overlap(truth, scenes)
-        scores["boundary"] = coco.numbers_of(coco.judge(truth, found, kind, outlines))
+        scores["boundary"] = coco.numbers_of(coco.judge(truth, found, kind, outlines, most))
     scores["classes"] = coco.classes_of(judged, truth)
     scores["curves"] = coco.curves_of(judged)
     scores["errors"] = errors.split(judged, scenes)
@@ -63,7 +67,7 @@ def table(scores: dict[str, Any]) -> str:
     columns = {("masks" if scores["kind"] == "segm" else "boxes"): scores}
     columns |= {name: scores[name] for name in ("box", "boundary") if name in scores}
     lines = [f"  {'':6}" + "".join(f" {name:>8}" for name in columns)]
-    for name, what in coco.NAMES.items():
+    for name, what in coco.names(scores["max_detections"]).items():
         numbers = "".join(f" {column[name]:8.3f}" for column in columns.values())
         lines.append(f"  {name:6}{numbers}  {what}")
     lines.append("  errors and what AP50 would gain without them")

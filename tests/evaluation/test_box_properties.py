@@ -56,8 +56,10 @@ def by_pycocotools(gt: Path, found: Path, most: int) -> COCOeval:
 
 
 @CASES
-@given(annotations, detections)
-def test_boxes_score_as_pycocotools_scores_them(true: list[Any], found: list[Any]) -> None:
+@given(annotations, detections, st.sampled_from([100, 100, 11]))
+def test_boxes_score_as_pycocotools_scores_them(
+    true: list[Any], found: list[Any], most: int
+) -> None:
     rows = [{"id": n + 1, **a, **b, **c} for n, (a, b, c) in enumerate(true)]
     with tempfile.TemporaryDirectory() as folder:
         gt, path = Path(folder, "gt.json"), Path(folder, "results.json")
@@ -67,9 +69,12 @@ def test_boxes_score_as_pycocotools_scores_them(true: list[Any], found: list[Any
         findings = Findings()
         truth = truths.read(gt, findings)
         mine, kind = results.read(path, truth, findings, truth_path=gt)
-        judged = by_pycocotools(gt, path, 100)
+        judged = by_pycocotools(gt, path, most)
         with contextlib.redirect_stdout(io.StringIO()):
             judged.summarize()
     assert kind == "bbox"
-    scored = scores.score(truth, mine, kind)
-    assert [scored[name] for name in coco.NAMES] == judged.stats.tolist()
+    scored = scores.score(truth, mine, kind, most=most)
+    ap = judged.eval["precision"][..., 0, 2]  # of other than 100, summarize says -1
+    wanted = [ap[ap > -1].mean() if (ap > -1).any() else -1, *judged.stats.tolist()[1:]]
+    assert [scored[name] for name in coco.names(most)] == wanted
+    assert most != 100 or wanted[0] == judged.stats[0]

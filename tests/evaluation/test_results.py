@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from solojax import cli
 from solojax.data import rle as runs
 from solojax.data.findings import Findings
-from solojax.evaluation import coco, results, scores, truths
+from solojax.evaluation import caps, coco, results, scores, truths
 from solojax.types import InputError
 from tests.evaluation.rectangles import SIZE, mask_of, rle
 
@@ -301,6 +302,67 @@ def test_a_truth_without_an_instance_is_told(files):
     files[0].write_text(json.dumps({**TRUTH, "annotations": [{**BOXED, "bbox": [1, 2, 0, 3]}]}))
     with pytest.raises(InputError, match=r"no instance to score against: 1 .* \(annotation 1\)"):
         truth_of(files[0])
+
+
+# More than COCO counts
+
+
+def test_more_than_count_is_told_with_what_counts_it(files, tmp_path, capfd):
+    gt, path = files
+    corners = [(9 * row, 9 * column) for row in range(11) for column in range(11)]
+    truths_, found = [], []
+    for number, (top, left) in enumerate(corners):
+        one = {**BOXED, "id": number, "bbox": [left, top, 5, 5], "area": 25}
+        truths_.append({**one, "category_id": 18 if number < 110 else 3})
+        found.append({key: truths_[-1][key] for key in ("image_id", "category_id", "bbox")})
+        found[-1]["score"] = 0.9
+    gt.write_text(json.dumps({**TRUTH, "annotations": truths_}))
+    path.write_text(json.dumps(found))
+    given = ["--results", path, "--gt", gt, "--out", tmp_path]
+    assert evaluate(*given) == 0
+    printed = capfd.readouterr().out
+    assert (
+        "1 images have more than 100 instances of a class, of which 100 detections count each: 10 "
+        "instances cannot be found (image 42 has 110); --max-detections 110 counts all" in printed
+    )
+    assert "1 images have more than 100 results of a class, of which the best 100" in printed
+    assert evaluate(*given, "--max-detections", 110) == 0
+    printed = capfd.readouterr().out
+    assert "  AP        1.000  IoU .50:.95, all sizes, 110 detections" in printed
+    assert "  AR110     1.000" in printed and "images have more than" not in printed
+    report = (tmp_path / "report.html").read_text()
+    assert "AR110" in report and "AR100" not in report
+    assert evaluate(*given, "--max-detections", 10) == 2
+    assert "--max-detections 10 must be more than 10" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("head", "most", "said"),
+    [
+        (
+            types.SimpleNamespace(selection=types.SimpleNamespace(max_detections=1)),
+            100,
+            [
+                "1 images have more instances than the 1 that the head finds in one (image 42 has "
+                "2); --set model.head.selection.max_detections=2"
+            ],
+        ),
+        (types.SimpleNamespace(slots=2), 100, []),
+        (
+            types.SimpleNamespace(slots=2),
+            101,
+            [
+                "101 detections of a class in an image count, of which the head finds 2; train "
+                "with model.head.slots=101"
+            ],
+        ),
+    ],
+)
+def test_what_a_head_cannot_find_is_told(head, most, said, files):
+    boxed(files[0], {**BOXED, "category_id": 3})
+    findings = Findings()
+    caps.tell_head(head, truth_of(files[0]), most, findings)
+    assert list(map(str, findings)) == said
 
 
 # What exporters write
