@@ -5,54 +5,24 @@ and counted. Nothing unchecked reaches pycocotools, whose C code crashes on NaN 
 hangs on run lengths that do not add up.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from etils.epath import Path
-from pycocotools import mask as coco_mask
 
 from solojax.config import Category
-from solojax.data import image_names, json_lists, rle, suspicions
+from solojax.data import image_names, json_lists, suspicions
 from solojax.data.findings import Findings, shorten
-from solojax.data.segmentations import NoMaskError, is_numbers, to_rle, unchecked_rle
+from solojax.data.instances import Entry, Image, Instance, add_instances
 from solojax.data.survey import Survey
 from solojax.types import InputError
+
+__all__ = ["Annotations", "Entry", "Image", "Instance", "See", "read", "read_images"]
 
 MOST_PIXELS = 2**31  # run lengths are counted in 32 bits
 CHUNK = 256  # instances whose run lengths are read at once
 LISTS = ("images", "annotations", "categories")
-
-
-class Instance(NamedTuple):
-    """One annotation, in original pixels."""
-
-    id: int
-    label: int  # place of its category among those sorted by id
-    rle: bytes  # compressed COCO run lengths
-    box: tuple[float, float, float, float]  # x0 y0 x1 y1
-    area: float  # as the JSON says: COCO's small/medium/large are judged by it
-    center: tuple[float, float]  # (x, y) of mass, pixel indices
-    is_crowd: bool
-
-
-class Image(NamedTuple):
-    """One image and what is in it."""
-
-    id: int
-    path: Path
-    height: int
-    width: int
-    instances: list[Instance]
-    name: str  # as the JSON has it; empty where it has none
-
-
-class Entry(NamedTuple):
-    """An entry of the file and its image."""
-
-    annotation: dict
-    image: Image
 
 
 See = Callable[[Entry, Instance | str], None]
@@ -155,7 +125,7 @@ class _Reader:
                 self._flush()
 
     def _flush(self) -> None:
-        read = _add_instances(self._found)
+        read = add_instances(self._found, self._findings)
         for entry, instance in zip(self._found, read, strict=True):
             self._see(entry, instance)
         self._survey.see(self._found, read)
@@ -163,8 +133,7 @@ class _Reader:
 
     def _tell(self, entry: Entry, instance: Instance | str) -> None:
         if isinstance(instance, str):
-            place = f"annotation {entry.annotation['id']} of image {entry.image.id}"
-            self._findings.add("lost", f"instances skipped: {instance}", place)
+            self._findings.add("lost", f"instances skipped: {instance}", entry.place())
 
     def finish(self) -> Annotations:
         """What was read, category ids turned into labels."""
@@ -238,61 +207,6 @@ def _name_of(entry: dict, path: Path) -> PurePosixPath:
     if not name.parts:
         raise InputError(f"{path}: image {entry['id']} has no file name")
     return name
-
-
-def _add_instances(found: list[Entry]) -> list[Instance | str]:
-    """Gives instances to their images, in order; returns them, or why there is no usable mask."""
-    read: list[Instance | str] = []
-    for one, sound in zip(found, _read_sound(found), strict=True):
-        try:
-            read.append(_read_instance(one, sound))
-        except NoMaskError as error:
-            read.append(str(error))
-    pairs = [(n, one) for n, one in enumerate(read) if isinstance(one, Instance)]
-    heights = [found[number].image.height for number, _ in pairs]
-    centers = rle.centers_of([one.rle for _, one in pairs], heights)
-    for (number, instance), (x, y) in zip(pairs, centers.tolist(), strict=True):
-        read[number] = whole = instance._replace(center=(x, y))
-        found[number].image.instances.append(whole)
-    return read
-
-
-def _read_sound(found: list[Entry]) -> list[dict[str, Any] | None]:
-    """The compressed run lengths among the masks, all checked at once; None for all others."""
-    sound: list[dict[str, Any] | None] = [
-        unchecked_rle(one.annotation.get("segmentation"), one.image.height, one.image.width)
-        for one in found
-    ]
-    places = [number for number, one in enumerate(sound) if one]
-    masks = [one for one in sound if one]
-    fit = rle.add_up([one["counts"] for one in masks], [math.prod(one["size"]) for one in masks])
-    for number, mask, fits in zip(places, masks, fit.tolist(), strict=True):
-        # The same lengths can be written in several ways; merged, they are in pycocotools' own.
-        sound[number] = coco_mask.merge([mask]) if fits else None
-    return sound
-
-
-def _read_instance(found: Entry, sound: dict[str, Any] | None) -> Instance:
-    """An instance without its centre; ``sound`` are its run lengths if they are known already."""
-    annotation, image = found
-    encoded = sound or to_rle(annotation.get("segmentation"), image.height, image.width)
-    area = float(coco_mask.area(encoded))
-    if area == 0:
-        raise NoMaskError("mask without a pixel")
-    box: Any = annotation.get("bbox")
-    if not is_numbers(box) or len(box) != 4 or min(box[2:]) <= 0:  # some exporters write zeros
-        box = coco_mask.toBbox(encoded).tolist()
-    x, y, width, height = map(float, box)
-    stated: Any = annotation.get("area")
-    return Instance(
-        id=annotation["id"],
-        label=annotation["category_id"],
-        rle=encoded["counts"],
-        box=(x, y, x + width, y + height),
-        area=float(stated) if is_numbers([stated]) else area,
-        center=(math.nan, math.nan),
-        is_crowd=annotation.get("iscrowd") in (1, "1"),  # some exporters write text
-    )
 
 
 def _is_id(value: Any) -> bool:

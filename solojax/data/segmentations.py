@@ -1,18 +1,31 @@
-"""The three ways in which COCO writes a mask, each to compressed run lengths."""
+"""The three ways in which COCO writes a mask, and those near them, to compressed run lengths.
 
+What has one meaning is read: a polygon that is no list of polygons, one that lies too deep, points
+in pairs or as objects, run lengths in a list, fractions without a rest, JSON in a text.
+"""
+
+import ast
+import json
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
-from solojax.data import rle
+from solojax.data import polygons, rle
 
-# pycocotools walks along polygons in steps of a fifth of a pixel, and counts them in 32 bits.
-FARTHEST = 100_000
+FARTHEST = 100_000  # pixels; beyond that no coordinate is one of an image
+DEEPEST = 8  # lists in lists
+MOST_PARTS = 1000  # of a mask whose polygons are compared with each other
 
 
 class NoMaskError(ValueError):
     """An instance without a usable mask; the message is the reason."""
+
+
+def ignore(_: str) -> None:
+    """Tells nobody."""
 
 
 def unchecked_rle(segmentation: Any, height: int, width: int) -> dict[str, Any] | None:
@@ -24,27 +37,128 @@ def unchecked_rle(segmentation: Any, height: int, width: int) -> dict[str, Any] 
     return None
 
 
-def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+def to_rle(
+    segmentation: Any, height: int, width: int, tell: Callable[[str], None] = ignore
+) -> dict[str, Any]:
     """Polygons, run lengths or compressed run lengths -> compressed run lengths.
 
+    Args:
+      segmentation: as a JSON holds it.
+      height: of the image, pixels.
+      width: likewise.
+      tell: is called with what had to be read in another way than COCO's.
+
     Raises:
-      ValueError: they are unusable; the message is the reason.
+      NoMaskError: they are unusable; the message is the reason.
     """
+    if isinstance(segmentation, str):
+        segmentation = _parse(segmentation)
+        tell("masks written as text")
     if isinstance(segmentation, list):
-        # Fewer than three points enclose nothing; four numbers would be read as a box.
-        polygons = [p for p in segmentation if is_numbers(p) and len(p) >= 6 and len(p) % 2 == 0]
-        if not polygons:
-            raise NoMaskError("no polygon of three finite points")
-        if any(abs(value) > FARTHEST for polygon in polygons for value in polygon):
+        parts = [one for one in segmentation if isinstance(one, dict) and "counts" in one]
+        if parts and len(parts) == len(segmentation):
+            tell("run lengths in a list")
+            return coco_mask.merge([_read_runs(part, height, width) for part in parts])
+        found = polygons_of(segmentation, tell)
+        if any(max(one) > FARTHEST or min(one) < -FARTHEST for one in found):
             raise NoMaskError(f"a polygon point beyond {FARTHEST} pixels")
-        return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+        return polygons.to_rle(found, height, width)
     if not isinstance(segmentation, dict):
         raise NoMaskError("no segmentation")
+    return _read_runs(segmentation, height, width, tell)
+
+
+def polygons_of(segmentation: list, tell: Callable[[str], None] = ignore) -> list[list[float]]:
+    """The polygons ``x y x y ...`` of three points or more that a list holds.
+
+    Raises:
+      NoMaskError: it holds none, or could mean several things.
+    """
+    # Fewer than three points enclose nothing; four numbers would be read as a box.
+    plain = [one for one in segmentation if _is_polygon(one)]
+    if plain:
+        if len(plain) < len(segmentation):
+            tell("masks without those of their polygons that have no three finite points")
+        return plain
+    if _is_polygon(segmentation):
+        tell("polygons that are no list of polygons")
+        return [segmentation]
+    found = list(_rings(segmentation, DEEPEST))
+    if not found:
+        raise NoMaskError("no polygon of three finite points")
+    if len(found) > MOST_PARTS:
+        raise NoMaskError(f"more than {MOST_PARTS} polygons in lists of lists")
+    boxes = np.array([(*_corner(one, min), *_corner(one, max)) for one in found])
+    low, high = boxes[:, :2], boxes[:, 2:]
+    within = ((low[:, None] >= low) & (high[:, None] <= high)).all(2)
+    if within.sum() > len(found):  # each lies in itself
+        raise NoMaskError("polygons in polygons, holes or parts; write run lengths")
+    tell("polygons of points in pairs, as objects, as text or too deep in lists")
+    return found
+
+
+def _rings(values: Any, depth: int) -> Iterator[list[float]]:
+    """The polygons in lists in lists, of numbers or of points."""
+    if not isinstance(values, list) or depth == 0:
+        return
+    flat: list[Any] = values
+    if all(isinstance(one, dict) and {"x", "y"} <= one.keys() for one in values):
+        flat = [one[axis] for one in values for axis in ("x", "y")]
+    elif all(isinstance(one, list) and len(one) == 2 for one in values):
+        flat = [number for one in values for number in one]
+    numbers = [_number(one) for one in flat]
+    if _is_polygon(numbers):
+        yield numbers
+    else:
+        for one in values:
+            yield from _rings(one, depth - 1)
+
+
+def _corner(polygon: list[float], choose: Callable[[list[float]], float]) -> tuple[float, float]:
+    return choose(polygon[::2]), choose(polygon[1::2])
+
+
+def _is_polygon(values: Any) -> bool:
+    return is_numbers(values) and len(values) >= 6 and len(values) % 2 == 0
+
+
+def _number(value: Any) -> Any:
+    """A number that is written as text; all else as it is."""
+    if isinstance(value, str) and "_" not in value:
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value
+
+
+def _parse(text: str) -> Any:
+    """What a segmentation that is a text says."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict | list):
+        raise NoMaskError("no segmentation")
+    return content
+
+
+def _read_runs(
+    segmentation: dict, height: int, width: int, tell: Callable[[str], None] = ignore
+) -> dict[str, Any]:
     if segmentation.get("size") != [height, width]:
         raise NoMaskError("run lengths of another size than the image")
-    counts = segmentation.get("counts")
-    if isinstance(counts, list) and all(isinstance(run, int) for run in counts):
-        runs = counts
+    counts: Any = segmentation.get("counts")
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):  # no run length begins so
+        try:
+            counts = ast.literal_eval(counts).decode("ascii")
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise NoMaskError("corrupt run lengths") from error
+        tell("run lengths written as Python's bytes")
+    if isinstance(counts, list) and all(
+        isinstance(run, int) or (isinstance(run, float) and run.is_integer()) for run in counts
+    ):
+        runs = [int(run) for run in counts]
     elif isinstance(counts, str) and counts.isascii():
         try:
             runs = rle.read_runs([counts.encode()]).lengths.tolist()

@@ -3,17 +3,21 @@
 import itertools
 import json
 import os
+import resource
 import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category
-from solojax.data import annotations, json_lists
+from solojax.data import annotations, json_lists, polygons
 from solojax.data.rle import decode
 from solojax.types import InputError
 
@@ -26,6 +30,7 @@ WRONG_SUM = "run lengths that do not add up to the image"
 WRONG_SIZE = "run lengths of another size than the image"
 CORRUPT = "corrupt run lengths"
 NO_RUNS = "no run lengths"
+HOLES = "polygons in polygons, holes or parts; write run lengths"
 
 
 def image_entry(image_id: int = 1, **changes: Any) -> dict[str, Any]:
@@ -211,6 +216,59 @@ def test_windows_separators_are_understood(tmp_path: Path) -> None:
     assert found.images[0].path == tmp_path / "a/1.jpg"
 
 
+PAIRS = [[x, y] for x, y in zip(TRIANGLE[::2], TRIANGLE[1::2], strict=True)]
+POINTS = [{"x": x, "y": y} for x, y in PAIRS]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "told"),
+    [
+        (TRIANGLE, "no list of polygons"),
+        ([[TRIANGLE]], "too deep"),
+        ([[[[TRIANGLE]]]], "too deep"),
+        (PAIRS, "pairs"),
+        ([PAIRS], "pairs"),
+        ([[PAIRS]], "pairs"),
+        (POINTS, "objects"),
+        ([POINTS], "objects"),
+        ([[str(number) for number in TRIANGLE]], "text"),
+        (json.dumps([TRIANGLE]), "written as text"),
+        (json.dumps(PAIRS), "written as text"),
+        ([TRIANGLE, [1, 2, 3]], "no three finite points"),
+    ],
+)
+def test_polygons_in_forms_near_to_those_of_coco_are_read_and_told_of(
+    segmentation: Any, told: str, tmp_path: Path
+) -> None:
+    np.testing.assert_array_equal(mask_of(tmp_path, segmentation), true_mask([TRIANGLE]))
+    found = read(tmp_path, coco(annotations=[annotation(7, segmentation=segmentation)]))
+    assert any(told in one.what for one in found.findings)
+    assert {(one.effect, one.places) for one in found.findings} == {
+        ("repaired", ("annotation 7 of image 1",))
+    }
+
+
+def test_several_polygons_of_points_in_pairs_are_parts_of_a_mask(tmp_path: Path) -> None:
+    other = [[x + 3.5, y + 3.0] for x, y in PAIRS]
+    union = true_mask([TRIANGLE, [number for point in other for number in point]])
+    np.testing.assert_array_equal(mask_of(tmp_path, [[PAIRS], [other]]), union)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda mask: [rle(compressed(mask))],
+        lambda mask: rle(str(compressed(mask).encode())),
+        lambda mask: rle([float(run) for run in runs_of(mask)]),
+        lambda mask: rle(compressed(mask), (float(HEIGHT), float(WIDTH))),
+        lambda mask: json.dumps(rle(compressed(mask))),
+    ],
+    ids=["list", "bytes", "fractions", "size", "text"],
+)
+def test_run_lengths_in_forms_near_to_those_of_coco_are_read(form: Any, tmp_path: Path) -> None:
+    np.testing.assert_array_equal(mask_of(tmp_path, form(blob())), blob())
+
+
 # What makes the whole file doubtful
 
 
@@ -383,13 +441,17 @@ def test_file_whose_annotations_are_all_unusable_tells_why(tmp_path: Path) -> No
         ([[5, 5, 20, float("inf"), 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, 20, -float("inf"), 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, 20, 10**400, 5, 20]], NOTHING_ENCLOSED),
-        ([[5, 5, "20", 20, 5, 20]], NOTHING_ENCLOSED),
+        ([[5, 5, "nan", 20, 5, 20]], NOTHING_ENCLOSED),
+        ([5, 5, 20, 20], NOTHING_ENCLOSED),
+        ("[[5, 5", "no segmentation"),
+        ([[[[[[[[[[5, 5, 20, 20, 5, 20]]]]]]]]]], NOTHING_ENCLOSED),
+        ([[[[0, 0], [30, 0], [30, 30]], [[9, 5], [20, 5], [20, 9]]]], HOLES),
+        ([rle([5]), rle([6])], WRONG_SUM),
+        (rle("b'PPPPPPPP"), CORRUPT),
         ([[5, 5, None, 20, 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, True, 20, 5, 20]], NOTHING_ENCLOSED),
-        ([5, 5, 20, 20, 5, 20], NOTHING_ENCLOSED),
         (["polygon"], NOTHING_ENCLOSED),
         ([{}], NOTHING_ENCLOSED),
-        ([[[5, 5], [20, 20], [5, 20]]], NOTHING_ENCLOSED),
         ([[5, 5, 5, 5, 5, 5]], "mask without a pixel"),
         ([[100, 100, 120, 100, 120, 120]], "mask without a pixel"),
         (None, "no segmentation"),
@@ -502,22 +564,24 @@ def test_polygon_absurdly_far_outside_is_skipped_and_counted(far: float, tmp_pat
     assert lost(found) == {"a polygon point beyond 100000 pixels": 1}
 
 
-@pytest.mark.parametrize(
-    "polygon",
-    [
-        [0, 0, 400, 0, 400, 200],
-        [-500, 20, 30, 5, 560, 20, 30, 35],
-        [10, 10, 2000, -900, 2500, 1300],
-        [30, -3000, 45, 20, 30, 3000, 15, 20],
-    ],
-)
-def test_border_that_leaves_the_image_slanted_keeps_its_slope(
-    polygon: list[float], tmp_path: Path
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
+def test_long_polygons_are_masks_of_pycocotools_to_the_bit(
+    data: st.DataObject, size: tuple[int, int]
 ) -> None:
-    mask, truth = mask_of(tmp_path, [polygon]), true_mask([polygon])
-    assert 0.1 < truth.mean() < 0.9
-    # A border that is cut off outside may be rounded by a pixel more.
-    assert (mask != truth).sum() <= 0.02 * truth.sum()
+    far = data.draw(st.sampled_from([1, 2, 30]))
+    number = st.floats(-far * 40, far * 40).map(lambda value: round(value, far % 3))
+    polygon = data.draw(st.lists(number, min_size=6, max_size=20).filter(lambda p: len(p) % 2 == 0))
+    with mock.patch.multiple(polygons, MOST_STEPS=-1, MOST_CROSSINGS=3 * size[1]):
+        found = polygons.to_rle([polygon], *size)
+    assert found == coco_mask.merge(coco_mask.frPyObjects([polygon], *size))
+
+
+def test_a_polygon_that_goes_far_out_again_and_again_takes_little_memory(tmp_path: Path) -> None:
+    zigzag = [number for n in range(200) for number in (-1e5 if n % 2 else 1e5, n % 40)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert mask_of(tmp_path, [zigzag]).any()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
 def test_long_corrupt_run_lengths_are_skipped_fast(tmp_path: Path) -> None:
