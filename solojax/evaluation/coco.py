@@ -142,7 +142,7 @@ def judge(
       scenes: their overlaps where they are known already, or others to judge by.
       most: detections of a class in an image that count, the best; more than 10.
     """
-    with _quiet():
+    with quiet():
         gold, those = COCO(), COCO()
         gold.dataset, those.dataset = truth, {**truth, "annotations": found}
         gold.createIndex()
@@ -176,7 +176,7 @@ def numbers_of(judged: COCOeval) -> dict[str, float]:
         *(recall[..., ALL_AREAS, place] for place in range(3)),
         *(recall[..., area, MOST_DETECTIONS] for area in (1, 2, 3)),
     ]
-    return dict(zip(names(most_of(judged)), map(_mean, numbers), strict=True))
+    return dict(zip(names(most_of(judged)), map(mean, numbers), strict=True))
 
 
 def classes_of(judged: COCOeval, truth: dict[str, Any]) -> list[dict[str, Any]]:
@@ -196,10 +196,10 @@ def classes_of(judged: COCOeval, truth: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "id": int(category_id),
             "name": called[category_id],
-            "AP": _mean(precision[:, :, k]),
-            "AP50": _mean(precision[CURVES["0.50"], :, k]),
-            "AP75": _mean(precision[CURVES["0.75"], :, k]),
-            f"AR{most_of(judged)}": _mean(recall[:, k]),
+            "AP": mean(precision[:, :, k]),
+            "AP50": mean(precision[CURVES["0.50"], :, k]),
+            "AP75": mean(precision[CURVES["0.75"], :, k]),
+            f"AR{most_of(judged)}": mean(recall[:, k]),
             "instances": counts[category_id],
         }
         for k, category_id in enumerate(judged.params.catIds)
@@ -217,34 +217,6 @@ def curves_of(judged: COCOeval) -> dict[str, list[float]]:
         return {name: [] for name in (*CURVES, "mean")}
     curves = {name: precision[place].mean(1).tolist() for name, place in CURVES.items()}
     return {**curves, "mean": precision.mean((0, 2)).tolist()}
-
-
-def ap50_of(labels: np.ndarray, scores: np.ndarray, right: np.ndarray, truths: np.ndarray) -> float:
-    """What pycocotools makes of detections that have been matched already.
-
-    Args:
-      labels: ``n`` int, place of each one's class.
-      scores: ``n`` float.
-      right: ``n`` bool.
-      truths: ``C`` int, number of instances of each class.
-    """
-    judged = COCOeval(iouType="segm")
-    chosen = judged.params
-    chosen.iouThrs, chosen.areaRng, chosen.maxDets = chosen.iouThrs[:1], chosen.areaRng[:1], [None]
-    chosen.imgIds, chosen.catIds = [0], list(range(len(truths)))  # as of one image
-    judged._paramsEval = chosen
-    judged.evalImgs = [
-        {
-            "dtScores": scores[labels == k],
-            "dtMatches": right[None, labels == k],
-            "dtIgnore": np.zeros((1, np.sum(labels == k)), bool),
-            "gtIgnore": np.zeros(count),
-        }
-        for k, count in enumerate(truths)
-    ]
-    with _quiet():
-        judged.accumulate()
-    return _mean(judged.eval["precision"])
 
 
 def truth_of(
@@ -303,12 +275,12 @@ class _Judge(COCOeval):
         return self.scenes[imgId].ious[np.ix_(rows, columns)]
 
 
-def _quiet() -> contextlib.AbstractContextManager:
+def quiet() -> contextlib.AbstractContextManager:
     """What is inside prints nothing: pycocotools tells its progress."""
     return contextlib.redirect_stdout(io.StringIO())
 
 
-def _mean(numbers: np.ndarray) -> float:
+def mean(numbers: np.ndarray) -> float:
     """Of those that there are, as COCOeval.summarize takes it."""
     there = numbers[numbers > -1]
     return float(there.mean()) if there.size else -1.0

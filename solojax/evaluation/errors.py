@@ -46,11 +46,11 @@ def split(judged: COCOeval, scenes: dict[int, Scene]) -> dict[str, dict[str, Any
     names = list(KINDS)
     truths = np.bincount(labels, minlength=len(judged.params.catIds))
 
-    def ap50_of(table: _Table, truths: np.ndarray) -> float:
+    def ap50(table: _Table, truths: np.ndarray) -> float:
         # Where nothing is left to be found there is none, and nothing is gained.
-        return max(coco.ap50_of(table.labels, table.scores, table.right, truths), 0.0)
+        return max(ap50_of(table.labels, table.scores, table.right, truths), 0.0)
 
-    ap50 = ap50_of(table, truths)
+    now = ap50(table, truths)
     found = {}
     for kind, name in enumerate(names[:-1]):
         of_kind = table.kinds == kind
@@ -58,12 +58,40 @@ def split(judged: COCOeval, scenes: dict[int, Scene]) -> dict[str, dict[str, Any
             mended = _put_right(table, of_kind, labels)
         else:
             mended = _Table(*(column[~of_kind] for column in table))
-        found[name] = {"count": int(of_kind.sum()), "dAP50": ap50_of(mended, truths) - ap50}
+        found[name] = {"count": int(of_kind.sum()), "dAP50": ap50(mended, truths) - now}
     spoken_of = table.right | (table.kinds == 0) | (table.kinds == 1)
     missed = np.setdiff1d(np.arange(len(labels)), table.targets[spoken_of])
     fewer = truths - np.bincount(labels[missed], minlength=len(truths))
-    found["missed"] = {"count": len(missed), "dAP50": ap50_of(table, fewer) - ap50}
+    found["missed"] = {"count": len(missed), "dAP50": ap50(table, fewer) - now}
     return found
+
+
+def ap50_of(labels: np.ndarray, scores: np.ndarray, right: np.ndarray, truths: np.ndarray) -> float:
+    """What pycocotools makes of detections that have been matched already.
+
+    Args:
+      labels: ``n`` int, place of each one's class.
+      scores: ``n`` float.
+      right: ``n`` bool.
+      truths: ``C`` int, number of instances of each class.
+    """
+    judged = COCOeval(iouType="segm")
+    chosen = judged.params
+    chosen.iouThrs, chosen.areaRng, chosen.maxDets = chosen.iouThrs[:1], chosen.areaRng[:1], [None]
+    chosen.imgIds, chosen.catIds = [0], list(range(len(truths)))  # as of one image
+    judged._paramsEval = chosen
+    judged.evalImgs = [
+        {
+            "dtScores": scores[labels == k],
+            "dtMatches": right[None, labels == k],
+            "dtIgnore": np.zeros((1, np.sum(labels == k)), bool),
+            "gtIgnore": np.zeros(count),
+        }
+        for k, count in enumerate(truths)
+    ]
+    with coco.quiet():
+        judged.accumulate()
+    return coco.mean(judged.eval["precision"])
 
 
 def _tabulate(judged: COCOeval, scenes: dict[int, Scene]) -> tuple[_Table, np.ndarray]:

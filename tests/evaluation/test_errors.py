@@ -114,6 +114,6 @@ def test_the_ap50_that_gains_start_from_is_that_of_pycocotools():
     scenes = scenes_of(truth, found)
     judged = coco.judge(truth, coco.masks_found(found), "segm", scenes)
     table, labels = errors._tabulate(judged, scenes)
-    ap50 = coco.ap50_of(table.labels, table.scores, table.right, np.bincount(labels))
+    ap50 = errors.ap50_of(table.labels, table.scores, table.right, np.bincount(labels))
     assert ap50 == coco.numbers_of(judged)["AP50"]
     assert 0.05 < ap50 < 0.95

@@ -343,8 +343,8 @@ def test_more_than_count_is_told_with_what_counts_it(files, tmp_path, capfd):
             types.SimpleNamespace(selection=types.SimpleNamespace(max_detections=1)),
             100,
             [
-                "1 images have more instances than the 1 that the head finds in one (image 42 has "
-                "2); --set model.head.selection.max_detections=2"
+                "likely wrong: 1 images have more instances than the 1 that the head finds in one "
+                "(image 42 has 2); --set model.head.selection.max_detections=2"
             ],
         ),
         (types.SimpleNamespace(slots=2), 100, []),
