@@ -39,12 +39,27 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a COCO JSON, to give images the ids that it has for files of their names",
     )
+    parser.add_argument(
+        "--range",
+        nargs=2,
+        type=float,
+        metavar=("BLACK", "WHITE"),
+        help="the values that are black and white in images of more than 8 bits",
+    )
+    parser.add_argument(
+        "--megapixels",
+        type=int,
+        metavar="N",
+        help="the most that an image may have (without it, as many as take 2 GB to decode)",
+    )
     parser.add_argument("--batch", type=int, default=1, help="images in the network at a time")
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures and films")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Predicts."""
+    from solojax.data import image_values
+    from solojax.data.findings import Findings
     from solojax.inference import known_images, predict_files, save, sources
     from solojax.inference.predictor import Predictor
 
@@ -54,7 +69,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--no-overlays leaves nothing to do; give --save {','.join(save.FORMS)}")
     if not 0 <= arguments.score <= 1:
         raise InputError(f"--score {arguments.score:g} must be in 0..1")
-    inputs = sources.find(arguments.paths)
+    if arguments.megapixels is not None and arguments.megapixels < 1:
+        raise InputError(f"--megapixels {arguments.megapixels} must be at least 1")
+    findings = Findings()
+    inputs = sources.find(arguments.paths, findings)
     known: Sequence[known_images.Known] = ()
     if arguments.gt:
         inputs, known, told = known_images.find(inputs, arguments.gt)
@@ -72,4 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         least_score=arguments.score,
         tile=arguments.tiles,
         known=known,
+        value_range=image_values.range_of(arguments.range or ()),
+        most_pixels=arguments.megapixels and arguments.megapixels * 10**6,
+        findings=findings,
     )

@@ -70,6 +70,10 @@ class Data:
     records: str = "data/records"  # folder for the records written from root, once
     categories: tuple[Category, ...] = ()  # read from train_json where empty
 
+    # (black, white): values of images of more than 8 bits; where empty, of each image as of so many
+    # bits as its largest value needs.
+    value_range: tuple[float, ...] = ()
+
     canvases: tuple[tuple[int, int], ...] = ((800, 1344), (1344, 800))  # one compile each
     # "fit" keeps the shape of an image, within the sides below; "stretch" fills the canvas.
     resize: Literal["fit", "stretch"] = "fit"
@@ -85,6 +89,13 @@ class Data:
         sizes = ("test_short_side", "long_side", "max_instances")
         fields.check_range(self, "data", *sizes, least=1)
         fields.check_range(self, "data", "workers")
+        if self.value_range and not (
+            len(self.value_range) == 2
+            and -math.inf < self.value_range[0] < self.value_range[1] < math.inf
+        ):
+            raise InputError(
+                f"data.value_range={self.value_range} must be empty or two numbers, as in 0,4095"
+            )
         if not self.train_short_sides or min(self.train_short_sides) < 1:
             raise InputError(
                 f"data.train_short_sides={self.train_short_sides} needs sides of 1 pixel or more"

@@ -14,7 +14,8 @@ import tensorflow_datasets as tfds
 from etils.epath import Path
 
 from solojax import config as config_lib
-from solojax.data import annotations, image_files, json_lists, record_files
+from solojax.data import annotations, image_files, image_values, json_lists, record_files
+from solojax.data.image_values import Range
 from solojax.types import InputError
 
 Split = Literal["train", "val"]
@@ -27,6 +28,7 @@ class Record(NamedTuple):
     path: str  # where it was read from
     as_stored: bool  # whether the instances lie on the pixels as stored, EXIF orientation aside
     instances: list[annotations.Instance]
+    value_range: Range | None = None  # which values become black and white, beyond 8 bits
 
 
 class Records(NamedTuple):
@@ -36,6 +38,7 @@ class Records(NamedTuple):
     categories: tuple[config_lib.Category, ...]
     image_ids: list[int]
     sizes: np.ndarray  # len 2 int32, (height, width), original pixels
+    value_range: Range | None = None  # of its images, as of ``data``
 
 
 def prepare(data: config_lib.Data, split: Split) -> Records:
@@ -51,9 +54,12 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         decoded or have another size than the JSON says, or the classes are not ``data.categories``.
     """
     json_path, image_root = locate(data, split)
+    value_range = image_values.range_of(data.value_range)
     folder = Path(data.records) / _name(data, split, json_path)
     if not record_files.is_complete(folder):
-        record_files.write(folder, split, json_path, image_root, threads=workers())
+        record_files.write(
+            *(folder, split, json_path, image_root), threads=workers(), value_range=value_range
+        )
     builder = tfds.builder_from_directory(os.fspath(folder))
     about = builder.info.metadata
     categories = tuple(config_lib.Category(i, name) for i, name in about["categories"])
@@ -67,6 +73,7 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         categories=categories,
         image_ids=[image_id for image_id, _, _ in about["images"]],
         sizes=np.array([size for _, *size in about["images"]], np.int32),
+        value_range=value_range,
     )
 
 
@@ -136,12 +143,13 @@ def read(records: Records, index: int) -> Record:
         )
         for i in range(len(columns["id"]))
     ]
-    return Record(stored["image"], stored["path"].decode(), bool(stored["as_stored"]), instances)
+    about = stored["path"].decode(), bool(stored["as_stored"])
+    return Record(stored["image"], *about, instances, records.value_range)
 
 
 def image_of(record: Record) -> np.ndarray:
     """The image of a record, ``H W 3`` uint8 RGB."""
-    image = image_files.decode_image(record.encoded, record.as_stored)
+    image = image_files.decode_image(record.encoded, record.as_stored, record.value_range)
     if image is None:
         raise InputError(f"the record of {record.path} is damaged; delete the folder data.records")
     return image

@@ -1,14 +1,19 @@
-"""Image files: which ones are, how they are decoded, what a file that is none seems to be."""
+"""Image files: which ones are, how they are read and decoded."""
 
-import contextlib
 import importlib.util
 import io
 import os
-import warnings
+import stat
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin
+
+from solojax.data import image_chunks, image_faults, image_headers, image_values
+from solojax.data.image_chunks import Header
+from solojax.data.image_values import Note, Range
+from solojax.types import InputError
 
 JPEG_ENDINGS = (".jfif", ".jpe", ".jpeg", ".jpg", ".mpo")
 PNM_ENDINGS = (".pbm", ".pgm", ".pnm", ".ppm")
@@ -42,25 +47,21 @@ UNREAD = {
         ("pictures of a kind that is not read", "save them as PNG"),
     ),
 }
-# What files that are no images begin with: their bytes from that place on, what they are, the cure.
-STRANGERS = (
-    (0, b"\xff\xd8\xff", "the start of a JPEG image", "copy it again"),
-    (0, b"\x89png", "the start of a PNG image", "copy it again"),
-    (0, b"<!doctype html", "a web page (HTML)", "download the image itself"),
-    (0, b"<html", "a web page (HTML)", "download the image itself"),
-    (0, b"<", "XML, such as SVG", "save it as PNG"),
-    (0, b"version https://git-lfs", "a pointer of Git LFS", "run git lfs pull"),
-    (0, b"%pdf", "a PDF", "save its page as PNG"),
-    (0, b"pk\x03\x04", "a ZIP archive", "unpack it"),
-    (0, b"\x1f\x8b", "a gzip archive", "unpack it"),
-    (0, b"\x1ae\xdf\xa3", "a video (Matroska)", "name it .mkv"),
-    (4, b"ftyphei", "a HEIC photo", "save it as JPEG or PNG"),
-    (4, b"ftypmif", "a HEIC photo", "save it as JPEG or PNG"),
-    (4, b"ftyp", "a video (MP4)", "name it .mp4"),
-    (8, b"avi ", "a video (AVI)", "name it .avi"),
-    (0, b"ii*\0", "a TIFF of a kind that is not read", "save it as PNG"),
-    (0, b"mm\0*", "a TIFF of a kind that is not read", "save it as PNG"),
-)
+MOST_BYTES = 2 * 10**9  # that decoding may take: 400 megapixels, or 200 where it takes copies
+MOST_FILE = 2**32  # bytes of a file
+DEEP = ("PNG", "TIFF", "JPEG2000", "PPM")  # forms that OpenCV gives all bits of
+SMALL = 2**25  # pixels: beyond, Pillow's copies cost more than its silence is worth
+GREY = 128  # what libjpeg fills in where bytes are missing
+PADS = (b"\x55" * 512, b"\xaa" * 512)  # bytes that stand for missing ones
+
+cv2.utils.logging.setLogLevel(0)  # what it says of damaged files would stand between our lines
+
+
+class Decoded(NamedTuple):
+    """An image, and what people should hear of it."""
+
+    pixels: np.ndarray  # H W 3 uint8 RGB
+    notes: list[image_values.Note]
 
 
 def why_left_out(path: str | os.PathLike) -> tuple[str, str] | None:
@@ -80,56 +81,211 @@ def why_left_out(path: str | os.PathLike) -> tuple[str, str] | None:
     return f"no images by their ending ({ending or 'none'})", ""
 
 
-def decode_image(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
-    """The bytes of an image file -> ``H W 3`` uint8 RGB, or None where they are damaged.
+def read_file(path: Any) -> bytes:
+    """The bytes of a file; of a path of any kind, ``pathlib``'s or one of a bucket.
 
-    Turned as its EXIF orientation asks for, unless it is wanted ``as_stored``.
+    Raises:
+      InputError: it is missing, no regular file, of more than ``MOST_FILE`` bytes or unreadable;
+        the line begins with the path.
     """
-    if not encoded:
-        return None
-    if encoded[:4] in (b"II*\0", b"MM\0*") and not as_stored:
-        image = _decode_rgba_tiff(encoded)
-        if image is not None:
-            return image
-    flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
     try:
-        return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-    except cv2.error:  # a header that promises more pixels than OpenCV is willing to hold
-        return None
+        if "://" not in os.fspath(path):  # reading a pipe would wait for ever
+            about = os.stat(path)
+            if stat.S_ISDIR(about.st_mode):
+                raise InputError(f"{path} is a folder where a file is meant; correct the path")
+            if not stat.S_ISREG(about.st_mode):
+                raise InputError(f"{path} is a pipe or a device and no file; correct the path")
+            if about.st_size > MOST_FILE:
+                raise InputError(f"{path} has more than {MOST_FILE} bytes; cut it into parts")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _decode_rgba_tiff(encoded: bytes) -> np.ndarray | None:
-    """A TIFF whose colours OpenCV would multiply by their alpha; None where it is another image."""
-    with contextlib.suppress(Exception):  # of what is damaged OpenCV will say so
-        with TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)) as image:
-            if image.mode == "RGBA":
-                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    return None
+def decode(
+    encoded: bytes,
+    *,
+    as_stored: bool = False,
+    value_range: Range | None = None,
+    most_pixels: int | None = None,
+) -> Decoded:
+    """The bytes of an image file -> its pixels, and what is to be told of it.
+
+    Of pages and frames the first is taken, transparency is dropped, values of more than 8 bits
+    become 8 (``image_values.to_bytes``).
+
+    Args:
+      encoded: the file.
+      as_stored: whether it stays as it is stored; else it is turned as its EXIF orientation asks.
+      value_range: which values become black and white, where they have more than 8 bits.
+      most_pixels: the most that it may have; where it is left out, those that ``MOST_BYTES`` hold.
+
+    Raises:
+      InputError: it is no image, damaged, cut or too large; the line begins with a verb, and its
+        subject is the file.
+    """
+    header = image_headers.read(encoded)
+    if header is None:
+        raise InputError(image_faults.describe(encoded))
+    check_size(header, most_pixels)
+    value_range = (0, header.white) if header.white else value_range
+    pixels: np.ndarray | None = None
+    notes: list[Note] = []
+    try:
+        if header.form == "JPEG":
+            pixels, notes = _decode_jpeg(encoded, header)
+        elif not header.is_whole or (
+            header.form == "PNG" and not image_chunks.has_sound_chunks(encoded)
+        ):
+            pixels = None
+        elif header.is_deep and header.form in DEEP:
+            pixels, notes = _decode_deep(encoded, header, value_range)
+        elif header.opened is not None:
+            pixels, notes = image_values.of_pillow(header.opened, value_range)
+        else:
+            pixels = _opencv(encoded)
+        if header.form == "TIFF" and pixels is not None:  # its decoders turn it, asked to or not
+            back = {6: 8, 8: 6}.get(header.orientation, header.orientation)
+            pixels = image_values.turn(pixels, back)
+    except InputError:
+        raise
+    except Exception:  # of Pillow's decoders, which raise whatever they like
+        pixels = None
+    if pixels is None or pixels.shape != (header.height, header.width, 3):
+        raise InputError(image_faults.describe_damaged(header))
+    if header.pages > 1:
+        what = "images of several pages or frames, of which the first is read"
+        notes = [*notes, Note("told", what, "save the others as files of their own")]
+    return Decoded(pixels if as_stored else image_values.turn(pixels, header.orientation), notes)
 
 
 def describe_fault(encoded: bytes) -> str:
-    """What is wrong with the bytes of a file that could not be decoded, and what to do."""
-    if not encoded:
-        return "is empty; copy it again"
+    """What ``decode`` says of bytes that it does not read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded)) as header:
-                width, height = header.size
-                return (
-                    f"is a {header.format} image of {width}x{height} pixels ({header.mode}), cut, "
-                    "damaged or of a kind that is not read; copy it again or save it as PNG"
-                )
-    except Image.DecompressionBombError:
-        return "says to have more pixels than are read at once, or is damaged; cut it into parts"
-    except UnidentifiedImageError:
-        pass
-    except Exception:  # whatever a damaged header brings about
-        return "is an image whose first bytes are damaged; copy it again"
-    start = encoded.lstrip()[:64].lower()
-    for place, signature, what, cure in STRANGERS:
-        if start[place:].startswith(signature):
-            return f"is no image: it seems to be {what}; {cure}"
-    if not encoded[:1024].translate(None, bytes(range(32, 127)) + b"\t\n\r"):
-        return "is no image: it seems to be text"
-    return f"is no image: no kind of file known here begins with {encoded[:8].hex(' ')}"
+        decode(encoded)
+    except InputError as fault:
+        return str(fault)
+    return "is of a kind that is not read here; save it as PNG"
+
+
+def decode_image(
+    encoded: bytes, as_stored: bool = False, value_range: Range | None = None
+) -> np.ndarray | None:
+    """The bytes of an image file that ``decode`` has read before -> the same pixels, faster.
+
+    Returns:
+      ``H W 3`` uint8 RGB, or None where it is damaged.
+    """
+    if encoded[:3] == b"\xff\xd8\xff" or (encoded[:4] == b"\x89PNG" and encoded[24:25] <= b"\x08"):
+        header = image_headers.read(encoded)
+        if (
+            header is not None
+            and header.is_whole
+            and header.cost * header.height * header.width <= MOST_BYTES
+        ):
+            pixels = _opencv(encoded)
+            if pixels is not None:
+                return pixels if as_stored else image_values.turn(pixels, header.orientation)
+    try:
+        return decode(encoded, as_stored=as_stored, value_range=value_range).pixels
+    except InputError:
+        return None
+
+
+def of_pillow(image: Image.Image, value_range: Range | None = None) -> np.ndarray:
+    """An image of Pillow, of any mode -> ``H W 3`` uint8 RGB, turned as its EXIF asks for.
+
+    Raises:
+      InputError: it is damaged or too large, or its values have no known meaning.
+    """
+    name = f"an image of Pillow, {image.width}x{image.height} pixels ({image.mode}),"
+    check_size(Header(str(image.format), image.height, image.width, image.mode, image_chunks.HEAVY))
+    try:
+        image.load()  # which turns a TIFF
+        orientation = image.getexif().get(image_chunks.ORIENTATION, 1)
+        pixels, _ = image_values.of_pillow(image, value_range)
+    except InputError as fault:
+        raise InputError(f"{name} {fault}") from None
+    except Exception as error:  # of a file that is decoded only now
+        why = " ".join(str(error).split())
+        raise InputError(f"{name} cannot be decoded ({why}); copy its file again") from error
+    return image_values.turn(pixels, orientation)
+
+
+def check_size(header: Header, most_pixels: int | None = None) -> None:
+    """Raises InputError where decoding would take too much memory, as of ``decode``."""
+    pixels = header.height * header.width
+    most = MOST_BYTES // header.cost if most_pixels is None else most_pixels
+    if pixels > most:
+        raise InputError(
+            f"is {image_faults.describe_header(header)}, {-(-pixels // 10**6)} megapixels where "
+            f"{most // 10**6} are read at once; make it smaller, or where it is meant predict with "
+            f"--megapixels {-(-pixels // 10**6)}"
+        )
+    if not pixels:
+        raise InputError(f"is {image_faults.describe_header(header)}; copy it again")
+
+
+def _opencv(encoded: bytes, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray | None:
+    """What OpenCV makes of it, as stored; None where it is damaged."""
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error:
+        return None
+
+
+def _decode_jpeg(encoded: bytes, header: Header) -> tuple[np.ndarray | None, list[Note]]:
+    """The pixels of a JPEG as stored, None where it is damaged or cut."""
+    if header.is_whole:
+        pixels = _libjpeg(encoded, header)
+        corners = () if pixels is None else (pixels[0, 0], pixels[-1, -1])
+        end = encoded.find(b"\xff\xd9", header.body)
+        if any((corner == GREY).all() for corner in corners) and not _is_complete(
+            encoded[:end], header
+        ):
+            return None, []
+        return pixels, []
+    body = encoded.rstrip(b"\0").removesuffix(b"\xff")
+    if not _is_complete(body, header):
+        return None, []
+    note = Note("repaired", "JPEG images without their last bytes, which hold no pixel", "")
+    return _libjpeg(body + b"\xff\xd9", header), [note]
+
+
+def _is_complete(body: bytes, header: Header) -> bool:
+    """Whether a JPEG without its end has all its pixels: those are as they are whatever follows."""
+    pixels = _libjpeg(body + b"\xff\xd9", header)
+    others = [_libjpeg(body + pad + b"\xff\xd9", header) for pad in PADS]
+    return pixels is not None and all(
+        other is not None and np.array_equal(pixels, other) for other in others
+    )
+
+
+def _libjpeg(encoded: bytes, header: Header) -> np.ndarray | None:
+    """The pixels of a JPEG as stored, None where it is damaged.
+
+    Pillow and OpenCV decode by the same library to the same pixels, but it is silent in Pillow.
+    """
+    if header.mode in ("L", "RGB") and header.height * header.width <= SMALL:
+        try:
+            opened = JpegImagePlugin.JpegImageFile(io.BytesIO(encoded))
+            return np.asarray(opened if opened.mode == "RGB" else opened.convert("RGB"))
+        except Exception:  # stricter than OpenCV in what does not matter
+            pass
+    return _opencv(encoded)
+
+
+def _decode_deep(
+    encoded: bytes, header: Header, value_range: Range | None
+) -> tuple[np.ndarray, list[Note]]:
+    """The pixels of an image of more than 8 bits, as stored."""
+    values = _opencv(encoded, cv2.IMREAD_UNCHANGED)
+    if values is None:
+        values = np.asarray(Image.open(io.BytesIO(encoded), formats=[header.form]))
+    elif values.ndim == 3 and values.shape[2] > 2:
+        values = values[..., [2, 1, 0]]
+    pixels, notes = image_values.to_bytes(values, value_range)
+    return image_values.to_rgb(255 - pixels if header.is_dark_high else pixels), notes

@@ -21,7 +21,8 @@ from etils.epath import Path
 from tqdm import tqdm
 
 from solojax.data import annotations, image_files
-from solojax.data.findings import shorten
+from solojax.data.findings import Findings, shorten
+from solojax.data.image_values import Note, Range
 from solojax.types import InputError
 
 NAME = "coco_instances"  # of the TFDS data set
@@ -32,7 +33,15 @@ INCOMPLETE = ".incomplete"  # folder in data.records for what is being written
 STALE = 24 * 3600  # seconds after which what a killed process was writing is removed
 
 
-def write(folder: Path, split: str, json_path: Path, image_root: Path, *, threads: int) -> None:
+def write(
+    folder: Path,
+    split: str,
+    json_path: Path,
+    image_root: Path,
+    *,
+    threads: int,
+    value_range: Range | None = None,
+) -> None:
     """Writes what is missing of the records of a split, with a progress bar.
 
     Args:
@@ -41,6 +50,7 @@ def write(folder: Path, split: str, json_path: Path, image_root: Path, *, thread
       json_path: its annotations.
       image_root: the folder that the file names in them start from.
       threads: each writes a file at a time.
+      value_range: which values become black and white, where they have more than 8 bits.
 
     Raises:
       InputError: the annotations are not sound, or an image is none or of another size than they
@@ -67,7 +77,7 @@ def write(folder: Path, split: str, json_path: Path, image_root: Path, *, thread
             if time.time() - left.stat().mtime > STALE:
                 left.rmtree() if left.is_dir() else left.unlink()
     cv2.setNumThreads(1)  # one file on each core is enough
-    stop = threading.Event()
+    stop, findings = threading.Event(), Findings()
     with tqdm(total=len(images), desc=f"writing {split} records", unit="image") as bar:
 
         def write_one(place: int) -> list[str]:
@@ -75,7 +85,9 @@ def write(folder: Path, split: str, json_path: Path, image_root: Path, *, thread
                 bar.update(len(shards[place]))
                 return []
             try:
-                return _write_shard(paths[place], staging, shards[place], stop, bar)
+                return _write_shard(
+                    *(paths[place], staging, shards[place], stop, bar), findings, value_range
+                )
             except BaseException:  # the other files are not to be finished first
                 stop.set()
                 raise
@@ -86,6 +98,8 @@ def write(folder: Path, split: str, json_path: Path, image_root: Path, *, thread
             except KeyboardInterrupt:  # by a user, who interrupts this thread alone
                 stop.set()
                 raise
+    for finding in findings:
+        print(f"{json_path}: {finding}")
     if problems:
         raise InputError(f"{json_path}: {shorten(problems, len(problems))}")
     metadata = tfds.core.MetadataDict(
@@ -127,7 +141,13 @@ def is_complete(folder: Path) -> bool:
 
 
 def _write_shard(
-    path: Path, staging: Path, images: list[annotations.Image], stop: threading.Event, bar: tqdm
+    path: Path,
+    staging: Path,
+    images: list[annotations.Image],
+    stop: threading.Event,
+    bar: tqdm,
+    findings: Findings,
+    value_range: Range | None,
 ) -> list[str]:
     """Writes one file of records, unless there are problems with its images: those are returned."""
     problems = []
@@ -142,11 +162,15 @@ def _write_shard(
                 if stop.is_set():
                     return []
                 try:
-                    writer.write(_features().serialize_example(_example(image)))
+                    example, notes = _example(image, value_range)
+                    writer.write(_features().serialize_example(example))
                 except InputError as problem:
                     problems.append(str(problem))
+                    notes = []
                 with bar.get_lock():
                     bar.update()
+                    for note in notes:
+                        findings.add(note.effect, note.what, str(image.path), cure=note.cure)
         finally:
             writer.close()
         if not problems:
@@ -156,29 +180,33 @@ def _write_shard(
     return problems
 
 
-def _example(image: annotations.Image) -> dict[str, Any]:
-    """One image as it is stored, once its file is known to be sound."""
-    encoded = image.path.read_bytes()
-    pixels = image_files.decode_image(encoded)
-    if pixels is None:
-        raise InputError(f"{image.path} is damaged or no image")
+def _example(
+    image: annotations.Image, value_range: Range | None
+) -> tuple[dict[str, Any], list[Note]]:
+    """One image as it is stored, once its file is known to be sound, and what is to be told."""
+    encoded = image_files.read_file(image.path)
+    try:
+        pixels, notes = image_files.decode(encoded, value_range=value_range)
+    except InputError as fault:
+        raise InputError(f"{image.path} {fault}") from None
     as_stored = False
     if pixels.shape[:2] != (image.height, image.width):
         # Some tools annotate the pixels as stored and never look at the EXIF orientation.
-        stored = image_files.decode_image(encoded, as_stored=True)
-        as_stored = stored is not None and stored.shape[:2] == (image.height, image.width)
+        stored, _ = image_files.decode(encoded, as_stored=True, value_range=value_range)
+        as_stored = stored.shape[:2] == (image.height, image.width)
         if not as_stored:
             raise InputError(
                 f"{image.path} is {pixels.shape[0]}x{pixels.shape[1]} (height x width) where the "
                 f"JSON says {image.height}x{image.width}"
             )
     instances = [instance._asdict() for instance in image.instances]
-    return {
+    example = {
         "image": encoded,
         "path": str(image.path),
         "as_stored": as_stored,
         "instances": instances,
     }
+    return example, notes
 
 
 @functools.cache

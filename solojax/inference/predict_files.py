@@ -2,18 +2,19 @@
 
 import collections
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from solojax.data.findings import shorten
-from solojax.inference import save
+from solojax.data.findings import Findings, shorten
+from solojax.data.image_values import Range
+from solojax.inference import save, sources
 from solojax.inference.known_images import Known
 from solojax.inference.predictor import Predictor
 from solojax.inference.result import Result
@@ -34,6 +35,9 @@ def predict_files(
     least_score: float = 0.3,
     tile: int | None = None,
     known: Sequence[Known] = (),
+    value_range: Range | None = None,
+    most_pixels: int | None = None,
+    findings: Findings | None = None,
 ) -> None:
     """Finds what is in the inputs and writes it to a folder, with progress bars and a summary.
 
@@ -49,19 +53,29 @@ def predict_files(
       least_score: of what is drawn and saved.
       tile: the side that large images are cut into, pixels.
       known: what each image is in a ground truth, as of ``known_images.find``.
+      value_range: which values of more than 8 bits become black and white, where that is not to be
+        the predictor's.
+      most_pixels: the most that an image may have, where that is not to be what memory holds.
+      findings: what is to be told beside.
 
     Raises:
       InputError: some inputs could not be read; what could is done.
       KeyboardInterrupt: it was stopped before its end.
     """
-    cv2.utils.logging.setLogLevel(0)  # what it says of damaged files would stand between our lines
     faults: list[str] = []
+    findings = Findings() if findings is None else findings
+    read_image = functools.partial(
+        sources.read_image,
+        findings=findings,
+        value_range=value_range or predictor.value_range,
+        most_pixels=most_pixels,
+    )
     done, giants, detections = {"image": 0, "frame": 0}, 0, 0
     with (
         save.Files(out, inputs, forms, predictor.categories, overlays=overlays) as files,
         _interruptible() as stop,
     ):
-        for stream in streams(inputs, save.name_outputs(inputs), faults, known):
+        for stream in streams(inputs, save.name_outputs(inputs), faults, read_image, known):
             with tqdm(total=stream.total, desc=stream.title, unit=stream.unit) as bar:
                 for origin, result in _predict_each(predictor, stream, tile, stop):
                     result = result.above(least_score)
@@ -79,6 +93,8 @@ def predict_files(
         print(
             f"longer than {GIANT} pixels: {giants} images; --tiles 1024 finds small things in them"
         )
+    for finding in findings:
+        print(finding)
     if stop.is_set() and not stream.endless:
         raise KeyboardInterrupt
     if faults:

@@ -8,12 +8,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+import PIL.Image
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import parallel
-from solojax.data import fit
+from solojax.data import fit, image_files, image_values
 from solojax.heads.selection import selection_of
 from solojax.inference import predict, sources, tiles
 from solojax.inference.result import Result
@@ -22,7 +23,7 @@ from solojax.training import checkpoint as checkpoints
 from solojax.types import MASK_STRIDE, InputError
 
 Image = str | Path | ArrayLike
-"""A file; or ``H W 3`` uint8 RGB: an array, or what NumPy makes one of, such as Pillow's images."""
+"""A file; an image of Pillow, of any mode; or ``H W 3`` uint8 RGB, what NumPy makes one of."""
 
 WINDOW = 4  # batches of images that are held, to find those that share a canvas
 
@@ -57,6 +58,7 @@ class Predictor:
             raise InputError(f"batch_size={batch_size} must be a whole number of at least 1")
         all_devices = batch_size % jax.local_device_count() == 0
         self.categories = data.categories
+        self.value_range = image_values.range_of(data.value_range)
         self._data = data
         self._batch_size = batch_size
         self._selection = selection_of(model.head)
@@ -101,7 +103,7 @@ class Predictor:
             raise InputError(f"stream takes several images and got {images}; give them in a list")
         coming = iter(images)
         while window := list(itertools.islice(coming, WINDOW * self._batch_size)):
-            pictures = [_read(image) for image in window]
+            pictures = [self._read(image) for image in window]
             found = dict(self._find_each(pictures))
             for place, (picture, image) in enumerate(zip(pictures, window, strict=True)):
                 yield self._result(picture, found[place], _name(image))
@@ -113,7 +115,7 @@ class Predictor:
           image: one image.
           tile: side of the overlapping squares that it is cut into, original pixels.
         """
-        picture = _read(image)
+        picture = self._read(image)
         size = picture.shape[0], picture.shape[1]
         windows = tiles.cut(size, tile)
         ((_, whole),) = self._find_each([picture])
@@ -136,6 +138,19 @@ class Predictor:
             threshold=self._selection.final_threshold,
         )
         return self._result(picture, merged, _name(image))
+
+    def _read(self, image: Image) -> np.ndarray:
+        if isinstance(image, str | Path):
+            return sources.read_image(Path(image), value_range=self.value_range)
+        if isinstance(image, PIL.Image.Image):
+            return image_files.of_pillow(image, self.value_range)
+        wanted = "give a file, an image of Pillow, or an array of height, width, 3 in uint8, RGB"
+        if not (hasattr(image, "__array__") or hasattr(image, "__array_interface__")):
+            raise InputError(f"an image is of type {type(image).__name__}; {wanted}")
+        pixels = np.asarray(image)
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise InputError(f"an image is an array of {pixels.shape}, {pixels.dtype}; {wanted}")
+        return pixels
 
     def _result(self, picture: np.ndarray, found: predict.Found, name: str) -> Result:
         result = Result(
@@ -164,18 +179,6 @@ class Predictor:
             batch[place], sizes[place] = fit.on_canvas(picture, self._data, canvas)
             original_sizes[place] = picture.shape[:2]
         return self._find(self._variables, batch, sizes, original_sizes)[: len(pictures)]
-
-
-def _read(image: Image) -> np.ndarray:
-    if isinstance(image, str | Path):
-        return sources.read_image(Path(image))
-    wanted = "give a file, or an array of height, width, 3 in uint8, RGB"
-    if not (hasattr(image, "__array__") or hasattr(image, "__array_interface__")):
-        raise InputError(f"an image is of type {type(image).__name__}; {wanted}")
-    pixels = np.asarray(image)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-        raise InputError(f"an image is an array of {pixels.shape}, {pixels.dtype}; {wanted}")
-    return pixels
 
 
 def _name(image: Image) -> str:

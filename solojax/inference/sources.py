@@ -1,33 +1,19 @@
-"""Where images for a prediction come from: files, folders, videos, webcams; always upright RGB."""
+"""Where images for a prediction come from: files, folders, patterns; always upright RGB."""
 
-import contextlib
 import glob
 import os
 import re
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
-from solojax.data.image_files import (
-    IMAGE_ENDINGS,
-    VIDEO_ENDINGS,
-    decode_image,
-    describe_fault,
-)
+from solojax.data import image_files
+from solojax.data.findings import Findings
+from solojax.data.image_files import IMAGE_ENDINGS, VIDEO_ENDINGS
+from solojax.data.image_values import Range
 from solojax.types import InputError
-
-if TYPE_CHECKING:  # who predicts on images does not wait for PyAV
-    import av
-
-# A video that ends so much earlier than its header says was cut, seconds; the last frame of a sound
-# one may be told to stay for a while.
-SHORTFALL = 1.0
-NO_DECODER = "has a codec that is not known here; convert it to H.264"
-USUAL_RATE = 30  # frames a second, of a video that does not tell
 
 
 class Inputs(NamedTuple):
@@ -38,14 +24,7 @@ class Inputs(NamedTuple):
     webcams: list[int]
 
 
-class Frame(NamedTuple):
-    """One picture of a video or a webcam."""
-
-    image: np.ndarray  # H W 3 uint8 RGB, upright
-    time: float  # seconds since the first frame
-
-
-def find(given: Sequence[str]) -> Inputs:
+def find(given: Sequence[str], findings: Findings | None = None) -> Inputs:
     """Sorts out what a user gave: files, folders, patterns such as ``a/**/*.jpg``, ``webcam:N``.
 
     A folder stands for the images in it, but for hidden ones, and not for its folders and videos; a
@@ -53,15 +32,20 @@ def find(given: Sequence[str]) -> Inputs:
     before ``10.jpg``. A file that is named is taken whatever its ending: as a video where that is a
     video's, else as an image. ``webcam`` is number 0.
 
+    Args:
+      given: what a user gave.
+      findings: takes the files of folders and patterns that are left out.
+
     Raises:
       InputError: nothing is there, or nothing that is an image or a video.
     """
     found = Inputs([], [], [])
+    findings = Findings() if findings is None else findings
     for text in given:
         if webcam := re.fullmatch(r"webcam(?::(\d+))?", text):
             found.webcams.append(int(webcam[1] or 0))
             continue
-        for path in _files(text):
+        for path in _files(text, findings):
             (found.videos if _ends(path, VIDEO_ENDINGS) else found.images).append(path)
     if not any(found):
         raise InputError("nothing to predict on; give files, folders, patterns or webcam")
@@ -70,114 +54,55 @@ def find(given: Sequence[str]) -> Inputs:
     )
 
 
-def read_image(path: Path) -> np.ndarray:
-    """An image file as ``H W 3`` uint8 RGB, decoded as for a training.
+def read_image(
+    path: Path,
+    findings: Findings | None = None,
+    *,
+    value_range: Range | None = None,
+    most_pixels: int | None = None,
+) -> np.ndarray:
+    """An image file as ``H W 3`` uint8 RGB, decoded as for a training (``image_files.decode``).
 
-    Turned as its EXIF orientation asks for; grey becomes RGB, transparency is dropped, 16 bits are
-    scaled to 8, CMYK is converted, of an animation the first frame is taken.
+    Args:
+      path: of the file.
+      findings: takes what is to be told of it.
+      value_range: which values become black and white, where they have more than 8 bits.
+      most_pixels: the most that it may have, where that is not to be what memory holds.
 
     Raises:
       InputError: it is missing, damaged or no image; the line says what it seems to be.
     """
+    encoded = image_files.read_file(path)
     try:
-        encoded = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    image = decode_image(encoded)
-    if image is None and _ends(path, VIDEO_ENDINGS):
-        raise InputError(
-            f"{path} is a video; solojax.inference.sources.read_video gives its frames"
-        )
-    if image is None:
-        raise InputError(f"{path} {describe_fault(encoded)}")
-    return image
+        decoded = image_files.decode(encoded, value_range=value_range, most_pixels=most_pixels)
+    except InputError as fault:
+        if _ends(path, VIDEO_ENDINGS):
+            raise InputError(
+                f"{path} is a video; solojax.inference.videos.read_video gives its frames"
+            ) from None
+        raise InputError(f"{path} {fault}") from None
+    findings = Findings() if findings is None else findings
+    for note in decoded.notes:
+        findings.add(note.effect, note.what, str(path), cure=note.cure)
+    return decoded.pixels
 
 
-def read_video(path: Path, faults: list[str]) -> Iterator[Frame]:
-    """The frames of a video up to its end, or to where it is damaged.
-
-    Each keeps its own time, so that a variable rate stays one, and is turned as the video says that
-    it was held. A line on what is wrong is added to ``faults``: no video, no frame, an unknown
-    codec, a damaged or missing end.
-    """
-    import av
-
-    try:
-        if not path.stat().st_size:
-            raise InputError("is empty; copy it again")
-        # A colon in a relative name would be taken for a protocol.
-        with av.open(str(path.absolute())) as container:
-            yield from _read_video(container)
-    except av.DecoderNotFoundError:
-        faults.append(f"{path} {NO_DECODER}")
-    except InputError as error:
-        faults.append(f"{path} {error}")
-    except OSError as error:
-        faults.append(f"{path} cannot be read: {error.strerror}")
-    except av.FFmpegError as error:
-        faults.append(f"{path} is no video, or its end is missing: {error.strerror}")
-
-
-def count_frames(path: Path) -> int | None:
-    """How many frames a video says to have, where it does."""
-    import av
-
-    try:
-        with av.open(str(path.absolute())) as container:
-            stream = container.streams.best("video")
-            if stream is None:
-                return None
-            if stream.frames or container.duration is None:
-                return stream.frames or None
-            return (
-                round(container.duration / av.time_base * float(stream.average_rate or 0)) or None
-            )
-    except (av.FFmpegError, OSError):
-        return None
-
-
-def read_webcam(number: int, faults: list[str]) -> Iterator[Frame]:
-    """The frames of a webcam as they come, until nobody asks for more or it is unplugged.
-
-    A line on what is wrong is added to ``faults``.
-    """
-    camera = cv2.VideoCapture(number)
-    try:
-        if not camera.isOpened():
-            faults.append(f"webcam:{number} cannot be opened; see that it is there and not in use")
-            return
-        begun = None
-        while True:
-            there, image = camera.read()
-            if not there:
-                faults.append(f"webcam:{number} gives no more frames; see that it is plugged in")
-                return
-            now = time.monotonic()
-            begun = now if begun is None else begun
-            yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), now - begun)
-    finally:
-        camera.release()
-
-
-def _files(text: str) -> list[Path]:
+def _files(text: str, findings: Findings) -> list[Path]:
     path = Path(text)
     if path.is_dir():
         inside = [one for one in path.iterdir() if not one.name.startswith(".")]
-        found = [one for one in inside if _ends(one, IMAGE_ENDINGS) and one.is_file()]
+        found = _taken(inside, IMAGE_ENDINGS, findings)
         if not found:
+            told = "".join(f"; {one}" for one in findings)
             raise InputError(
-                f"{path} has no image in it; for what is in its folders give a pattern such as "
-                f"'{path / '**' / '*.jpg'}'"
+                f"{path} has no image in it{told}; for what is in its folders give a pattern "
+                f"such as '{path / '**' / '*.jpg'}'"
             )
     elif path.exists():  # first: its name may look like a pattern
         return [path]
     elif glob.has_magic(text):
         matching = map(Path, glob.glob(text, recursive=True))
-        found = [
-            one for one in matching if _ends(one, IMAGE_ENDINGS + VIDEO_ENDINGS) and one.is_file()
-        ]
+        found = _taken(matching, IMAGE_ENDINGS + VIDEO_ENDINGS, findings)
         if not found:
             raise InputError(
                 f"{text} matches no image and no video; check the pattern, in which a [ that is "
@@ -186,6 +111,22 @@ def _files(text: str) -> list[Path]:
     else:
         raise InputError(f"{text}: no such file or folder; check the path")
     return sorted(found, key=_counted)
+
+
+def _taken(paths: Iterable[Path], endings: Sequence[str], findings: Findings) -> list[Path]:
+    """The files that have one of some endings; of the others it is told what they are."""
+    found = []
+    for path in sorted(paths):
+        if path.is_file():
+            if _ends(path, endings):
+                found.append(path)
+            elif why := image_files.why_left_out(path):
+                findings.add("lost", f"files left out: {why[0]}", str(path), cure=why[1])
+        elif _ends(path, endings) and not path.is_dir():
+            findings.add(
+                "lost", "names left out that are no files but pipes or lead nowhere", str(path)
+            )
+    return found
 
 
 def _each_once(paths: Sequence[Path]) -> list[Path]:
@@ -204,71 +145,3 @@ def _counted(path: Path) -> tuple[list[Any], str]:
     """A key that sorts numbers in names by their value."""
     pieces = re.split(r"(\d+)", str(path))
     return [int(one) if i % 2 else one.lower() for i, one in enumerate(pieces)], str(path)
-
-
-def _read_video(container: Any) -> Iterator[Frame]:
-    """The frames of an open video.
-
-    Raises:
-      InputError: what is wrong with it, after the last sound frame; ``av.FFmpegError`` likewise.
-    """
-    stream = container.streams.best("video")
-    if stream is None:
-        raise InputError("has no video in it")
-    if stream.codec_context is None:
-        raise InputError(NO_DECODER)
-    first = None
-    for number, frame in enumerate(_decode(container, stream)):
-        if frame.pts is None:
-            seconds = number / float(stream.average_rate or USUAL_RATE)
-        else:
-            seconds = float(frame.pts * stream.time_base)
-        first = seconds if first is None else first
-        image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-        yield Frame(np.ascontiguousarray(image), seconds - first)
-    if first is None:
-        raise InputError("has no frame")
-
-
-def _decode(container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
-    """Decoded frames; an error comes after all that are sound."""
-    import av
-
-    count, end = 0, 0.0
-    packets, damaged = container.demux(), False  # of all streams: audio tells the end as well
-    while not damaged:
-        frames: list[av.VideoFrame] = []
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                break
-            if packet.pts is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            damaged = packet.is_corrupt
-            if packet.stream is stream and not damaged:
-                frames = packet.decode()
-        except av.DecoderNotFoundError:
-            raise
-        except av.FFmpegError:
-            damaged = True
-        if damaged:  # what the decoder held back, to put frames into order, is sound
-            with contextlib.suppress(av.FFmpegError):
-                frames = stream.codec_context.decode(None)
-        for frame in frames:
-            if not frame.is_corrupt:
-                count += 1
-                yield frame
-            elif count:  # a recording may begin between two whole frames
-                damaged = True
-                break
-    if damaged:
-        raise InputError(f"is cut or damaged from frame {count} on; those before it are done")
-    if count and container.duration is not None:
-        # Matroska tells when it ends, the others how long they are.
-        begin = 0 if "matroska" in container.format.name else container.start_time or 0
-        told = (begin + container.duration) / av.time_base
-        if told - end > SHORTFALL:
-            raise InputError(
-                f"was cut after frame {count - 1}, at {end:.1f} of {told:.1f} seconds; what is "
-                "there is done"
-            )

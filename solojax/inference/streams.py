@@ -1,13 +1,13 @@
 """Images that come to a prediction, one after the other, each with what tells it apart."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from solojax.inference import sources
+from solojax.inference import videos
 from solojax.inference.known_images import Known
 from solojax.inference.sources import Inputs
 from solojax.types import InputError
@@ -47,7 +47,11 @@ class Stream(NamedTuple):
 
 
 def streams(
-    inputs: Inputs, names: Sequence[str], faults: list[str], known: Sequence[Known] = ()
+    inputs: Inputs,
+    names: Sequence[str],
+    faults: list[str],
+    read_image: Callable[[Path], np.ndarray],
+    known: Sequence[Known] = (),
 ) -> Iterator[Stream]:
     """All images first, then each video, then each webcam; what is wrong is added to ``faults``.
 
@@ -57,6 +61,7 @@ def streams(
       inputs: where the images come from.
       names: for the files of each input, as of ``save.name_outputs``.
       faults: lines for people.
+      read_image: ``sources.read_image`` or like.
       known: what each image is in a ground truth, whose ids they get then.
     """
     known = known or [Known(number, "") for number in image_ids(inputs)]
@@ -65,14 +70,14 @@ def streams(
     def images() -> Iterator[tuple[Origin, np.ndarray]]:
         for path, name, one in zip(inputs.images, names, known, strict=False):
             try:
-                image = sources.read_image(path)
+                image = read_image(path)
             except InputError as fault:
                 faults.append(str(fault))
             else:
                 yield Origin(str(path), name, one.id, known_as=one.name), image
 
     def frames(
-        file: str, name: str, coming: Iterator[sources.Frame]
+        file: str, name: str, coming: Iterator[videos.Frame]
     ) -> Iterator[tuple[Origin, np.ndarray]]:
         for number, frame in enumerate(coming):
             yield Origin(file, name, next(ids), number, frame.time), frame.image
@@ -81,11 +86,11 @@ def streams(
         yield Stream("images", "image", len(inputs.images), False, images())
     others = iter(names[len(inputs.images) :])
     for path in inputs.videos:
-        coming = frames(str(path), next(others), sources.read_video(path, faults))
-        yield Stream(path.name, "frame", sources.count_frames(path), False, coming)
+        coming = frames(str(path), next(others), videos.read_video(path, faults))
+        yield Stream(path.name, "frame", videos.count_frames(path), False, coming)
     for number in inputs.webcams:
         title = f"webcam:{number}"
-        coming = frames(title, next(others), sources.read_webcam(number, faults))
+        coming = frames(title, next(others), videos.read_webcam(number, faults))
         yield Stream(title, "frame", None, True, coming)
 
 

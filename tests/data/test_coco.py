@@ -260,25 +260,27 @@ def test_skipped_instances_are_told_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "wanted"),
     [
-        lambda encoded: b"",
-        lambda encoded: encoded[: len(encoded) // 2],
-        lambda encoded: encoded[: len(encoded) * 9 // 10],
-        lambda encoded: bytes(np.random.default_rng(0).bytes(len(encoded))),
-        lambda encoded: b"<html><body>404 not found</body></html>",
-        lambda encoded: bomb(),
+        (lambda encoded: b"", "is empty; copy it again"),
+        (lambda encoded: encoded[: len(encoded) // 2], "; copy it again"),
+        (lambda encoded: encoded[: len(encoded) * 9 // 10], "; copy it again"),
+        (lambda encoded: np.random.default_rng(0).bytes(len(encoded)), "is no image: no kind of"),
+        (lambda encoded: b"<html><body>404 not found</body></html>", "seems to be a web page"),
+        (lambda encoded: bomb(), "3600 megapixels where 400 are read at once"),
     ],
     ids=["empty", "cut at half", "cut near the end", "random", "page", "bomb"],
 )
 @pytest.mark.parametrize("name", ["b.jpg", "a.png", "deep/x/z.jpg"])
 def test_damaged_image_is_named_and_leaves_no_records(
-    name: str, damage: Callable[[bytes], bytes], tmp_path: Path
+    name: str, damage: Callable[[bytes], bytes], wanted: str, tmp_path: Path
 ) -> None:
     data = make_folder(tmp_path)
     path = tmp_path / "images" / name
     path.write_bytes(damage(path.read_bytes()))
-    assert refusal(data) == f"{tmp_path / 'train.json'}: {path} is damaged or no image"
+    message = refusal(data)
+    assert message.startswith(f"{tmp_path / 'train.json'}: {path} is ")
+    assert wanted in message
     assert files_below(Path(data.records)) == {}
 
 
@@ -311,15 +313,15 @@ def test_interrupted_writing_leaves_nothing_that_passes_for_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_folder(tmp_path)
-    decode, calls = image_files.decode_image, []
+    decode, calls = image_files.decode, []
 
-    def interrupt(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
+    def interrupt(encoded: bytes, **options: Any) -> image_files.Decoded:
         calls.append(encoded)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return decode(encoded)
+        return decode(encoded, **options)
 
-    monkeypatch.setattr(image_files, "decode_image", interrupt)
+    monkeypatch.setattr(image_files, "decode", interrupt)
     with pytest.raises(KeyboardInterrupt):
         coco.prepare(data, "train")
     records = coco.prepare(data, "train")
@@ -461,15 +463,15 @@ def test_what_was_written_before_an_interruption_is_kept(
     many: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coco, "workers", lambda: 1)
-    decode, calls = image_files.decode_image, []
+    decode, calls = image_files.decode, []
 
-    def interrupt(encoded: bytes, as_stored: bool = False) -> np.ndarray | None:
+    def interrupt(encoded: bytes, **options: Any) -> image_files.Decoded:
         calls.append(encoded)
         if len(calls) == 20:
             raise KeyboardInterrupt
-        return decode(encoded, as_stored)
+        return decode(encoded, **options)
 
-    monkeypatch.setattr(image_files, "decode_image", interrupt)
+    monkeypatch.setattr(image_files, "decode", interrupt)
     with pytest.raises(KeyboardInterrupt):
         coco.prepare(many, "train")
     before = shards(many)
@@ -487,7 +489,7 @@ def test_all_images_with_a_problem_are_named_at_once_and_the_rest_is_kept(
     for i in (3, 30):
         (tmp_path / f"images/{i}.png").write_bytes(b"nothing")
     message = refusal(many)
-    assert message.count("is damaged or no image") == 2
+    assert message.count("is no image: it seems to be text") == 2
     assert message.index("3.png") < message.index("30.png")
     assert len(shards(many)) == 5
     for i in (3, 30):

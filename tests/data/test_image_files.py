@@ -1,12 +1,18 @@
 """Claims about image files: which are taken, and that what is taken is decoded."""
 
 import io
+import os
+import struct
+import zlib
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from solojax.data import image_files
+from solojax.data import image_files, image_headers
+from solojax.types import InputError
 
 FORMS = {  # by which Pillow writes a file of an ending
     **dict.fromkeys(image_files.JPEG_ENDINGS, "JPEG"),
@@ -53,3 +59,359 @@ def test_what_is_left_out_is_told_with_what_it_is_and_the_cure() -> None:
     if not image_files.HEIC_ENDINGS:
         what = ("HEIC photos (.heic)", "pip install pillow-heif reads them")
         assert image_files.why_left_out("x/IMG_1.HEIC") == what
+
+
+RED, GREEN, BLUE, WHITE = (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 250)
+UPRIGHT = np.repeat(np.repeat(np.array([[RED, GREEN], [BLUE, WHITE]], np.uint8), 16, 0), 32, 1)
+TURNS = {  # what a camera does to the upright picture, by the orientation that undoes it
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def colors() -> np.ndarray:
+    """32 x 40 x 3, all channels different."""
+    ramp = np.tile(np.arange(40, dtype=np.uint8) * 6, (32, 1))
+    return np.stack([ramp, 255 - ramp, ramp // 2], -1)
+
+
+def noise() -> Image.Image:
+    """60 x 60, so that no part of its file can be missed."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8))
+
+
+def fault_of(encoded: bytes) -> str:
+    with pytest.raises(InputError) as told:
+        image_files.decode(encoded)
+    assert image_files.decode_image(encoded) is None
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def told_of(encoded: bytes) -> list[str]:
+    return [note.what for note in image_files.decode(encoded).notes]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_every_orientation_is_applied_once_in_every_form(form: str) -> None:
+    for orientation, turned in TURNS.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored = Image.fromarray(UPRIGHT).transpose(turned)
+        encoded = encode(stored, form, exif=exif, quality=100)
+        for pixels in (image_files.decode(encoded).pixels, image_files.decode_image(encoded)):
+            assert pixels is not None and pixels.shape == UPRIGHT.shape
+            assert np.abs(pixels.astype(int) - UPRIGHT)[4::8, 4::8].max() < 12, orientation
+        kept = image_files.decode(encoded, as_stored=True).pixels
+        assert kept.shape[:2] == stored.size[::-1]
+        if form in ("PNG", "TIFF"):
+            np.testing.assert_array_equal(kept, stored)
+        as_object = image_files.of_pillow(Image.open(io.BytesIO(encoded)))
+        np.testing.assert_array_equal(as_object, image_files.decode(encoded).pixels)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_a_deep_image_is_turned_as_well(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    deep = Image.fromarray(RAMP)
+    pixels = image_files.decode(encode(deep, form, exif=exif)).pixels
+    turned = Image.fromarray(TWELVE).transpose(TURNS[{6: 8, 8: 6}.get(orientation, orientation)])
+    np.testing.assert_array_equal(pixels[..., 0], turned)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "AVIF", "GIF"])
+def test_transparency_is_dropped_and_colours_keep_their_places(form: str) -> None:
+    picture = np.dstack([colors(), np.full((32, 40), 128, np.uint8)])
+    pixels = image_files.decode(encode(Image.fromarray(picture), form, quality=100)).pixels
+    assert np.abs(pixels.astype(int) - colors())[:, 4:].max() < 16
+
+
+@pytest.mark.parametrize("quality", [75, 100])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_a_first_look_at_a_jpeg_shows_what_a_training_sees(quality: int, options: dict) -> None:
+    for image in (noise(), noise().convert("L")):
+        encoded = encode(image, "JPEG", quality=quality, **options)
+        first, later = image_files.decode(encoded).pixels, image_files.decode_image(encoded)
+        np.testing.assert_array_equal(first, later)
+        sight = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+        np.testing.assert_array_equal(first, sight)
+
+
+# Values of more than 8 bits
+
+RAMP = np.tile(np.arange(40, dtype=np.uint16) * 105, (32, 1))  # up to 4095, as of twelve bits
+TWELVE = (RAMP >> 4).astype(np.uint8)
+DEEP = {
+    "png": (lambda: encode(Image.fromarray(RAMP), "PNG"), TWELVE),
+    "tiff": (lambda: encode(Image.fromarray(RAMP), "TIFF"), TWELVE),
+    "packed tiff": (lambda: encode(Image.fromarray(RAMP), "TIFF", compression="tiff_lzw"), TWELVE),
+    "pgm": (lambda: encode(Image.fromarray(RAMP), "PPM"), TWELVE),
+    "jp2": (lambda: encode(Image.fromarray(RAMP), "JPEG2000"), TWELVE),
+    "whole numbers": (lambda: encode(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), TWELVE),
+    "floats": (lambda: encode(Image.fromarray(RAMP.astype(np.float32)), "TIFF"), TWELVE),
+    "shares": (
+        lambda: encode(Image.fromarray(RAMP.astype(np.float32) / 4095), "TIFF"),
+        np.rint(RAMP / 4095 * 255).astype(np.uint8),
+    ),
+    "all bits": (lambda: encode(Image.fromarray(RAMP * 16), "PNG"), TWELVE),
+    "eight bits": (lambda: encode(Image.fromarray(RAMP // 16), "PNG"), TWELVE),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_values_of_more_than_8_bits_are_scaled_by_one_rule_and_told(name: str) -> None:
+    make, wanted = DEEP[name]
+    encoded = make()
+    pixels, notes = image_files.decode(encoded)
+    np.testing.assert_array_equal(pixels, np.repeat(wanted[..., None], 3, -1))
+    np.testing.assert_array_equal(pixels, image_files.decode_image(encoded))
+    (note,) = notes
+    assert "of more than 8 bits read as of" in note.what or "shares of white" in note.what
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".ppm"])
+def test_colours_of_16_bits_are_scaled_together(ending: str) -> None:
+    deep = np.dstack([RAMP, RAMP // 2, RAMP // 4])
+    pixels, _ = image_files.decode(cv2.imencode(ending, deep[..., ::-1])[1].tobytes())
+    np.testing.assert_array_equal(pixels, deep >> 4)
+
+
+def test_a_given_range_is_black_to_white_in_first_and_later_looks() -> None:
+    encoded = encode(Image.fromarray(RAMP), "PNG")
+    pixels, notes = image_files.decode(encoded, value_range=(105, 1155))
+    assert notes == []
+    assert pixels[0, [0, 1, 6, 11, 39], 0].tolist() == [0, 0, 128, 255, 255]
+    np.testing.assert_array_equal(pixels, image_files.decode_image(encoded, False, (105, 1155)))
+
+
+def test_a_file_that_tells_its_white_is_taken_at_its_word() -> None:
+    pixels, notes = image_files.decode(b"P5\n2 1\n1000\n" + struct.pack(">2H", 1000, 500))
+    assert (pixels[0, :, 0].tolist(), notes) == ([255, 128], [])
+    pixels, _ = image_files.decode(b"P5\n3 1\n15\n\x00\x0f\x05")
+    assert pixels[0, :, 0].tolist() == [0, 255, 85]
+
+
+def test_the_highest_value_can_be_black() -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262] = 0
+    encoded = encode(Image.fromarray(RAMP), "TIFF")
+    # The tag of what black is, of one short number.
+    encoded = encoded.replace(
+        struct.pack("<HHII", 262, 3, 1, 1), struct.pack("<HHII", 262, 3, 1, 0)
+    )
+    np.testing.assert_array_equal(image_files.decode(encoded).pixels[..., 0], 255 - TWELVE)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        (np.full((4, 4), -5, np.int32), "has values from -5 to -5, of which none is known"),
+        (np.full((4, 4), 70_000, np.int32), "has values from 70000 to 70000"),
+        (np.full((4, 4), 1.5, np.float32), "set data.value_range (predict --range) to both"),
+        (np.full((4, 4), np.nan, np.float32), "has values that are no finite numbers"),
+    ],
+)
+def test_values_without_one_meaning_are_refused_with_the_cure(
+    values: np.ndarray, wanted: str
+) -> None:
+    assert wanted in fault_of(encode(Image.fromarray(values), "TIFF"))
+
+
+def test_an_image_that_is_nearly_black_is_told() -> None:
+    hot = np.full((40, 40), 300, np.uint16)
+    hot[0, 0] = 65_535  # one pixel that is out of order
+    assert (
+        "images of more than 8 bits are nearly black"
+        in told_of(encode(Image.fromarray(hot), "PNG"))[1]
+    )
+
+
+@pytest.mark.parametrize("form", ["TIFF", "GIF", "WEBP", "PNG", "AVIF"])
+def test_of_pages_and_frames_the_first_is_read_and_the_others_are_told(form: str) -> None:
+    pages = [Image.new("RGB", (20, 10), color) for color in (RED, GREEN, BLUE)]
+    encoded = encode(pages[0], form, save_all=True, append_images=pages[1:], quality=100)
+    pixels, notes = image_files.decode(encoded)
+    assert np.abs(pixels.astype(int) - RED).max() < 8
+    assert [note.what for note in notes] == [
+        "images of several pages or frames, of which the first is read"
+    ]
+
+
+# Objects of Pillow
+
+
+@pytest.mark.parametrize(
+    ("mode", "slack"),
+    [("RGB", 0), ("RGBA", 0), ("RGBX", 0), ("CMYK", 0), ("YCbCr", 3), ("HSV", 7), ("LAB", 9)],
+)
+def test_an_image_of_pillow_in_colour_becomes_rgb(mode: str, slack: int) -> None:
+    image = Image.fromarray(colors())
+    if mode == "LAB":
+        image = Image.new("LAB", (40, 32), (136, 128, 128))  # a grey of L* 53
+        wanted = np.full((32, 40, 3), 127)
+    else:
+        image, wanted = image.convert(mode), colors()
+    pixels = image_files.of_pillow(image)
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - wanted).max() <= slack
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "PA", "1", "La"])
+def test_an_image_of_pillow_without_colour_becomes_rgb(mode: str) -> None:
+    grey = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (32, 20)))
+    image = grey.convert("LA").convert("La") if mode == "La" else grey.convert(mode)
+    wanted = np.repeat(np.asarray(grey)[..., None], 3, -1)
+    np.testing.assert_array_equal(image_files.of_pillow(image), wanted)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32, ">u2"])
+def test_a_deep_image_of_pillow_is_scaled_as_a_file(kind: object) -> None:
+    image = Image.fromarray(RAMP.astype(kind))
+    np.testing.assert_array_equal(image_files.of_pillow(image)[..., 0], TWELVE)
+
+
+def test_a_damaged_image_of_pillow_is_told_in_a_line() -> None:
+    encoded = encode(noise(), "PNG")
+    with pytest.raises(InputError, match=r"an image of Pillow, 60x60 pixels \(RGB\), cannot be"):
+        image_files.of_pillow(Image.open(io.BytesIO(encoded[:-500])))
+
+
+# Damage
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000"])
+def test_a_cut_file_is_never_half_an_image_and_no_decoder_speaks(
+    form: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    encoded = encode(noise(), form)
+    for share in (0.1, 0.5, 0.9, 0.99):
+        assert "copy it again" in fault_of(encoded[: int(len(encoded) * share)])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_lacks_its_end_marker_alone_is_read_and_told(progressive: bool) -> None:
+    whole = encode(noise(), "JPEG", progressive=progressive)
+    for encoded in (whole[:-2], whole[:-1], whole[:-2] + bytes(100)):
+        pixels, (note,) = image_files.decode(encoded)
+        np.testing.assert_array_equal(pixels, image_files.decode(whole).pixels)
+        np.testing.assert_array_equal(pixels, image_files.decode_image(encoded))
+        assert note.effect == "repaired" and "without their last bytes" in note.what
+    for cut in (20, 3):
+        assert "that was cut" in fault_of(whole[:-cut])
+
+
+def test_a_jpeg_whose_middle_was_lost_is_damaged(capfd: pytest.CaptureFixture[str]) -> None:
+    encoded = encode(noise(), "JPEG")
+    half = encoded[: len(encoded) // 2]
+    with pytest.raises(InputError, match="cut, damaged or of a kind"):
+        image_files.decode(half + b"\xff\xd9")
+    with pytest.raises(InputError, match="that was cut"):
+        image_files.decode(half + bytes(len(half)))  # a copy that stopped, in a file made before
+    grey = encode(Image.new("RGB", (60, 60), (128,) * 3), "JPEG")
+    assert (image_files.decode(grey).pixels == 128).all()
+    image_files.decode(half[:-40] + bytes(range(40)) + encoded[len(half) :])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_png_whose_bytes_changed_is_damaged(capfd: pytest.CaptureFixture[str]) -> None:
+    encoded = bytearray(encode(noise(), "PNG"))
+    encoded[len(encoded) // 2] ^= 0x55
+    with pytest.raises(InputError, match="is a PNG image of 60x60 pixels .*damaged"):
+        image_files.decode(bytes(encoded))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    for path, wanted in (
+        (tmp_path / "pipe.jpg", "is a pipe or a device and no file"),
+        (Path("/dev/zero"), "is a pipe or a device and no file"),
+        (tmp_path / "folder.jpg", "is a folder where a file is meant"),
+        (tmp_path / "gone.jpg", "no such file"),
+    ):
+        with pytest.raises(InputError) as told:
+            image_files.read_file(path)
+        assert str(told.value).startswith(str(path)) and wanted in str(told.value)
+
+
+# Bombs
+
+
+def png_of(width: int, height: int, depth: int = 8, color: int = 0) -> bytes:
+    """Some hundred bytes that claim that many pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        check = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def claim(form: str) -> bytes:
+    """A small image whose header is made to claim 40,000 x 40,000 pixels or near it."""
+    encoded, side = encode(Image.new("RGB", (7, 7)), form), 40_000
+    two = {"JPEG": ">HH", "GIF": "<HH"}.get(form)
+    if form == "WEBP":
+        return (
+            b"RIFF"
+            + struct.pack("<I", 30)
+            + b"WEBPVP8X"
+            + struct.pack("<I", 10)
+            + bytes(4)
+            + ((side - 1).to_bytes(3, "little") * 2)
+            + encoded[12:]
+        )
+    if two:
+        start = encoded.index(b"\xff\xc0") + 5 if form == "JPEG" else 6
+        return encoded[:start] + struct.pack(two, side, side) + encoded[start + 4 :]
+    if form == "TIFF":
+        for tag in (256, 257):
+            new = struct.pack("<HHII", tag, 4, 1, side)
+            start = next(
+                encoded.index(struct.pack("<HH", tag, kind))
+                for kind in (3, 4)
+                if struct.pack("<HH", tag, kind) in encoded
+            )
+            encoded = encoded[:start] + new + encoded[start + 12 :]
+        return encoded
+    if form == "JPEG2000":  # of the code stream alone: its boxes say 7 x 7
+        start = encoded.index(b"\xff\x4f\xff\x51") + 8
+        return encoded[:start] + struct.pack(">II", side, side) + encoded[start + 8 :]
+    if form == "PPM":
+        return b"P6\n40000 40000\n255\n" + bytes(9)
+    start = 18  # of BMP
+    return encoded[:start] + struct.pack("<ii", side, side) + encoded[start + 8 :]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "WEBP", "GIF", "TIFF", "JPEG2000", "PPM", "BMP"])
+def test_a_header_that_claims_too_much_is_refused_before_decoding(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", None)  # not reached
+    message = fault_of(claim(form))
+    assert "x40000 pixels" in message and "megapixels where " in message
+    assert "--megapixels 1600" in message
+
+
+def test_the_limit_is_what_decoding_takes_and_can_be_raised() -> None:
+    for width, depth, color, most in ((20_001, 8, 2, 400), (15_000, 16, 0, 200)):
+        assert f"{most} are read at once" in fault_of(png_of(width, 20_000, depth, color))
+    header = image_headers.read(png_of(20_000, 20_000, 8, 2))
+    assert header is not None
+    image_files.check_size(header)  # just as many as are read
+    with pytest.raises(InputError, match="400 megapixels where 100 are read"):
+        image_files.check_size(header, 100 * 10**6)
+    large = image_headers.read(png_of(30_000, 30_000))
+    assert large is not None
+    image_files.check_size(large, 900 * 10**6)

@@ -18,13 +18,14 @@ from solojax.inference import predictor
 from solojax.inference.result import Result
 from solojax.types import InputError
 from tests.inference.save.scene import decode, load, names_in
-from tests.inference.test_sources import Camera, make_video, zero_frames
+from tests.inference.test_videos import Camera, make_video, zero_frames
 
 
 class Predictor:
     """Finds bright pixels with score 0.9 and all others with score 0.1, two images at a time."""
 
     categories = (Category(3, "light"), Category(4, "dark"))
+    value_range = None
     asked: dict[str, Any] = {}
 
     @classmethod

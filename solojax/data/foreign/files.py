@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import yaml
 
+from solojax.data import image_files, image_headers
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import SPLITS, Size
-from solojax.data.image_files import IMAGE_ENDINGS, decode_image, describe_fault, why_left_out
+from solojax.data.image_files import IMAGE_ENDINGS, why_left_out
 from solojax.types import InputError
 
 BESIDE_IMAGES = (
@@ -114,9 +115,10 @@ def check_name(name: str, where: Path) -> str:
 
 def size_of(encoded: bytes, where: Any, as_stored: bool = False) -> Size:
     """Of an image as it is displayed, or as it is stored; raises InputError where it is none."""
-    pixels = decode_image(encoded, as_stored)
-    if pixels is None:
-        raise InputError(f"{where} {describe_fault(encoded)}")
+    try:
+        pixels, _ = image_files.decode(encoded, as_stored=as_stored)
+    except InputError as fault:
+        raise InputError(f"{where} {fault}") from None
     return pixels.shape[0], pixels.shape[1]
 
 
@@ -132,8 +134,10 @@ def size_in_frame(encoded: bytes, where: Any, stated: tuple[Any, Any]) -> Size:
 
 
 def decode(encoded: bytes, flags: int) -> np.ndarray | None:
-    """The pixels of an image file, None where it is damaged."""
+    """The pixels of an image file, None where it is damaged, and where it is too large."""
     try:
+        if header := image_headers.read(encoded):
+            image_files.check_size(header)
         return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-    except cv2.error:  # no bytes, or a header that promises more pixels than OpenCV would hold
+    except (cv2.error, InputError):
         return None

@@ -1,0 +1,144 @@
+"""What an image file says of itself, read without decoding a pixel; most of it by Pillow."""
+
+import io
+import warnings
+
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    features,
+)
+
+from solojax.data import image_chunks
+from solojax.data.image_chunks import HEAVY, LIGHT, ORIENTATION, Header
+
+# What Pillow says of odd files would stand between our lines, and we say it ourselves.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+TIFF_OF_PILLOW = ("RGBA", "LAB")  # OpenCV would multiply by alpha, or mistake colours
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+JP2_STARTS = (b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")
+PAGE_OF_OTHER = 1  # bit of TIFF's NewSubfileType: a smaller version of another page
+
+
+def read(encoded: bytes) -> Header | None:
+    """The header of an image, or None where it is none that is decoded here, or is damaged."""
+    try:
+        return _read(encoded)
+    except Exception:  # whatever a damaged header brings about in Pillow
+        return None
+
+
+def _read(encoded: bytes) -> Header | None:
+    if encoded[:3] == b"\xff\xd8\xff":
+        return image_chunks.read_jpeg(encoded)
+    if encoded[:8] == b"\x89PNG\r\n\x1a\n":
+        return image_chunks.read_png(encoded)
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return image_chunks.read_webp(encoded)
+    if encoded.startswith(JP2_STARTS):
+        return image_chunks.read_jp2(encoded)
+    if encoded[:4] in TIFF_STARTS:
+        return _read_tiff(encoded)
+    stream = io.BytesIO(encoded)
+    if encoded[:2] == b"BM":
+        return _read_bmp(encoded, BmpImagePlugin.BmpImageFile(stream))
+    if encoded[:4] == b"GIF8":
+        return _of_pillow(GifImagePlugin.GifImageFile(stream))
+    if encoded[:2] in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"):
+        return _read_pnm(PpmImagePlugin.PpmImageFile(stream))
+    if encoded[4:8] == b"ftyp":
+        return _read_heif(encoded)
+    return None
+
+
+def _read_tiff(encoded: bytes) -> Header:
+    stream = io.BytesIO(encoded)
+    start = stream.read(16 if encoded[2:4] in (b"+\0", b"\0+") else 8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(start)
+    pages, seen, first = 0, set[int](), None
+    while tags.next and tags.next not in seen:
+        seen.add(tags.next)
+        try:
+            stream.seek(tags.next)
+            tags.load(stream)
+        except Exception:  # a damaged page, of which the first is none
+            break
+        first = first or dict(tags)
+        pages += not int(tags.get(254, 0)) & PAGE_OF_OTHER
+    first = first or {}
+    width, height, channels = int(first[256]), int(first[257]), int(first.get(277, 1))
+    depth, is_plain = max(first.get(258, (1,))), set(first.get(339, (1,))) == {1}
+    colors = {2: "RGB", 3: "P", 5: "CMYK", 6: "YCbCr", 8: "LAB"}.get(first.get(262, 1), "L")
+    colors += "A" if colors in ("L", "RGB") and channels in (2, 4) else ""
+    tile = int(first.get(322, 0)) * int(first.get(323, 0))
+    if tile > width * height + 2**20:  # as much would be decoded
+        width, height = tile, 1
+    is_deep = depth > 8 or not is_plain
+    by_pillow = colors in TIFF_OF_PILLOW and not is_deep
+    offsets = first.get(324) or first.get(273) or ()
+    lengths = first.get(325) or first.get(279) or ()
+    return Header(
+        *("TIFF", height, width, colors),
+        cost=(depth // 8 + 1) * channels * 2 + 4 if is_deep else HEAVY if by_pillow else LIGHT,
+        is_deep=is_deep,
+        white=0xFFFF if depth in (10, 12, 14) else 0,  # OpenCV moves them to the upper bits
+        is_dark_high=first.get(262) == 0,
+        orientation=first.get(274, 1) if first.get(274, 1) in range(1, 9) else 1,
+        pages=max(pages, 1),
+        is_whole=max(map(sum, zip(offsets, lengths, strict=False)), default=0) <= len(encoded),
+        opened=TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)) if by_pillow else None,
+    )
+
+
+def _read_bmp(encoded: bytes, opened: ImageFile.ImageFile) -> Header:
+    end = 0
+    for tile in opened.tile:
+        if tile.codec_name == "raw" and isinstance(tile.args, tuple):
+            end = max(end, tile.offset + tile.args[1] * opened.height)
+    header = Header("BMP", opened.height, opened.width, opened.mode)
+    return header._replace(is_whole=end <= len(encoded))
+
+
+def _read_pnm(opened: ImageFile.ImageFile) -> Header:
+    header = _of_pillow(opened)
+    white = opened.tile[0].args[1] if isinstance(opened.tile[0].args, tuple) else 0
+    if opened.mode == "I" or white > 255:
+        header = header._replace(is_deep=True, cost=16, white=white if white < 0xFFFF else 0)
+    return header
+
+
+def _read_heif(encoded: bytes) -> Header | None:
+    brands = encoded[8 : min(int.from_bytes(encoded[:4]), 256)]
+    if (b"avif" in brands or b"avis" in brands) and features.check("avif"):
+        from PIL import AvifImagePlugin
+
+        return _of_pillow(AvifImagePlugin.AvifImageFile(io.BytesIO(encoded)))
+    if any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1")):
+        try:
+            from pillow_heif import HeifImageFile  # type: ignore[import-not-found]
+        except ImportError:
+            return None
+        return _of_pillow(HeifImageFile(io.BytesIO(encoded)))
+    return None
+
+
+def _of_pillow(opened: ImageFile.ImageFile) -> Header:
+    exif = opened.getexif() if opened.format in ("AVIF", "HEIF") else {}
+    orientation = exif.get(ORIENTATION, 1)
+    try:
+        pages = getattr(opened, "n_frames", 1)
+        opened.seek(0)
+    except Exception:  # what follows the first frame is damaged
+        pages = 2
+    # An image that carries others, such as a depth map, is not animated.
+    pages = pages if opened.format != "HEIF" else 1
+    return Header(
+        *(str(opened.format), opened.height, opened.width, opened.mode, HEAVY),
+        orientation=orientation if orientation in range(1, 9) else 1,
+        pages=pages,
+        opened=opened,
+    )
