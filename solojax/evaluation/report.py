@@ -1,8 +1,9 @@
 """The page that tells a person how good results are: one HTML file that needs nothing else."""
 
 import base64
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import jinja2
 import numpy as np
 
 from solojax.evaluation import coco, errors
+from solojax.inference.save import files
+from solojax.types import InputError
 
 EXTREMES = 6  # images shown of the worst, and of the best
 PICTURE_WIDTH = 960  # pixels; larger ones are shrunk, so that the page can be mailed
@@ -88,10 +91,27 @@ def page(
 
 
 def save(folder: Path, html: str, scores: dict[str, Any]) -> list[str]:
-    """Writes ``eval.json`` and ``report.html`` into a folder; returns lines for people."""
-    (folder / "eval.json").write_text(json.dumps(scores, indent=2) + "\n")
-    (folder / "report.html").write_text(html, encoding="utf-8")
+    """Writes ``eval.json`` and ``report.html`` into a folder, each whole or not at all.
+
+    Returns:
+      Lines for people.
+
+    Raises:
+      InputError: a file cannot be written.
+    """
+    files.put(folder / "eval.json", (json.dumps(scores, indent=2) + "\n").encode())
+    files.put(folder / "report.html", html.encode())
     return [f"all numbers in {folder / 'eval.json'}, to look at in {folder / 'report.html'}"]
+
+
+@contextlib.contextmanager
+def or_print(told: Sequence[str]) -> Iterator[None]:
+    """Prints what is known where it cannot be saved: it may have taken an hour."""
+    try:
+        yield
+    except InputError:
+        print("\n".join(told))
+        raise
 
 
 def jpeg_of(picture: np.ndarray) -> bytes:

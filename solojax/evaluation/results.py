@@ -66,11 +66,16 @@ def read(
         tqdm(entries, "checking results", unit="", delay=json_lists.BAR_DELAY)
     ):
         try:
-            results.append(checked.read(entry, f"results[{number}]"))
+            results.append(checked.read(entry, number))
         except ValueError as error:
             problems[number] = str(error)
             results.append({})
-    problems |= _faulty_runs(results)
+    for number in _faulty_runs(results):
+        try:
+            results[number] |= checked.mask_of(entries[number], results[number]["image_id"], number)
+        except ValueError as error:
+            one = results[number]
+            problems[number] = f"{_name(one['image_id'], one['category_id'])} has {error}"
     if problems:
         told = [f"results[{number}] {problems[number]}" for number in sorted(problems)]
         hint = checked.hint(entries)
@@ -88,7 +93,7 @@ class _Checked:
         self._categories = {category["id"] for category in truth["categories"]}
         self._findings, self._kind = findings, kind
 
-    def read(self, entry: Any, place: str) -> dict[str, Any]:
+    def read(self, entry: Any, number: int) -> dict[str, Any]:
         """One result, its compressed run lengths as yet unchecked.
 
         Raises:
@@ -96,17 +101,17 @@ class _Checked:
         """
         if not isinstance(entry, dict):
             raise ValueError("is not an object")
-        image_id = self._number(entry, "image_id", place)
+        image_id = self._number(entry, "image_id", number)
         if image_id not in self._sizes:
             raise ValueError(f"names the unknown image {entry.get('image_id')!r}")
-        category_id = self._number(entry, "category_id", place)
+        category_id = self._number(entry, "category_id", number)
         if category_id not in self._categories:
             unknown = entry.get("category_id")
             raise ValueError(f"of image {image_id} names the unknown category {unknown!r}")
         name = _name(image_id, category_id)
         if "score" not in entry:
             raise ValueError(f"{name} has no score")
-        score = self._number(entry, "score", place)
+        score = self._number(entry, "score", number)
         if score is None:
             raise ValueError(f"{name} has the score {entry['score']!r}, which is no finite number")
         one = {"image_id": image_id, "category_id": category_id, "score": float(score)}
@@ -123,9 +128,24 @@ class _Checked:
             raise ValueError(f"{name} has no segmentation; --iou-type bbox scores boxes")
         try:
             encoded = segmentations.unchecked_rle(segmentation, *size)
-            return {**one, "segmentation": encoded or segmentations.to_rle(segmentation, *size)}
+            if encoded:
+                return {**one, "segmentation": encoded}
+            return one | self.mask_of(entry, image_id, number)
         except ValueError as error:
             raise ValueError(f"{name} has {error}") from None
+
+    def mask_of(self, entry: dict[str, Any], image_id: int, number: int) -> dict[str, Any]:
+        """The ``segmentation`` of a result, checked.
+
+        Raises:
+          ValueError: what is wrong with it.
+        """
+
+        def tell(what: str) -> None:
+            self._findings.add("repaired", f"results are read: {what}", f"results[{number}]")
+
+        size = self._sizes[image_id]
+        return {"segmentation": segmentations.to_rle(entry.get("segmentation"), *size, tell)}
 
     def hint(self, entries: list[Any]) -> str:
         """What the ids tell where they are not the truth's; empty where they tell nothing."""
@@ -143,12 +163,13 @@ class _Checked:
                 return f"{span} in the truth, with none in common{cure}"
         return ""
 
-    def _number(self, entry: dict[str, Any], key: str, place: str) -> Any:
+    def _number(self, entry: dict[str, Any], key: str, place: int) -> Any:
         """A value as a number, None where it is none; told where it was a text."""
         value = entry.get(key)
         number = _as_number(value)
         if isinstance(value, str) and number is not None:
-            self._findings.add("repaired", f"results have a text as {key}, read as a number", place)
+            what = f"results have a text as {key}, read as a number"
+            self._findings.add("repaired", what, f"results[{place}]")
         return number
 
 
@@ -172,19 +193,15 @@ def _by_box(result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "bbox": coco_mask.toBbox(mask).tolist(), "area": float(coco_mask.area(mask))}
 
 
-def _faulty_runs(results: list[dict[str, Any]]) -> dict[int, str]:
-    """The results whose run lengths are corrupt or do not add up to the image, by place."""
-    faulty = {}
+def _faulty_runs(results: list[dict[str, Any]]) -> list[int]:
+    """The places of results whose run lengths are corrupt or do not add up to the image."""
+    faulty = []
     places = [number for number, one in enumerate(results) if "segmentation" in one]
     for start in range(0, len(places), CHUNK):
         chunk = places[start : start + CHUNK]
         if all(_add_up([results[number] for number in chunk])):
             continue
-        for number in chunk:
-            if not _add_up([results[number]])[0]:
-                one = results[number]
-                name = _name(one["image_id"], one["category_id"])
-                faulty[number] = f"{name} has run lengths that do not add up to the image"
+        faulty += [number for number in chunk if not _add_up([results[number]])[0]]
     return faulty
 
 

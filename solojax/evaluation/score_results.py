@@ -56,5 +56,6 @@ def score_results(
         by_image[one["image_id"]].append(one)
     told += oracle.add(oracles, truth, by_image, scored)
     if out:
-        told += report.save(out, report.page(title, scored), scored)
+        with report.or_print(told):
+            told += report.save(out, report.page(title, scored), scored)
     return "\n".join(told)

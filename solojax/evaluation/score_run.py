@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 from tqdm import tqdm
 
 from solojax import config as config_lib
@@ -12,7 +13,8 @@ from solojax.data import coco
 from solojax.data.findings import Findings
 from solojax.evaluation import caps, confusion, evaluate, oracle, report, scores
 from solojax.evaluation import coco as coco_evaluation
-from solojax.inference import draw, pictures
+from solojax.inference import pictures
+from solojax.inference.save import files
 from solojax.models import detector
 from solojax.training import checkpoint
 
@@ -67,13 +69,6 @@ def score_run(
             "(of the SOLO family: model.head.selection.max_candidates)"
         )
     told += oracle.add(oracles, evaluation.truth, evaluation.results, scored)
-    folder = workdir / "pictures"
-    folder.mkdir(exist_ok=True)
-    chosen = pictures.spread(len(records.image_ids), PICTURES)
-    for index in tqdm(chosen, "drawing", unit="image"):
-        picture = pictures.beside_truth(records, index, evaluation.results[index])
-        draw.save_png(str(folder / f"{records.image_ids[index]}.png"), picture)
-    told.append(f"{len(chosen)} pictures in {folder}")
 
     def show(image_id: int) -> report.Shown:
         index = records.image_ids.index(image_id)
@@ -82,5 +77,12 @@ def score_run(
 
     extremes = confusion.extremes(scored["images"], report.EXTREMES)
     shown = [[show(image_id) for image_id in here] for here in extremes]
-    told += report.save(workdir, report.page(title, scored, *shown), scored)
-    return "\n".join(told)
+    folder = workdir / "pictures"
+    chosen = pictures.spread(len(records.image_ids), PICTURES)
+    with report.or_print(told):
+        saved = report.save(workdir, report.page(title, scored, *shown), scored)
+        for index in tqdm(chosen, "drawing", unit="image"):
+            picture = pictures.beside_truth(records, index, evaluation.results[index])
+            encoded = files.encode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            files.put(folder / f"{records.image_ids[index]}.png", encoded)
+    return "\n".join([*told, f"{len(chosen)} pictures in {folder}", *saved])

@@ -14,6 +14,7 @@ from solojax.data import rle as runs
 from solojax.data.findings import Findings
 from solojax.evaluation import caps, coco, results, scores, truths
 from solojax.types import InputError
+from tests import disk
 from tests.evaluation.rectangles import SIZE, mask_of, rle
 
 PAIR = Path(__file__).parents[3] / "shared" / "data" / "eval_pair"
@@ -387,6 +388,16 @@ def test_an_instances_file_of_what_was_found_names_its_images(named):
     assert found[0]["image_id"] == 7
 
 
+def test_masks_in_forms_near_to_cocos_are_read_and_told(files):
+    flat = entry(segmentation=[10, 10, 30, 10, 30, 30, 10, 30])
+    printed = entry(segmentation={"size": [100, 100], "counts": str(rle(A)["counts"])})
+    assert read(files, [flat, printed])[0] == read(files, [entry(), entry()])[0]
+    assert told(files, [flat, printed]) == [
+        "1 results are read: polygons that are no list of polygons (results[0])",
+        "1 results are read: run lengths written as Python's bytes (results[1])",
+    ]
+
+
 def test_numbers_that_are_texts_are_read_and_told(files):
     assert (
         read(files, [entry(image_id="42", category_id=18.0, score=" .9")])[0]
@@ -443,8 +454,8 @@ COUNTS = rle(A)["counts"].decode()
             entry(segmentation={"size": [100, 100], "counts": COUNTS + "1"}),
             "(image 42, category 18) has run lengths that do not add up to the image",
         ),
-        (entry(segmentation={"size": [100, 100], "counts": COUNTS[:-1]}), "do not add up"),
-        (entry(segmentation={"size": [100, 100], "counts": "o" * 40}), "do not add up"),
+        (entry(segmentation={"size": [100, 100], "counts": COUNTS[:-1]}), "corrupt run lengths"),
+        (entry(segmentation={"size": [100, 100], "counts": "o" * 40}), "corrupt run lengths"),
         (entry(segmentation={"size": [100, 100], "counts": "é"}), "has no run lengths"),
     ],
 )
@@ -517,6 +528,23 @@ def test_a_reader_that_has_enough_loses_no_file(files, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.stdout, "write", close)  # as head -1 does, after the first line
     assert evaluate("--results", path, "--gt", gt, "--out", tmp_path / "out") == 2
     assert {one.name for one in (tmp_path / "out").iterdir()} == {"eval.json", "report.html"}
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(files, tmp_path, capsys):
+    gt, path = files
+    path.write_text(json.dumps([entry()]))
+    out = tmp_path / "out"
+    given = ["--results", path, "--gt", gt, "--out", out]
+    assert evaluate(*given) == 0
+    before = {one.name: one.read_text() for one in out.iterdir()}
+    capsys.readouterr()
+    with disk.full(100):
+        assert evaluate(*given) == 2
+    printed = capsys.readouterr()
+    assert "  AP        1.000" in printed.out, "what was found out is not lost"
+    assert f"{out / 'eval.json'} cannot be written: " in printed.err
+    assert printed.err.count("\n") == 1
+    assert {one.name: one.read_text() for one in out.iterdir()} == before
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(files, capfd):

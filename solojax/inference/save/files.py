@@ -1,7 +1,8 @@
 """What all forms share: files that are there whole or not at all, lists written row by row."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -12,6 +13,7 @@ from solojax.config import Category
 from solojax.inference.result import Result
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
+from solojax.types import InputError
 
 
 class Form(Protocol):
@@ -53,19 +55,33 @@ class Rows:
         self._before = "\n"
 
     def add(self, row: dict[str, Any]) -> None:
-        self._file.write(self._before + json.dumps(row, allow_nan=False))
+        encoded = json.dumps(row, allow_nan=False)
+        with writing(self._path):
+            self._file.write(self._before + encoded)
         self._before = ",\n"
 
     def close(self, tail: str, begun: bool) -> None:
         """Ends the file, with what stands behind the last row; drops it where not ``begun``."""
         try:
-            with self._file:
+            with writing(self._path), self._file:
                 if begun:
                     self._file.write(f"\n{tail}\n")
             if begun:
                 self._part.replace(self._path)
         finally:
             self._part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises InputError, which names the file, where a disk is full or a folder cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}; make room, or choose another "
+            "folder"
+        ) from error
 
 
 def encode(ending: str, picture: np.ndarray) -> bytes:
@@ -75,11 +91,12 @@ def encode(ending: str, picture: np.ndarray) -> bytes:
 
 def put(path: Path, encoded: bytes) -> None:
     """Writes a file that is there whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
     part = part_of(path)
     try:
-        part.write_bytes(encoded)
-        part.replace(path)
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+            part.write_bytes(encoded)
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

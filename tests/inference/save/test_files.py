@@ -9,6 +9,7 @@ from solojax.inference import save
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
 from solojax.types import InputError
+from tests import disk
 from tests.inference.save.scene import (
     CATEGORIES,
     NONE,
@@ -96,3 +97,14 @@ def test_the_folder_of_an_input_is_no_place_for_overlays(tmp_path: Path) -> None
     save.check_folder(tmp_path, inside)
     with pytest.raises(InputError, match="is the folder of an input; choose another one"):
         save.check_folder(tmp_path / "y" / ".." / "x", inside)
+
+
+@pytest.mark.parametrize(("form", "name"), [("rle", "results.json"), ("png", "5.ids.png")])
+def test_a_full_disk_is_told_and_leaves_earlier_results_alone(
+    form: str, name: str, tmp_path: Path
+) -> None:
+    write(tmp_path, [(origin(5), TWO)], form)
+    before = {one: (tmp_path / one).read_bytes() for one in names_in(tmp_path)}
+    with disk.full(10), pytest.raises(InputError, match=f"{name} cannot be written: .*; make room"):
+        write(tmp_path, [(origin(5), TWO)] * 200, form)
+    assert {one: (tmp_path / one).read_bytes() for one in names_in(tmp_path)} == before
