@@ -12,6 +12,10 @@ from typing import Any, Literal
 
 from solojax.types import InputError
 
+MOST = 2**31 - 1  # of what counts: programs have 32 bits for a step, a side, a number of channels
+SHOWN = 200  # characters of a value in an error
+_FLOAT32 = 3.4e38  # the greatest, nearly
+
 
 def check_fields(owner: Any, room: str) -> None:
     """Refuses fields of a dataclass that do not fit their type hints; lists become tuples.
@@ -30,13 +34,15 @@ def check_fields(owner: Any, room: str) -> None:
 def check_range(
     owner: Any, room: str, *names: str, least: float = 0, most: float = math.inf
 ) -> None:
-    """Refuses numbers below ``least`` or above ``most``, in tuples as well."""
+    """Refuses numbers below ``least`` or above ``most``, in tuples as well; integers above MOST."""
     for name in names:
         value = getattr(owner, name)
         for number in value if isinstance(value, tuple) else (value,):
-            if not least <= number <= most:
-                limits = f"at least {least:g}" if most == math.inf else f"in {least:g}..{most:g}"
-                raise InputError(f"{room}.{name}={value} must be {limits}")
+            greatest = min(most, MOST) if isinstance(number, int) and most == math.inf else most
+            if not least <= number <= greatest:
+                above = number > greatest or most != math.inf
+                limits = f"in {least:.10g}..{greatest:.10g}" if above else f"at least {least:g}"
+                raise InputError(f"{room}.{name}={shown(value)} must be {limits}")
 
 
 def hints(kind: Any) -> dict[str, Any]:
@@ -55,6 +61,7 @@ def field_names(owner: Any) -> list[str]:
 def coerce(value: Any, wanted: Any, where: str, text: str | None = None) -> Any:
     """Checks ``value`` against a type hint; turns lists into tuples and ints into floats.
 
+    Numbers must be finite, and those with a point in the range of float32, in which they are used.
     Where text is wanted, ``text`` is taken as it stands: a folder may be called 2017.
     """
     origin, args = typing.get_origin(wanted), typing.get_args(wanted)
@@ -65,25 +72,44 @@ def coerce(value: Any, wanted: Any, where: str, text: str | None = None) -> Any:
     if origin is Literal:
         if value in args:
             return value
-        raise InputError(f"{where}: {value!r} is none of {', '.join(map(repr, args))}")
+        raise InputError(f"{where}: {shown(value)} is none of {', '.join(map(repr, args))}")
     if origin in (types.UnionType, typing.Union):
-        for choice in args:
+        if value is None and type(None) in args:
+            return None
+        choices = [choice for choice in args if choice is not type(None)]
+        for choice in choices:
             try:
                 return coerce(value, choice, where)
             except InputError:
-                continue
+                if len(choices) == 1:
+                    raise
     elif origin is tuple and isinstance(value, tuple | list):
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(coerce(item, args[0], where) for item in value)
         if len(args) == len(value):
             return tuple(coerce(item, arg, where) for item, arg in zip(value, args, strict=True))
-    elif wanted is float and type(value) is int:
+    elif wanted is float and type(value) in (int, float):
+        if not -_FLOAT32 <= value <= _FLOAT32:  # NaN is neither
+            raise InputError(f"{where}: {shown(value)} is no finite number of 32 bits")
         return float(value)
+    elif wanted is str and type(value) is str:
+        if "\0" in value or not value.isascii() and value != value.encode(errors="ignore").decode():
+            raise InputError(f"{where}: {shown(value)} has characters that no text may have")
+        return value
     elif origin is None and (
         type(value) is wanted or (not _is_plain(wanted) and isinstance(value, wanted))
     ):
         return value
-    raise InputError(f"{where}: {value!r} is not of type {_describe(wanted)}")
+    raise InputError(f"{where}: {shown(value)} is not of type {_describe(wanted)}")
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: in one line that has an end."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _is_plain(wanted: Any) -> bool:

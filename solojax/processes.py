@@ -9,6 +9,7 @@ import glob
 import hashlib
 import importlib.util
 import os
+import re
 import socket
 import sys
 import threading
@@ -55,7 +56,7 @@ def start(coordinator: str = "", process: int | None = None, processes: int | No
         return
     if process is not None and processes is not None and not 0 <= process < processes:
         raise InputError(f"--process {process} is not in 0..{processes - 1} (--processes)")
-    if coordinator and not coordinator.rpartition(":")[2].isdigit():
+    if coordinator and not re.fullmatch("[0-9]{1,5}", coordinator.rpartition(":")[2]):
         raise InputError(f"--coordinator {coordinator} has no port; write host:port")
     if process:
         signs.reach(coordinator, f"--coordinator {coordinator}", START_WITHIN)

@@ -17,7 +17,7 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax.data import coco, synthetic
-from solojax.training import checkpoint, loop, step
+from solojax.training import checkpoint, loop, manager, step
 from tests import examples, forks, quick
 
 STEPS = 24
@@ -82,8 +82,8 @@ def half_saved(workdir: Path) -> bool:
 def outcome(workdir: Path) -> tuple[list, dict[str, np.ndarray], int]:
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     numbers = [(r["step"], r.get("loss"), r.get("grad_norm"), r.get("AP")) for r in rows]
-    manager = checkpoint.manager_of(workdir, read_only=True)
-    arrays = checkpoint.read_step(manager, STEPS)
+    orbax = manager.manager_of(workdir, read_only=True)
+    arrays = checkpoint.read_step(orbax, STEPS)
     best, _ = checkpoint.read_arrays(workdir, "best")
     return numbers, arrays, best
 

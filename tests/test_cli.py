@@ -1,6 +1,9 @@
 """Claims about the command line: what a user got wrong ends with one line and exit code 2."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +182,18 @@ def test_evaluation_of_a_folder_that_is_no_run_tells_so(
     assert list(tmp_path.iterdir()) == []
 
 
+def with_parent(config: dict[str, Any]) -> None:
+    config["model"]["head"]["parent"] = None
+
+
+def with_text_for_a_number(config: dict[str, Any]) -> None:
+    config["training"]["steps"] = "many"
+
+
+def with_nul(config: dict[str, Any]) -> None:
+    config["data"]["root"] = "a\0b"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -186,12 +201,22 @@ def test_evaluation_of_a_folder_that_is_no_run_tells_so(
         ("{}", "is not a config class"),
         ('{"type": "os.system"}', "'os.system' is not a config class"),
         ("[]", "config.json does not hold a config"),
+        (b"\xff\xfe{}", "config.json is not JSON: 'utf-8' codec can't decode"),
+        ("[" * 100_000, "config.json is nested too deeply"),
+        ("1" * 5000, "config.json is not JSON"),
+        (with_parent, "SOLOv2 of another version of solojax has 'parent'"),
+        (with_text_for_a_number, "'many' is not of type int"),
+        (with_nul, "has characters that no text may have"),
     ],
 )
 def test_evaluation_of_a_run_with_a_damaged_config_tells_so(
-    text: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    text: Any, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.json").write_text(text)
+    if callable(text):
+        content = json.loads(config_lib.to_json(config_lib.load(SHAPES)))
+        text(content)
+        text = json.dumps(content)
+    (tmp_path / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert said in error_line(["eval", "--workdir", str(tmp_path)], capfd)
 
 
@@ -285,6 +310,22 @@ def test_a_command_that_is_incomplete_exits_with_2(
     with pytest.raises(SystemExit, match="2"):
         cli.main(arguments)
     assert capfd.readouterr().err.startswith("usage: solojax")
+
+
+@pytest.mark.parametrize("times", [1, 10_000])  # held back until the end, and not
+def test_output_that_nobody_reads_ends_a_command_without_a_word(times: int) -> None:
+    program = f"""
+import sys
+from solojax import cli
+from solojax.cli import data_shapes
+data_shapes.run = lambda _: [print("a line") for _ in range({times})]
+sys.exit(cli.main(["data", "shapes", "folder"]))
+"""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (cli.UNREAD, b"")
 
 
 def test_interruption_ends_with_one_line_and_130(

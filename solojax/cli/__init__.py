@@ -11,12 +11,15 @@ seconds, ``--help`` should not.
 import argparse
 import importlib
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
 
 from solojax import __version__, compilation
 from solojax.types import RESTART, InputError, Terminated
+
+UNREAD = 128 + 13  # exit code of what SIGPIPE ended, which is how others end that nobody reads
 
 COMMANDS = {  # as it is typed, which names its module: "data import" is data_import.py
     "train": "train a config",
@@ -35,6 +38,32 @@ GROUPS = {"data": "make and look at data sets", "bench": "measure"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        if not _end_unread_streams():
+            raise
+        _leave(UNREAD, f"nobody reads its output any more: {error}")
+        return UNREAD
+
+
+def _end_unread_streams() -> bool:
+    """Turns output that nobody reads (``| head``) to nowhere; whether there was any."""
+    unread = False
+    for stream in (1, 2):
+        ends = select.poll()
+        ends.register(stream, 0)
+        if any(event & select.POLLERR for _, event in ends.poll(0)):
+            unread = True
+            with open(os.devnull, "w") as nowhere:  # else Python complains of it at its end
+                os.dup2(nowhere.fileno(), stream)
+    return unread
+
+
+def _run(argv: Sequence[str] | None) -> int:
     # TensorFlow only reads data here: its greetings are not about the user's work.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -43,8 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     code, failure = 0, ""
     try:
         arguments.run(arguments)
+    except BrokenPipeError:
+        raise
     except (InputError, OSError) as error:
-        code, failure = 2, f"error: {error}"
+        code, failure = 2, f"error: {' '.join(str(error).split())}"
     except Terminated:
         code, failure = RESTART, "ended by SIGTERM; the same command goes on"
     except KeyboardInterrupt:

@@ -6,8 +6,8 @@ nothing.
 """
 
 import dataclasses
+import itertools
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,8 @@ from solojax.config.files import names as names
 from solojax.config.overrides import override as override
 from solojax.types import InputError
 
+MOST_WORKERS = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class Category:
@@ -25,6 +27,9 @@ class Category:
 
     id: int  # as in the JSON: may start anywhere and have gaps
     name: str
+
+    def __post_init__(self) -> None:
+        fields.check_fields(self, "data.categories")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Augmentation:
         names = [name for name in fields.field_names(self) if name.endswith("_probability")]
         fields.check_range(self, "data.augmentation", *names, most=1)
         fields.check_range(self, "data.augmentation", "grid_mask_ramp_steps")
-        if self.scale_range and not 0 < self.scale_range[0] <= self.scale_range[1] < math.inf:
+        if self.scale_range and not 0 < self.scale_range[0] <= self.scale_range[1]:
             raise InputError(
                 f"data.augmentation.scale_range={self.scale_range} must be (least, greatest), "
                 "both above 0"
@@ -86,24 +91,22 @@ class Data:
 
     def __post_init__(self) -> None:
         fields.check_fields(self, "data")
-        sizes = ("test_short_side", "long_side", "max_instances")
+        sizes = ("train_short_sides", "test_short_side", "long_side", "max_instances")
         fields.check_range(self, "data", *sizes, least=1)
-        fields.check_range(self, "data", "workers")
+        fields.check_range(self, "data", "workers", most=MOST_WORKERS)
         if self.value_range and not (
-            len(self.value_range) == 2
-            and -math.inf < self.value_range[0] < self.value_range[1] < math.inf
+            len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]
         ):
             raise InputError(
                 f"data.value_range={self.value_range} must be empty or two numbers, as in 0,4095"
             )
-        if not self.train_short_sides or min(self.train_short_sides) < 1:
-            raise InputError(
-                f"data.train_short_sides={self.train_short_sides} needs sides of 1 pixel or more"
-            )
-        if not self.canvases:
-            raise InputError("data.canvases is empty; give at least one (height, width)")
-        if min(map(min, self.canvases)) < 1:
+        for name, some in (("train_short_sides", "side"), ("canvases", "(height, width)")):
+            if not getattr(self, name):
+                raise InputError(f"data.{name} is empty; give at least one {some}")
+        if not all(1 <= side <= fields.MOST for canvas in self.canvases for side in canvas):
             raise InputError(f"data.canvases={self.canvases} needs sides of 1 pixel or more")
+        if len({one.id for one in self.categories}) < len(self.categories):
+            raise InputError("data.categories has two of one id; give each its own")
         if self.resize == "stretch" and self.augmentation.scale_range is not None:
             raise InputError(
                 "data.resize=stretch fills the canvas with the whole image and leaves nothing to "
@@ -136,18 +139,23 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         fields.check_fields(self, "optimizer")
-        numbers = ("base_batch_size", "warmup_steps", "weight_decay", "momentum", "clip_norm")
-        fields.check_range(self, "optimizer", *numbers)
+        numbers = ("base_batch_size", "warmup_steps", "warmup_factor", "weight_decay", "clip_norm")
+        fields.check_range(self, "optimizer", *numbers, "drop_epochs")
+        if not all(a < b for a, b in itertools.pairwise(self.drop_epochs)):
+            raise InputError(
+                f"optimizer.drop_epochs={self.drop_epochs} must rise from each to next"
+            )
         if self.learning_rate <= 0:
             raise InputError(f"optimizer.learning_rate={self.learning_rate} must be above 0")
         for pattern, factor in self.rate_factors:
-            if not 0 <= factor < math.inf:
+            if factor < 0:
                 raise InputError(
                     f"optimizer.rate_factors: the factor of {pattern!r} is {factor:g}; it must be "
                     "a number of at least 0"
                 )
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"optimizer.ema_decay={self.ema_decay} must be in 0 <= decay < 1")
+        for name in ("momentum", "ema_decay"):
+            if not 0 <= (share := getattr(self, name)) < 1:
+                raise InputError(f"optimizer.{name}={share} must be at least 0 and below 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +180,8 @@ class Training:
         fields.check_fields(self, "training")
         counts = ("batch_size", "accumulate", "log_every", "checkpoint_every")
         fields.check_range(self, "training", *counts, least=1)
-        fields.check_range(self, "training", "steps", "evaluate_every", "early_stop", "seed")
+        fields.check_range(self, "training", "steps", "evaluate_every", "early_stop")
+        fields.check_range(self, "training", "seed", most=2**32 - 1)
         if self.early_stop and not self.evaluate_every:
             raise InputError(
                 f"training.early_stop={self.early_stop} counts evaluations, and "
@@ -195,7 +204,9 @@ class Config:
         parts = ("backbone", "neck", "head")
         whole = all(dataclasses.is_dataclass(getattr(self.model, part, None)) for part in parts)
         if not whole or not hasattr(self.model, "canvas_multiple"):
-            raise InputError(f"model={self.model!r} is no Detector of {', '.join(parts)}")
+            raise InputError(
+                f"model={fields.shown(self.model)} is no Detector of {', '.join(parts)}"
+            )
         step = self.model.canvas_multiple
         for height, width in self.data.canvases:
             if height % step or width % step:
@@ -238,12 +249,18 @@ def to_json(config: Config) -> str:
     return json.dumps(encoding.encode(config), indent=2) + "\n"
 
 
-def from_json(text: str, where: str) -> Config:
+def from_json(text: str | bytes, where: str) -> Config:
     """Reads what ``to_json`` wrote; ``where`` names it in errors. Runs no code of the config."""
     try:
-        config = encoding.decode(json.loads(text), where)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where} is not JSON: {error}") from error
+        config = encoding.decode(
+            json.loads(text if isinstance(text, str) else text.decode()), where
+        )
+    except InputError:
+        raise
+    except ValueError as error:  # bytes that are no UTF-8 and numbers of thousands of digits, too
+        raise InputError(f"{where} is not JSON: {error}; it may be damaged") from error
+    except RecursionError as error:
+        raise InputError(f"{where} is nested too deeply to hold a config") from error
     if not isinstance(config, Config):
         raise InputError(f"{where} does not hold a config")
     return config

@@ -44,16 +44,20 @@ def decode(value: Any, where: str) -> Any:
     kind = value.get(_TYPE)
     known = _known(kind) if isinstance(kind, str) else None
     if known is None:
-        raise InputError(f"{where}: {kind!r} is not a config class of this version of solojax")
-    hints = fields.hints(known)
+        raise InputError(
+            f"{where}: {fields.shown(kind)} is not a config class of this version of solojax"
+        )
+    names, hints = fields.field_names(known), fields.hints(known)
     arguments = {key: decode(item, where) for key, item in value.items() if key != _TYPE}
     for key, item in arguments.items():
-        if key not in hints:
-            raise InputError(f"{where}: {kind} of another version of solojax has {key!r}")
+        if key not in names:
+            raise InputError(
+                f"{where}: {kind} of another version of solojax has {fields.shown(key)}"
+            )
         fields.coerce(item, hints[key], f"{where}: {kind}.{key}")
     try:
         return known(**arguments)
-    except (TypeError, InputError) as error:
+    except Exception as error:  # whatever a class says of what does not fit it
         raise InputError(f"{where}: {kind} of another version of solojax: {error}") from error
 
 
@@ -64,6 +68,6 @@ def _known(kind: str) -> type | None:
         return None
     try:
         known = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError:
+    except (ImportError, ValueError):
         return None
     return known if isinstance(known, type) and dataclasses.is_dataclass(known) else None

@@ -23,17 +23,18 @@ def override(config: Owner, *texts: str) -> Owner:
     changes: dict[str, Any] = {}
     for text in texts:
         path, equals, value = text.partition("=")
+        said = fields.shown(text)
         if not equals:
-            raise InputError(f"override {text!r} has no '='; write field.path=value")
+            raise InputError(f"override {said} has no '='; write field.path=value")
         *owners, name = path.strip().split(".")
         here = changes
         for owner in owners:
             here = here.setdefault(owner, {})
             if not isinstance(here, dict):
-                raise InputError(f"override {text!r}: {owner} is given as a whole already")
+                raise InputError(f"override {said}: {owner} is given as a whole already")
         if isinstance(here.get(name), dict):
-            raise InputError(f"override {text!r}: parts of {name} are given already")
-        here[name] = (value, f"override {text!r}")
+            raise InputError(f"override {said}: parts of {name} are given already")
+        here[name] = (value, f"override {said}")
     return _replace(config, changes)
 
 
@@ -46,7 +47,8 @@ def _replace(owner: Any, changes: dict[str, Any]) -> Any:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             known = f"; it has {', '.join(names)}" if names else ", which has no fields"
             raise InputError(
-                f"{_where(change)}: no field {name!r} in {type(owner).__name__}{hint or known}"
+                f"{_where(change)}: no field {fields.shown(name)} in {type(owner).__name__}"
+                f"{hint or known}"
             )
         if isinstance(change, dict):
             values[name] = _replace(getattr(owner, name), change)

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from solojax.fields import shown
 from solojax.models import detector, resnet
 from solojax.types import InputError
 
@@ -82,11 +84,17 @@ def _fill(
     wanted = traverse_util.flatten_dict(variables)
     filled: dict[Path, np.ndarray] = {}
     problems = []
-    for name, array in state_dict.items():
+    for name, value in state_dict.items():
+        if not isinstance(name, str):
+            problems.append(f"{shown(name)} is no name of an array")
+            continue
         name = name.removeprefix("module.")  # of training on several GPUs
         if IGNORED.fullmatch(name):
             continue
-        array = np.asarray(array, np.float32)
+        array = _numbers(value)
+        if array is None:
+            problems.append(f"{shown(name)} is {shown(value)}, no array of finite numbers")
+            continue
         found = _places(name, names)
         if ("",) in found:
             continue
@@ -114,6 +122,18 @@ def _fill(
     if problems:
         raise InputError("state dict does not fit the model: " + "; ".join(problems))
     return traverse_util.unflatten_dict(filled)
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """float32 of what can be read as an array of finite real numbers, whatever it is."""
+    try:
+        array = np.asarray(value)
+        if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
+            return None
+        array = array.astype(np.float32)
+    except Exception:  # of another framework
+        return None
+    return array if np.isfinite(array).all() else None
 
 
 def _places(name: str, names: detector.Names) -> list[Path]:

@@ -18,7 +18,8 @@ def check_processes(config: config_lib.Config, records: coco.Records, scores: bo
     # Where the files lie may differ between hosts; what is in them may not.
     here = ["data.root=", "data.records=", "data.workers=0", "training.pretrained="]
     shared = config_lib.to_json(config_lib.override(config, *here))
-    processes.check_agreement(shared, records.image_ids, scores, jax.__version__)
+    sizes = records.sizes.tolist()
+    processes.check_agreement(shared, records.image_ids, sizes, scores, jax.__version__)
 
 
 def check_run(config: config_lib.Config, workdir: Path) -> None:
@@ -26,7 +27,7 @@ def check_run(config: config_lib.Config, workdir: Path) -> None:
     path = workdir / checkpoint.CONFIG
     if not processes.is_first() or not path.is_file() or not checkpoint.steps_in(workdir):
         return
-    before = config_lib.from_json(path.read_text(), str(path))
+    before = config_lib.from_json(path.read_bytes(), str(path))
     for name, ours, theirs in (
         ("model", _without_remat(config.model), _without_remat(before.model)),
         ("data.categories", config.data.categories, before.data.categories),

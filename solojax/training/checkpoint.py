@@ -3,12 +3,11 @@
 Process 0 alone reads and writes them. Others get the state from it, so hosts need share no disk.
 """
 
-import contextlib
-import logging
-import os
+import json
+import re
 import sys
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,13 @@ from flax import traverse_util
 
 from solojax import config as config_lib
 from solojax import processes
+from solojax.training.manager import DIGEST, FOLDER, STATE, best_of, manager_of, quietly, scores_in
 from solojax.types import InputError, TrainState
 
 CONFIG = "config.json"  # in the run folder
-FOLDER = "checkpoints"  # in the run folder
-SCORE = "AP"  # whose best checkpoint is kept as well
 FORMAT = 1  # of what a checkpoint holds; raise it with any change to TrainState
 
-_STATE, _DIGEST = "state", "digest"  # what is in a checkpoint, beside the scores
+_ABOUT = "_CHECKPOINT_METADATA"  # Orbax's, in a checkpoint
 
 
 class Damaged(Exception):
@@ -35,7 +33,8 @@ class Damaged(Exception):
 
 def steps_in(workdir: Path) -> list[int]:
     """The steps that a run folder holds checkpoints of, without a look into them."""
-    return sorted(int(path.name) for path in (workdir / FOLDER).glob("*") if path.name.isdigit())
+    names = [path.name for path in (workdir / FOLDER).glob("*") if path.is_dir()]
+    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 
 
 def read_config(workdir: Path) -> config_lib.Config:
@@ -48,7 +47,7 @@ def read_config(workdir: Path) -> config_lib.Config:
     if processes.is_first() and not path.is_file():
         raise InputError(f"{workdir} is not a run folder: it has no {CONFIG}")
     text = path.read_bytes() if processes.is_first() else b""
-    return config_lib.from_json(processes.collect(text)[0].decode(), str(path))
+    return config_lib.from_json(processes.collect(text)[0], str(path))
 
 
 def read_variables(
@@ -86,7 +85,7 @@ def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np
         wanted = [best]
     elif which == "latest":
         wanted = steps
-    elif which.isdigit() and int(which) in steps:
+    elif which in map(str, steps):
         wanted = [int(which)]
     else:
         raise InputError(f"{workdir} has no checkpoint {which!r}; {known}")
@@ -105,56 +104,12 @@ def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np
     raise InputError(f"no sound checkpoint is left in {workdir}")
 
 
-class _Manager(ocp.CheckpointManager):
-    def metrics(self, step: int) -> dict[str, float] | None:
-        """The scores of a checkpoint; none where they cannot be read, which is no damage to it."""
-        try:
-            scores = super().metrics(step)
-            return scores if np.isfinite(scores[SCORE]) else None
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-
-
-def best_of(scores: dict[int, float]) -> int | None:
-    """The step with the highest score, the first of equal ones."""
-    return max(scores, key=lambda step: (scores[step], -step), default=None)
-
-
-def manager_of(workdir: Path, **options: Any) -> ocp.CheckpointManager:
-    """Orbax's, for process 0 alone; ``options`` of ``ocp.CheckpointManagerOptions`` beside ours."""
-    # What is damaged shows when it is read; Orbax would say so at length, too, and asyncio later.
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    # Its other processes know nothing of it.
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=0, active_processes={0}, barrier_sync_key_prefix="checkpoints"
-    )
-    return _Manager(
-        (workdir / FOLDER).resolve(),
-        options=ocp.CheckpointManagerOptions(
-            best_fn=lambda scores: scores[SCORE],
-            # A checkpoint is seldom and takes seconds; one at a time is easier to be sure of.
-            enable_async_checkpointing=False,
-            multiprocessing_options=alone,
-            create=False,  # which it refuses to do alone
-            **options,
-        ),
-        item_names=(_STATE, _DIGEST),
-    )
-
-
-def scores_in(manager: ocp.CheckpointManager) -> dict[int, float]:
-    """The score of each checkpoint that has one, by step."""
-    scores = {step: manager.metrics(step) for step in manager.all_steps()}
-    return {step: float(here[SCORE]) for step, here in scores.items() if here}
-
-
 def items_of(state: TrainState) -> ocp.args.Composite:
     """What is written of a state: its arrays, and what tells whether they are read as they were."""
     return ocp.args.Composite(
         **{
-            _STATE: ocp.args.PyTreeSave(state),
-            _DIGEST: ocp.args.JsonSave({"format": FORMAT, "arrays": _digest(by_name(state))}),
+            STATE: ocp.args.PyTreeSave(state),
+            DIGEST: ocp.args.JsonSave({"format": FORMAT, "arrays": _digest(by_name(state))}),
         }
     )
 
@@ -178,7 +133,10 @@ def read_step(
       Damaged: it is.
     """
     try:
-        digest = _restore(manager, step, _DIGEST, ocp.args.JsonRestore())
+        about = Path(manager.directory) / str(step) / _ABOUT
+        if about.exists() and not isinstance(json.loads(about.read_bytes()), dict):
+            raise Damaged(f"{_ABOUT} holds no JSON object")
+        digest = _restore(manager, step, DIGEST, ocp.args.JsonRestore())
         if (version := digest["format"]) != FORMAT:
             raise InputError(
                 f"checkpoint {step} was written by another version of solojax (format {version}, "
@@ -190,7 +148,7 @@ def read_step(
             written = {name: written[name] for name in choose(written)}
             tree = traverse_util.unflatten_dict(dict.fromkeys(written, 0), sep="/")
             wanted = ocp.args.PyTreeRestore(tree, partial_restore=True)
-        arrays = by_name(_restore(manager, step, _STATE, wanted))
+        arrays = by_name(_restore(manager, step, STATE, wanted))
         if written != (here := _digest(arrays)):
             wrong = sorted(k for k in here if here[k] != written.get(k))
             raise Damaged(f"not what was written: {', '.join(wrong[:3]) or 'arrays are missing'}")
@@ -202,7 +160,7 @@ def read_step(
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, item: str, how: Any) -> Any:
-    with silent():
+    with quietly():
         return manager.restore(step, args=ocp.args.Composite(**{item: how}))[item]
 
 
@@ -249,20 +207,6 @@ def fill(
                 f"({name} is {theirs.get(name)}, not {ours.get(name)})"
             )
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in by_name(like)])
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Where a file is damaged or a disk full, TensorStore prints a page for each array."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def tell_of_damage(step: int, error: Damaged, what_next: str) -> None:

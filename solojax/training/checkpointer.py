@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from solojax import processes
-from solojax.training import checkpoint
+from solojax.training import checkpoint, manager
 from solojax.types import InputError, TrainState
 
 KEPT = 2  # newest checkpoints; the one before the last is the way back from a damaged one
@@ -27,13 +27,13 @@ class Checkpoints:
     """The checkpoints of a run that is training; a context manager. All processes call alike."""
 
     def __init__(self, workdir: Path):
-        self._workdir, self._folder = workdir, workdir / checkpoint.FOLDER
+        self._workdir, self._folder = workdir, workdir / manager.FOLDER
         self._manager: ocp.CheckpointManager | None = None
         self._failure = ""  # of the last save
         if processes.is_first():
             self._folder.mkdir(parents=True, exist_ok=True)
             self._put_back()
-            self._manager = checkpoint.manager_of(
+            self._manager = manager.manager_of(
                 workdir,
                 cleanup_tmp_directories=True,  # what a killed process was writing
                 preservation_policy=_NewestAndBest(),
@@ -72,7 +72,7 @@ class Checkpoints:
                 self._manager.reload()
             # Orbax makes it in one thread and looks into it in another.
             self._folder.mkdir(exist_ok=True)
-            with checkpoint.silent(), _settled():
+            with manager.quietly(), _settled():
                 self._manager.save(step, args=items, metrics=scores)
             self._failure = ""
         except Exception as error:  # whatever a disk, a bucket or a library has to complain of
@@ -107,7 +107,7 @@ class Checkpoints:
 
     def is_scored(self, step: int) -> bool:
         """Whether the checkpoint of a step bears its score; the same on all processes."""
-        scored = bool(self._manager) and step in checkpoint.scores_in(self._manager)
+        scored = bool(self._manager) and step in manager.scores_in(self._manager)
         return bool(processes.broadcast(np.array(scored)))
 
     def check(self) -> None:
@@ -117,8 +117,8 @@ class Checkpoints:
 
     def best(self) -> tuple[int, float] | None:
         """Step and score of the best checkpoint; on process 0, and where any was scored."""
-        scored = checkpoint.scores_in(self._manager) if self._manager else {}
-        step = checkpoint.best_of(scored)
+        scored = manager.scores_in(self._manager) if self._manager else {}
+        step = manager.best_of(scored)
         return None if step is None else (step, scored[step])
 
     def restore(self, like: TrainState) -> TrainState:
@@ -136,11 +136,11 @@ class Checkpoints:
             like = self._restore(self._manager, like)
         return processes.broadcast(like)
 
-    def _restore(self, manager: ocp.CheckpointManager, like: TrainState) -> TrainState:
+    def _restore(self, orbax: ocp.CheckpointManager, like: TrainState) -> TrainState:
         damaged: dict[int, checkpoint.Damaged] = {}
-        for step in sorted(manager.all_steps(), reverse=True):
+        for step in sorted(orbax.all_steps(), reverse=True):
             try:
-                arrays = checkpoint.read_step(manager, step)
+                arrays = checkpoint.read_step(orbax, step)
             except checkpoint.Damaged as error:
                 damaged[step] = error
                 continue
@@ -158,7 +158,7 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             shutil.move(self._folder / str(step), aside)
             checkpoint.tell_of_damage(step, reason, f"it lies in {aside} now")
-        manager.reload()
+        orbax.reload()
         return like
 
 
@@ -166,8 +166,8 @@ class _NewestAndBest:
     """Which checkpoints to keep. Of equal ones, Orbax's own policy would keep the last."""
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        scores = {one.step: one.metrics[checkpoint.SCORE] for one in checkpoints if one.metrics}
-        kept = {*[one.step for one in checkpoints][-KEPT:], checkpoint.best_of(scores)}
+        scores = {one.step: one.metrics[manager.SCORE] for one in checkpoints if one.metrics}
+        kept = {*[one.step for one in checkpoints][-KEPT:], manager.best_of(scores)}
         return [one.step in kept for one in checkpoints]
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from solojax import config as config_lib
-from solojax import parallel, processes
+from solojax import fields, parallel, processes
 from solojax.data import coco, examples, plan
 from solojax.models import detector
 from solojax.training import (
@@ -77,6 +77,10 @@ def train(
     canvas_of = examples.train_canvases_of(records, config.data)
     epoch_steps = plan.steps_per_epoch(canvas_of, training.batch_size)
     steps = training.steps or math.ceil(training.epochs * epoch_steps)
+    if steps > fields.MOST:
+        raise InputError(
+            f"training.epochs={training.epochs:g} are {steps:g} steps, more than {fields.MOST}"
+        )
     schedule = optimizer.make_schedule(
         config.optimizer,
         batch_size=training.batch_size,

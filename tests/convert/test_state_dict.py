@@ -64,6 +64,34 @@ def test_weights_of_another_depth_are_refused_by_name(tiny_solov2, fresh):
         convert.load_backbone(shallow, fresh)
 
 
+class Strange:
+    """What turns into no array."""
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise RuntimeError("lies on another device")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (3, np.zeros(3), "3 is no name of an array"),
+        (None, np.zeros(3), "None is no name"),
+        ("state_dict", {"conv1.weight": 0}, "'state_dict' is {'conv1.weight': 0}, no array"),
+        ("conv1.weight", "text", "'text', no array"),
+        ("conv1.weight", None, "None, no array"),
+        ("conv1.weight", np.array([None, 1], object), "no array of finite numbers"),
+        ("conv1.weight", np.zeros((2, 2), complex), "no array of finite numbers"),
+        ("conv1.weight", np.full((64, 3, 7, 7), np.nan), "no array of finite numbers"),
+        ("conv1.weight", [[1], [2, 3]], "no array of finite numbers"),
+        ("conv1.weight", Strange(), "no array of finite numbers"),
+    ],
+)
+def test_what_is_no_name_or_no_array_is_told_in_one_line(name, value, said):
+    with pytest.raises(InputError) as caught:
+        convert.load_state_dict({name: value}, MODEL)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_a_backbone_of_group_norms_refuses_pretrained_weights(tiny_solov2, fresh):
     with pytest.raises(InputError, match="norm to frozen_statistics, frozen or sync"):
         convert.load_backbone(torchvision_names(tiny_solov2), {"params": fresh["params"]})

@@ -1,6 +1,7 @@
 """Checkpoints of a state of a few arrays, on disks that are whole, damaged, full or gone."""
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -13,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from solojax.training import checkpoint
+from solojax.training import checkpoint, checkpointer
 from solojax.training.checkpointer import Checkpoints
 from solojax.types import InputError, TrainState
 from tests import disk
@@ -143,7 +144,15 @@ def swap(path: Path) -> None:
     path.write_bytes(path.read_bytes()[::-1])
 
 
-@pytest.mark.parametrize("damage", [flip, cut, swap, Path.unlink])
+def be_a_list(path: Path) -> None:
+    path.write_text("[]")
+
+
+def be_deep(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+@pytest.mark.parametrize("damage", [flip, cut, swap, Path.unlink, be_a_list, be_deep])
 def test_a_damaged_file_costs_one_checkpoint_at_most(saved, tmp_path, capsys, damage: Callable):
     fell_back = 0
     for number, path in enumerate(sorted((saved / "checkpoints" / "6").rglob("*"))):
@@ -167,6 +176,37 @@ def test_a_damaged_file_costs_one_checkpoint_at_most(saved, tmp_path, capsys, da
             checkpoints.check()
         assert_same(restored(run), make_state(6))
     assert fell_back >= 3  # arrays, their index and the digest, to say the least
+
+
+def test_what_orbax_says_of_a_checkpoint_is_json_of_its_kind_or_that_is_damaged(run, capsys):
+    be_a_list(run / "checkpoints" / "6" / "_CHECKPOINT_METADATA")
+    assert checkpoint.read_arrays(run)[0] == 4
+    assert restored(run).step == 4
+    told = capsys.readouterr().err
+    assert told.count("checkpoint 6 is damaged (_CHECKPOINT_METADATA holds no JSON object)") == 2
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "07", "-1"])
+def test_a_folder_that_is_called_no_step_is_none(run, name):
+    (run / "checkpoints" / name).mkdir()
+    assert checkpoint.steps_in(run) == [4, 6]
+    assert checkpoint.read_arrays(run)[0] == 6 and restored(run).step == 6
+    with pytest.raises(InputError, match="it has 4, 6, latest and best"):
+        checkpoint.read_arrays(run, name)
+
+
+def test_what_others_write_to_stderr_while_a_checkpoint_is_written_is_not_lost(
+    tmp_path, monkeypatch, capfd
+):
+    save = checkpointer.ocp.CheckpointManager.save
+
+    def speak_and_save(*arguments, **options):
+        os.write(2, b"another thread speaks\n")
+        return save(*arguments, **options)
+
+    monkeypatch.setattr(checkpointer.ocp.CheckpointManager, "save", speak_and_save)
+    save_all(tmp_path, {1: None})
+    assert capfd.readouterr().err == "another thread speaks\n"
 
 
 def test_a_damaged_checkpoint_of_the_same_step_makes_room_for_the_next(run, capsys):

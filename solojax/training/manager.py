@@ -1,0 +1,102 @@
+"""Orbax's manager of the checkpoints of a run: how it finds them, and which are best."""
+
+import contextlib
+import datetime
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+FOLDER = "checkpoints"  # in the run folder
+SCORE = "AP"  # whose best checkpoint is kept as well
+STATE, DIGEST = "state", "digest"  # what is in a checkpoint, beside the scores
+
+
+class _Manager(ocp.CheckpointManager):
+    def metrics(self, step: int) -> dict[str, float] | None:
+        """The scores of a checkpoint; none where they cannot be read, which is no damage to it."""
+        try:
+            scores = super().metrics(step)
+            return scores if np.isfinite(scores[SCORE]) else None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return None
+
+
+class _Step(ocp.path.step.Metadata):
+    """A checkpoint whose time is of no use here, since a file that is damaged has none."""
+
+    commit_timestamp = datetime.datetime.min
+
+
+class _Steps(ocp.path.step.NameFormat[_Step]):
+    """Orbax's names of checkpoints, but that looking for them reads nothing that is in them."""
+
+    _orbax = ocp.path.step.standard_name_format()
+
+    def build_name(self, step: int) -> str:
+        return self._orbax.build_name(step)
+
+    def find_all(self, base_path: Any) -> Iterator[_Step]:
+        return (_Step(one.step, one.path) for one in self._orbax.find_all(base_path))
+
+    def find_step(self, base_path: Any, step: int) -> _Step:
+        one = self._orbax.find_step(base_path, step)
+        return _Step(one.step, one.path)
+
+
+def best_of(scores: dict[int, float]) -> int | None:
+    """The step with the highest score, the first of equal ones."""
+    return max(scores, key=lambda step: (scores[step], -step), default=None)
+
+
+def manager_of(workdir: Path, **options: Any) -> ocp.CheckpointManager:
+    """Orbax's, for process 0 alone; ``options`` of ``ocp.CheckpointManagerOptions`` beside ours."""
+    # What is damaged shows when it is read; Orbax would say so at length, too, and asyncio later.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Its other processes know nothing of it.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="checkpoints"
+    )
+    return _Manager(
+        (workdir / FOLDER).resolve(),
+        options=ocp.CheckpointManagerOptions(
+            best_fn=lambda scores: scores[SCORE],
+            step_name_format=_Steps(),
+            # A checkpoint is seldom and takes seconds; one at a time is easier to be sure of.
+            enable_async_checkpointing=False,
+            multiprocessing_options=alone,
+            create=False,  # which it refuses to do alone
+            **options,
+        ),
+        item_names=(STATE, DIGEST),
+    )
+
+
+def scores_in(manager: ocp.CheckpointManager) -> dict[int, float]:
+    """The score of each checkpoint that has one, by step."""
+    scores = {step: manager.metrics(step) for step in manager.all_steps()}
+    return {step: float(here[SCORE]) for step, here in scores.items() if here}
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Where one array cannot be read or written TensorStore tells asyncio of the others too late.
+
+    Python would show a traceback for each, on top of the error of the first.
+    """
+    show = sys.unraisablehook
+
+    def hear(late: Any) -> None:
+        if not (late.exc_type is RuntimeError and str(late.exc_value) == "Event loop is closed"):
+            show(late)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        sys.unraisablehook = show
