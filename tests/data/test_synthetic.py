@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,40 @@ def test_smooth_noise_varies_alike_in_both_directions() -> None:
     noise = textures.smooth_noise(np.random.default_rng(0), x, y, 4, 4)
     along, across = np.abs(np.diff(noise, axis=1)).mean(), np.abs(np.diff(noise, axis=0)).mean()
     assert 0.8 < along / across < 1.25
+
+
+TINY: dict[str, Any] = {"train": 2, "val": 1, "size": 32, "processes": 1}
+
+
+@pytest.mark.parametrize("how", ["file", "link", "beyond the set", "changed since"])
+def test_pictures_by_others_are_never_drawn_over(how: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    theirs = root / "images/train/000002.jpg"
+    if how in ("beyond the set", "changed since"):
+        synthetic.draw_shapes(root, **{**TINY, "train": 1 if how == "beyond the set" else 2})
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    if how == "link":
+        (tmp_path / "mine.jpg").write_bytes(b"mine")
+        theirs.symlink_to(tmp_path / "mine.jpg")
+    else:
+        theirs.write_bytes(b"mine")
+        os.utime(theirs, (2e9, 2e9))
+    before = read_bytes(tmp_path)
+    with pytest.raises(InputError, match=r"000002\.jpg was not drawn for this set; move it away"):
+        synthetic.draw_shapes(root, **TINY, seed=1)
+    assert read_bytes(tmp_path) == before
+
+
+def test_drawing_that_was_interrupted_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.draw_shapes(tmp_path, **{**TINY, "train": 3})
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "collect", lambda drawn, *_: next(iter(drawn)) and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            synthetic.draw_shapes(tmp_path, **TINY, seed=1)
+    synthetic.draw_shapes(tmp_path, **{**TINY, "train": 3}, seed=2)
+    assert sorted(path for path in read_bytes(tmp_path) if "annotations" in path) == [
+        "annotations/instances_train.json",
+        "annotations/instances_val.json",
+    ]

@@ -23,6 +23,7 @@ from solojax.data.synthetic.painting import paint
 from solojax.types import InputError
 
 DESCRIPTION = "solojax shapes"  # marks a JSON file as ours: only such a file is ever replaced
+JOURNAL = "annotations/drawing_shapes.json"  # there until all pictures are
 DRAWING_VERSION = 1  # raise it with any change to the pictures, so that old folders are redrawn
 JPEG_QUALITY = 90  # no visible blocks, about 7 kB per 128 px picture
 CHUNK = 16  # pictures per message to a worker: about 0.1 s of work
@@ -60,12 +61,40 @@ def read_info(path: Path) -> dict[str, Any] | None:
         return None
     try:
         info = json.loads(path.read_text())["info"]
-        ours = info["description"] == DESCRIPTION
+        counts = [info["arguments"][split] for split in ("train", "val")]
+        ours = info["description"] == DESCRIPTION and all(type(count) is int for count in counts)
     except (ValueError, KeyError, TypeError):
         ours = False
     if not ours:
         raise InputError(f"{path} is not a '{DESCRIPTION}' file; choose another folder")
     return dict(info)
+
+
+def check_pictures(root: Path, counts: dict[str, int]) -> dict[str, int]:
+    """How many pictures of each split are of this set, finished or begun.
+
+    Raises:
+      InputError: one of ``counts`` would be drawn over a file that is not.
+    """
+    lists = {split: root / "annotations" / f"instances_{split}.json" for split in counts}
+    infos = [info for info in map(read_info, [*lists.values(), root / JOURNAL]) if info]
+    ours = {}
+    for split, count in counts.items():
+        known = [info["arguments"][split] for info in infos]
+        ours[split] = max(known, default=0)
+        # A list follows its pictures, at once but for the clock of a file system.
+        changed = lists[split].stat().st_mtime + 2 if lists[split].exists() else float("inf")
+        folder = root / "images" / split
+        for picture in sorted(folder.iterdir()) if folder.is_dir() else ():
+            number = int(picture.stem) if picture.stem.isdecimal() else 0
+            if picture.name != f"{number:06d}.jpg" or not 1 <= number <= count:
+                continue
+            strange = picture.is_symlink() or not picture.is_file()
+            if strange or number > ours[split] or picture.stat().st_mtime > changed:
+                raise InputError(
+                    f"{picture} was not drawn for this set; move it away or choose another folder"
+                )
+    return ours
 
 
 def collect(
@@ -97,7 +126,8 @@ def draw_shapes(
     """Draws `train` and `val` pictures of size x size px into a COCO folder, once.
 
     The same arguments give the same bytes, whatever the number of processes (None: all cores).
-    A folder that already holds the finished set is left as it is. Workers are spawned: call this
+    A folder that already holds the finished set is left as it is, and nothing is drawn over a
+    picture that is not of such a set. Workers are spawned: call this
     from an importable module or under `if __name__ == "__main__"`.
     """
     workers = processes if processes is not None else os.cpu_count() or 1
@@ -116,9 +146,12 @@ def draw_shapes(
     files = {split: root / "annotations" / f"instances_{split}.json" for split in counts}
     if [read_info(path) for path in files.values()] == [info, info]:
         return
+    ours = check_pictures(root, counts)
+    known = {split: max(count, ours[split]) for split, count in counts.items()}
+    (root / JOURNAL).parent.mkdir(parents=True, exist_ok=True)
+    (root / JOURNAL).write_text(json.dumps({"info": {**info, "arguments": known}}))
     for split, path in files.items():
         path.unlink(missing_ok=True)  # the old list would no longer fit the pictures
-        path.parent.mkdir(parents=True, exist_ok=True)
         (root / "images" / split).mkdir(parents=True, exist_ok=True)
     sets: dict[str, dict[str, Any]] = {}
     # Spawned, not forked: the caller may run threads (JAX does), and these do not survive a fork.
@@ -135,3 +168,4 @@ def draw_shapes(
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(sets[split]))
         os.replace(draft, path)
+    (root / JOURNAL).unlink()
