@@ -1,5 +1,6 @@
 """Files and folders of a set, as users have them: what is wrong with one is told by its name."""
 
+import base64
 import codecs
 import os
 from collections.abc import Callable, Iterable
@@ -122,15 +123,37 @@ def size_of(encoded: bytes, where: Any, as_stored: bool = False) -> Size:
     return pixels.shape[0], pixels.shape[1]
 
 
-def size_in_frame(encoded: bytes, where: Any, stated: tuple[Any, Any]) -> Size:
-    """The size of an image as it is displayed, or as stored where that is the one stated.
+def size_in_frame(encoded: bytes, where: Any, stated: tuple[Any, Any], findings: Findings) -> Size:
+    """The size (height, width) of an image in the frame of what was drawn on it.
 
-    Readers of COCO take pixels as they are stored where the sides are exchanged.
+    It is that of the image as it is displayed; or as stored where that is the one that is stated,
+    for readers of COCO take pixels as they are stored where the sides are exchanged. Another size
+    is told of where there are ``findings``.
     """
     size = size_of(encoded, where)
-    if stated == size[::-1] != size and size_of(encoded, where, as_stored=True) == stated:
-        return stated[0], stated[1]
+    if stated == size or not all(type(side) is int and side > 0 for side in stated):
+        return size
+    if stated == size[::-1] and size_of(encoded, where, as_stored=True) == stated:
+        return stated
+    if findings is None:
+        return size
+    findings.add(
+        "doubtful",
+        "images of another size than is stated for them; points are taken for pixels of the image "
+        "as it is",
+        f"{str(where).rpartition('/')[2]} is {size[1]}x{size[0]}, not {stated[1]}x{stated[0]}",
+        cure="put the images back that were drawn on if they were resized since",
+    )
     return size
+
+
+def from_base64(text: Any, where: str) -> bytes:
+    """The bytes that a text stands for, which may begin as the URL of an image in a page does."""
+    try:
+        head, comma, tail = text.partition(",")
+        return base64.b64decode(tail if comma and head.startswith("data:") else text)
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(f"{where} is not base64; export it again or delete it") from None
 
 
 def decode(encoded: bytes, flags: int) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from solojax.data import rle
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Picture, Size, instance_of, skip
-from solojax.data.foreign.files import size_in_frame
+from solojax.data.foreign.files import size_in_frame, size_of
 from solojax.data.foreign.mask_files import read_ids
 from solojax.data.foreign.pairing import Sample
 from solojax.types import InputError
@@ -62,7 +62,7 @@ def read_id_maps(
                     for part in _parts(mask) if components else [mask]:
                         counts = {"size": list(size), "counts": part["counts"].decode()}
                         instances.append(instance_of(counts, part, *found))
-        size = size or size_in_frame(encoded, sample.image, (None, None))
+        size = size or size_of(encoded, sample.image)
         name = f"{folder}/{sample.name}".lstrip("/")
         load = sample.image.read_bytes
         pictures.append(Picture(name, sample.image, load, size, instances, {}))

@@ -1,46 +1,31 @@
-"""The shapes of labelme and of programs that write its form, each as the mask it stands for."""
+"""The shapes of labelme and of programs that write its form, each as the region it stands for."""
 
-import base64
+import functools
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 
-from solojax.data import rle
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Size, check_numbers, skip
-from solojax.data.foreign.files import decode
-from solojax.data.segmentations import to_rle
+from solojax.data.foreign.files import decode, from_base64
+from solojax.data.foreign.regions import Region, ellipse, fixed, paste, rectangle
 from solojax.types import InputError
 
 LEAST_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # of shapes with a mask
 ROTATED = ("rotation", "rotated_rectangle", "oriented_rectangle")  # their corners are points
-CIRCLE_ERROR = 0.1  # pixels between a circle and its polygon, at most
 NO_OBJECTS = ("_background_", "__ignore__")  # labels that labelme keeps for what is no object
 
 
-class Shape(NamedTuple):
-    """One shape; several may be an instance."""
-
-    label: str
-    group: Any  # what shapes of one instance share, None where it is one by itself
-    place: str  # for people: file and number
-    polygon: list[float]  # x y x y ..., empty where it is a mask
-    mask: str = ""  # an image in base64, whose upper left pixel lies at the
-    corner: tuple[int, int] = (0, 0)  # (top, left) of the image
-    box: tuple[int, int] = (0, 0)  # (height, width) that labelme states for it
-
-
-def read_shape(shape: Any, path: Path, place: str, findings: Findings) -> Shape | None:
+def read_shape(shape: Any, path: Path, place: str, findings: Findings) -> Region | None:
     """One entry of "shapes" of a labelme file, checked; None where it stands for no mask.
 
     Raises:
       InputError: it has no label or no points, or a coordinate is no number.
     """
-    number = place.rpartition(": ")[2]
-    where = f"{path}: {number}"
+    where = f"{path}: {place.rpartition(': ')[2]}"
     label, points = (isinstance(shape, dict) and shape.get(k) for k in ("label", "points"))
     if isinstance(label, int | float) and not isinstance(label, bool):
         label = str(label)
@@ -50,14 +35,15 @@ def read_shape(shape: Any, path: Path, place: str, findings: Findings) -> Shape 
     if label in NO_OBJECTS:
         skip(findings, f"shape of the label {label}, which stands for no object", place, "")
         return None
-    if _any(shape.get("flags")):
+    flags = shape.get("flags")
+    if isinstance(flags, dict) and any(flags.values()):
         findings.add("told", "shapes with a flag set; flags are not kept", place)
     # Early versions knew polygons alone.
     kind = str(shape.get("shape_type") or "polygon").lower().replace(" ", "_")
     kind = "polygon" if kind in ROTATED else kind
     if kind not in LEAST_POINTS:
         cure = "draw a polygon, a rectangle, a circle or a mask in its place"
-        skip(findings, f"shape of type {kind}", place, cure)
+        skip(findings, f"shape of type {kind[:40]}", place, cure)
         return None
     if len(points) < LEAST_POINTS[kind]:
         reason = f"{kind} of fewer than {LEAST_POINTS[kind]} points"
@@ -65,78 +51,46 @@ def read_shape(shape: Any, path: Path, place: str, findings: Findings) -> Shape 
         return None
     if any(len(check_numbers(point, where)) != 2 for point in points):
         raise InputError(f"{where} has a point that is not [x, y]; correct or delete it")
-    corners = np.array(points, float)
+    region = Region(label, shape.get("group_id"), place, fixed(_outline(kind, np.array(points))))
     if kind == "mask":
-        mask = shape.get("mask")
-        if not isinstance(mask, str) or not mask:
+        text = shape.get("mask")
+        if not isinstance(text, str) or not text:
             skip(findings, "mask shape without its mask", place, "draw it anew or delete it")
             return None
-        (left, top), (right, bottom) = np.rint(corners.min(0)), np.rint(corners.max(0))
-        box = int(bottom - top) + 1, int(right - left) + 1  # the last row and column belong to it
-        return Shape(label, shape.get("group_id"), place, [], mask, (int(top), int(left)), box)
-    turn = next((shape[k] for k in ("rotation", "direction", "angle") if shape.get(k)), 0)
-    if kind == "rectangle" and len(points) < 4 and turn:
-        reason = f"rectangle of two corners that is turned by {turn!r} of an unknown unit"
+        mask = functools.partial(_mask, text, np.rint(points).astype(int), where)
+        return region._replace(mask=mask)
+    angle = next((shape[k] for k in ("rotation", "direction", "angle") if shape.get(k)), 0)
+    if kind == "rectangle" and len(points) < 4 and angle:
+        reason = f"rectangle of two corners that is turned by {angle!r} of an unknown unit"
         skip(findings, reason[:80], place, "draw a polygon in its place")
         return None
-    return Shape(label, shape.get("group_id"), place, _outline(kind, corners))
+    return region
 
 
-def rle_of(shape: Shape, path: Path, size: Size) -> dict[str, Any]:
-    """The mask of a shape in its image, run lengths; what lies outside of the image is cut off.
-
-    Raises:
-      InputError: its mask is no image, or not of the size of the box that is stated for it.
-    """
-    if not shape.mask:
-        return to_rle([shape.polygon], *size)
-    where = f"{path}: {shape.place.rpartition(': ')[2]}"
-    pixels = decode(from_base64(shape.mask, f"{where}: mask"), cv2.IMREAD_UNCHANGED)
+def _mask(text: str, points: np.ndarray, where: str, size: Size) -> dict[str, Any]:
+    """The run lengths of a mask in base64, which lies in the box of its points."""
+    pixels = decode(from_base64(text, f"{where}: mask"), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise InputError(f"{where}: mask is no image in base64; draw it anew or delete it")
     drawn = np.asarray(pixels[..., :3].any(-1) if pixels.ndim == 3 else pixels > 0)
-    # Some programs leave the last row and column out.
-    if any(abs(side - stated) > 1 for side, stated in zip(drawn.shape, shape.box, strict=True)):
+    (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
+    # The last row and column belong to it, but some programs leave them out.
+    box = bottom - top + 1, right - left + 1
+    if any(abs(side - stated) > 1 for side, stated in zip(drawn.shape, box, strict=True)):
         raise InputError(
             f"{where}: its mask is {drawn.shape[1]}x{drawn.shape[0]} where its points span "
-            f"{shape.box[1]}x{shape.box[0]} (width x height); draw it anew or delete it"
+            f"{box[1]}x{box[0]} (width x height); draw it anew or delete it"
         )
-    return {"size": list(size), "counts": paste(drawn, shape.corner, size)}
+    return paste(drawn, (top, left), size)
 
 
-def paste(drawn: np.ndarray, corner: tuple[int, int], size: Size) -> bytes:
-    """A mask ``h w`` whose upper left pixel lies at ``corner`` of an image -> run lengths of it."""
-    (top, left), (height, width) = corner, size
-    inside = drawn[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)]
-    if not inside.size:
-        inside, top, left = np.zeros((1, 1), bool), 0, 0
-    return rle.encode_patch(inside.astype(np.uint8), (max(top, 0), max(left, 0)), size)
-
-
-def from_base64(text: Any, where: str) -> bytes:
-    """The bytes that a text stands for, which may begin as the URL of an image in a page does."""
-    try:
-        head, comma, tail = text.partition(",")
-        return base64.b64decode(tail if comma and head.startswith("data:") else text)
-    except (ValueError, TypeError, AttributeError):
-        raise InputError(f"{where} is not base64; export it again or delete it") from None
-
-
-def _outline(kind: str, points: np.ndarray) -> list[float]:
-    """The polygon x y x y ... of a shape of labelme that is given by points ``N 2``."""
+def _outline(kind: str, points: np.ndarray) -> np.ndarray:
+    """The polygon ``N 2`` of a shape of labelme that is given by points ``N 2``."""
     low, high = points.min(0), points.max(0)
-    if kind == "rectangle" and not (
-        len(points) == 4 and ((points != low) & (points != high)).any()
-    ):
-        (x0, y0), (x1, y1) = low, high
-        points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-    elif kind == "circle":  # its centre, and a point on it
+    if kind == "rectangle":
+        is_turned = len(points) == 4 and ((points != low) & (points != high)).any()
+        return points if is_turned else rectangle(low, high)
+    if kind == "circle":  # its centre, and a point on it
         radius = math.dist(points[0], points[1])
-        corners = math.ceil(math.pi / math.acos(1 - CIRCLE_ERROR / max(radius, 1)))
-        turn = np.arange(corners) * (2 * np.pi / corners)
-        points = points[0] + radius * np.stack([np.cos(turn), np.sin(turn)], -1)
-    return points.ravel().tolist()
-
-
-def _any(flags: Any) -> bool:
-    return isinstance(flags, dict) and any(flags.values())
+        return ellipse(points[0], (radius, radius))
+    return points

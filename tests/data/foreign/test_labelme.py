@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from solojax.config import Category
-from solojax.data.foreign import labelme, labelme_shapes
+from solojax.data.foreign import labelme, regions
 from tests.data.foreign.scene import (
     BOX,
     CIRCLE,
@@ -66,7 +66,7 @@ def test_circle_is_off_by_less_than_half_a_pixel(radius: float, source: Path) ->
     corners = np.reshape(polygon, (-1, 2))
     middles = (corners + np.roll(corners, 1, 0)) / 2  # where a polygon is furthest from its circle
     away = np.hypot(*(np.concatenate([corners, middles]) - [20.5, 20]).T)
-    assert np.abs(away - radius).max() < min(0.5, 1.01 * labelme_shapes.CIRCLE_ERROR)
+    assert np.abs(away - radius).max() < min(0.5, 1.01 * regions.CURVE_ERROR)
 
 
 def test_circle_covers_its_disc(source: Path, out: Path) -> None:
