@@ -10,7 +10,10 @@ OF_PAIRS = ("name", "divisor", "components")
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares its arguments."""
-    parser.add_argument("form", help="labelme, yolo, cityscapes, lvis or pairs")
+    parser.add_argument(
+        "form",
+        help="labelme, yolo, cityscapes, lvis, pairs, cvat, label_studio, via or supervisely",
+    )
     parser.add_argument("source", type=Path, help="its folder")
     parser.add_argument("out", type=Path, help="the COCO folder to make")
     parser.add_argument(

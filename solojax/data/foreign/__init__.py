@@ -9,7 +9,17 @@ in one way is an ``InputError``.
 
 from collections.abc import Callable
 
-from solojax.data.foreign import cityscapes, labelme, lvis, pairs, yolo
+from solojax.data.foreign import (
+    cityscapes,
+    cvat,
+    label_studio,
+    labelme,
+    lvis,
+    pairs,
+    supervisely,
+    via,
+    yolo,
+)
 from solojax.data.foreign.contents import Import
 
 FORMS: dict[str, Callable[..., Import]] = {
@@ -18,5 +28,9 @@ FORMS: dict[str, Callable[..., Import]] = {
     "cityscapes": cityscapes.read,
     "lvis": lvis.read,
     "pairs": pairs.read,
+    "cvat": cvat.read,
+    "label_studio": label_studio.read,
+    "via": via.read,
+    "supervisely": supervisely.read,
 }
 """(the folder of a set, its options) -> all of it, checked."""

@@ -2,7 +2,10 @@
 
 import base64
 import codecs
+import collections
+import itertools
 import os
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -91,8 +94,19 @@ def load(path: Path, parse: Callable[[bytes], Any]) -> dict[str, Any]:
     Raises:
       InputError: there is no such file, or it cannot be parsed.
     """
+    content = _load(path, parse)
+    return content if isinstance(content, dict) else {}
+
+
+def load_list(path: Path, parse: Callable[[bytes], Any]) -> list[Any]:
+    """What ``parse`` makes of a file: its elements where that is a list, else itself."""
+    content = _load(path, parse)
+    return content if isinstance(content, list) else [content]
+
+
+def _load(path: Path, parse: Callable[[bytes], Any]) -> Any:
     try:
-        content = parse(path.read_bytes())
+        return parse(path.read_bytes())
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not UTF-8 (byte {error.object[error.start]:#x} at {error.start}); save it "
@@ -103,7 +117,6 @@ def load(path: Path, parse: Callable[[bytes], Any]) -> dict[str, Any]:
         raise InputError(f"{path} cannot be parsed: {why}; correct it or move it away") from error
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give it or the folder that holds it") from None
-    return content if isinstance(content, dict) else {}
 
 
 def check_name(name: str, where: Path) -> str:
@@ -123,7 +136,9 @@ def size_of(encoded: bytes, where: Any, as_stored: bool = False) -> Size:
     return pixels.shape[0], pixels.shape[1]
 
 
-def size_in_frame(encoded: bytes, where: Any, stated: tuple[Any, Any], findings: Findings) -> Size:
+def size_in_frame(
+    encoded: bytes, where: Any, stated: tuple[Any, Any], findings: Findings | None = None
+) -> Size:
     """The size (height, width) of an image in the frame of what was drawn on it.
 
     It is that of the image as it is displayed; or as stored where that is the one that is stated,
@@ -164,3 +179,48 @@ def decode(encoded: bytes, flags: int) -> np.ndarray | None:
         return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except (cv2.error, InputError):
         return None
+
+
+class Finder:
+    """Finds the images of a set by names that were given to them on other machines."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = collections.defaultdict(list)
+        for path in files_in(folder, IMAGE_ENDINGS):
+            self._files[_fold(path.name)].append(path)
+
+    def find(self, name: str, where: str, beside: Path) -> Path | None:
+        """The file of that name in a folder or its ``images``, or whose path ends most like it.
+
+        The case of letters does not matter.
+
+        Raises:
+          InputError: several do so equally.
+        """
+        name = name.replace("\\", "/")
+        for folder in (beside / "images", beside) if name and "\0" not in name else ():
+            near = Path(os.path.abspath(folder / name))
+            if near.is_relative_to(self._folder) and (found := file_called(near)):
+                return found
+        parts = [_fold(part) for part in name.split("/") if part]
+        best: list[Path] = []
+        longest = 0
+        for path in self._files.get(parts[-1], []) if parts else ():
+            own = [_fold(part) for part in path.parts]
+            pairs = zip(reversed(parts), reversed(own), strict=False)
+            alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+            if alike > longest:
+                best, longest = [], alike
+            if alike == longest:
+                best.append(path)
+        exact = [path for path in best if path.name == PurePosixPath(name).name]
+        best = exact if len(exact) == 1 else best
+        if len(best) > 1:
+            raise InputError(f"{where}: {name!r} may be {best[0]} or {best[1]}; rename one")
+        return best[0] if best else None
+
+
+def _fold(name: str) -> str:
+    # File systems spell an accent as one character or as two.
+    return unicodedata.normalize("NFC", name).casefold()

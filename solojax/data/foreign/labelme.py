@@ -16,7 +16,6 @@ from solojax.data.foreign.files import (
     files_in,
     folder_of,
     from_base64,
-    images_in,
     load,
     split_folders,
 )
@@ -45,11 +44,6 @@ def read(source: Path) -> Import:
     for split, folder in folders.items():
         files = tqdm(files_in(folder, (".json",)), f"reading {split}", unit="file")
         drawings[split] = [_read_drawing(path, source, findings[split]) for path in files]
-        named = {drawing.image for drawing in drawings[split]}
-        for image in images_in(folder, source, findings[split]):
-            if image not in named:
-                place = image.relative_to(source).as_posix()
-                findings[split].add("lost", "images without a JSON left out", place)
     return assemble("labelme", source, drawings, findings)
 
 

@@ -21,7 +21,7 @@ from solojax.data.foreign.contents import (
     from_polygons,
     from_rle,
 )
-from solojax.data.foreign.files import size_in_frame
+from solojax.data.foreign.files import images_in, size_in_frame
 from solojax.data.segmentations import to_rle
 
 CURVE_ERROR = 0.1  # pixels between a circle or an ellipse and its polygon, at most
@@ -67,7 +67,13 @@ def assemble(
     labels = {r.label for drawn in drawings.values() for one in drawn for r in one.regions}
     for label in _ordered(labels - ids.keys()):
         ids[label] = len(ids) + 1
-    _compare(sorted(ids), next(iter(findings.values())))
+    first = next(iter(findings.values()))
+    _compare(sorted(ids), first)
+    used = {one.image for drawn in drawings.values() for one in drawn}
+    for image in images_in(source, source, first):
+        if image not in used:
+            place = image.relative_to(source).as_posix()
+            first.add("lost", "images that no file describes left out", place)
     categories = categories_of({number: label for label, number in ids.items()})
     splits = {}
     for split, drawn in drawings.items():

@@ -127,6 +127,86 @@ def put_lvis(root: Path, content: dict[str, Any] | None = None, split: str = "va
     return root
 
 
+def put_cvat(root: Path, shapes: str | None = None, **attributes: str) -> Path:
+    """An XML with one image, its shapes those given, or the triangle as a cat, the box as a dog."""
+    if shapes is None:
+        points = ";".join(f"{x},{y}" for x, y in TRIANGLE)
+        (x0, y0), (x1, y1) = BOX[0], BOX[2]
+        shapes = (
+            f'<polygon label="cat" points="{points}" occluded="0"/>'
+            f'<box label="dog" xtl="{x0}" ytl="{y0}" xbr="{x1}" ybr="{y1}" occluded="0"/>'
+        )
+    about = {"id": "0", "name": "a.png", "width": str(WIDTH), "height": str(HEIGHT), **attributes}
+    image = " ".join(f'{key}="{value}"' for key, value in about.items())
+    labels = "".join(f"<label><name>{name}</name></label>" for name in ("dog", "cat"))
+    put(root / "images" / about["name"], png())
+    return put(
+        root / "annotations.xml",
+        f'<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta><task>'
+        f"<labels>{labels}</labels></task></meta><image {image}>{shapes}</image></annotations>",
+    ).parent
+
+
+def percent(points: list[list[float]]) -> list[list[float]]:
+    return (np.array(points) * 100 / [WIDTH, HEIGHT]).tolist()
+
+
+def studio(kind: str, value: dict[str, Any], *labels: str, **more: Any) -> dict[str, Any]:
+    """A result of Label Studio."""
+    value = {**value, **({f"{kind}labels": labels} if labels else {})}
+    sides = {"original_width": WIDTH, "original_height": HEIGHT}
+    return {"id": "r", "type": f"{kind}labels", "value": value, **sides, **more}
+
+
+def put_studio(root: Path, *results: dict[str, Any], **changes: Any) -> Path:
+    results = results or (
+        studio("polygon", {"points": percent(TRIANGLE)}, "cat"),
+        studio("polygon", {"points": percent(BOX)}, "dog"),
+    )
+    task = {
+        "id": 7,
+        "data": {"image": "/data/upload/1/0a1b2c3d-a.png"},
+        "annotations": [{"id": 1, "was_cancelled": False, "result": results}],
+        **changes,
+    }
+    put(root / "images/a.png", png())
+    return put(root / "project.json", json.dumps([task])).parent
+
+
+def via(kind: str, label: Any = "cat", **numbers: Any) -> dict[str, Any]:
+    attributes = {} if label is None else {"class": label}
+    return {"shape_attributes": {"name": kind, **numbers}, "region_attributes": attributes}
+
+
+def put_via(root: Path, *regions: dict[str, Any], project: bool = False) -> Path:
+    x, y = np.transpose(TRIANGLE).tolist()
+    regions = regions or (
+        via("polygon", all_points_x=x, all_points_y=y),
+        via("rect", "dog", x=40, y=10, width=20, height=15),
+    )
+    content: Any = {"a.png99": {"filename": "a.png", "size": 99, "regions": regions}}
+    content = {"_via_settings": {}, "_via_img_metadata": content} if project else content
+    put(root / "a.png", png())
+    return put(root / "via.json", json.dumps(content)).parent
+
+
+def put_supervisely(root: Path, *objects: dict[str, Any], dataset: str = "ds") -> Path:
+    objects = objects or (
+        {
+            "classTitle": "cat",
+            "geometryType": "polygon",
+            "points": {"exterior": TRIANGLE, "interior": []},
+        },
+        {"classTitle": "dog", "geometryType": "rectangle", "points": {"exterior": BOX[::2]}},
+    )
+    classes = [{"title": name, "shape": "any"} for name in ("dog", "cat")]
+    put(root / "meta.json", json.dumps({"classes": classes}))
+    put(root / dataset / "img/a.png", png())
+    content = {"size": {"height": HEIGHT, "width": WIDTH}, "objects": objects}
+    put(root / dataset / "ann/a.png.json", json.dumps(content))
+    return root
+
+
 # Reading back
 
 
@@ -185,6 +265,14 @@ def put_any(form: str, source: Path) -> Path:
             put_city(source, blobs(24000, 26001, 26))
         case "lvis":
             put_lvis(source)
+        case "cvat":
+            put_cvat(source)
+        case "label_studio":
+            put_studio(source)
+        case "via":
+            put_via(source)
+        case "supervisely":
+            put_supervisely(source)
         case _:
             put_pairs(source, blobs(3, 8, 700))
     return source

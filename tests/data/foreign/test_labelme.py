@@ -422,7 +422,7 @@ def test_what_is_left_out_of_a_folder_is_named(source: Path) -> None:
     put(source / "classes.txt", "x")
     found = {f.what: f.places for f in labelme.read(source).splits["train"].findings}
     assert found == {
-        "images without a JSON left out": ("b.png",),
+        "images that no file describes left out": ("b.png",),
         "files left out: no images by their ending (.xcf)": ("c.xcf",),
     }
 
