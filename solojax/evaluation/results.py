@@ -56,7 +56,7 @@ def read(
     masks = not entries or any(isinstance(one, dict) and one.get("segmentation") for one in entries)
     if kind is None:
         kind = "segm" if masks and truths.has_masks(truth) else "bbox"
-        if masks and kind == "bbox":
+        if entries and masks and kind == "bbox":
             what = f"results are scored by their boxes: {truth_path} has no masks"
             findings.add("told", what, count=len(entries))
     checked = _Checked(truth, findings, kind)

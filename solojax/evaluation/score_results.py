@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from solojax.data.findings import Findings
-from solojax.evaluation import caps, coco, oracle, report, results, scores, truths
+from solojax.evaluation import caps, coco, doubts, oracle, report, results, scores, truths
 from solojax.types import InputError
 
 
@@ -48,6 +48,7 @@ def score_results(
     truth = truths.of_kind(whole, kind, truth_path, findings)
     scored = scores.score(truth, found, kind, most=most)
     caps.tell(truth, found, most, findings)
+    doubts.look(truth, found, scored, findings, truth_path=truth_path)
     what = {"segm": "mask", "bbox": "box"}[kind]
     title = f"{what} AP of {path} on {len(truth['images'])} images"
     told = [*map(str, findings), title, scores.table(scored)]

@@ -58,6 +58,8 @@ def read(path: Path, findings: Findings) -> dict[str, Any]:
         instances.append(one)
 
     found = annotations.read(epath.Path(path), None, see)
+    for one in found.findings:
+        findings.add_all(one.effect, one.what, one.places, cure=one.cure, count=one.count)
     unknown = {one["category_id"] for one in instances} - {one.id for one in found.categories}
     if unknown:
         raise InputError(f"{path}: annotations name the unknown categories {sorted(unknown)}")
