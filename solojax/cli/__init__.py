@@ -27,6 +27,7 @@ COMMANDS = {  # as it is typed, which names its module: "data import" is data_im
     "predict": "find the instances in images and videos",
     "data shapes": "draw the shapes set as a COCO folder",
     "data prepare": "check a COCO folder and write its records",
+    "data check": "say all that is wrong with a COCO folder, and what cures it",
     "data stats": "count what is there and, of a head with a grid, who gets a cell",
     "data show": "draw what a training sees",
     "data import": "turn a set of another form into a COCO folder",
@@ -71,7 +72,7 @@ def _run(argv: Sequence[str] | None) -> int:
     compilation.keep()
     code, failure = 0, ""
     try:
-        arguments.run(arguments)
+        code = arguments.run(arguments) or 0  # a number where it is an answer, as of data check
     except BrokenPipeError:
         raise
     except (InputError, OSError) as error:
@@ -84,7 +85,7 @@ def _run(argv: Sequence[str] | None) -> int:
         traceback.print_exc()
         _leave(1, f"{type(error).__name__}: {error}")
         return 1
-    if code:  # said here, when the progress bars of what failed are closed
+    if failure:  # said here, when the progress bars of what failed are closed
         print(f"solojax: {failure}", file=sys.stderr, flush=True)
         _leave(code, failure)
     return code

@@ -1,0 +1,164 @@
+"""Whether masks lie on photos as they are stored or as their EXIF orientation turns them.
+
+Of a photo turned by 90 degrees the sides in the JSON tell. Of a square one, and of those that are
+turned by 180 degrees or mirrored, they do not: these are taken as the others of the set are, or as
+their masks fit what is seen.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from solojax.data import image_files, image_headers, image_values
+from solojax.data.file_survey import run
+from solojax.data.findings import Effect, Findings
+from solojax.data.image_chunks import Header
+from solojax.types import InputError
+
+HEAD = 2**18  # bytes in which a JPEG has its header
+MOST_LOOKED_AT = 60  # photos whose pixels are compared with their masks
+MOST_MASKS = 12  # of each
+SIDE = 256  # pixels of the longer side, to which they are shrunk for that
+RING = 5  # pixels around a mask which are compared with it
+ENOUGH = 10  # masks that have to tell
+AGREE = 0.7  # of them, which have to tell the same
+CURE = "see them with data show; if masks lie beside, turn the files upright and export again"
+
+
+class Photo(NamedTuple):
+    """A photo that EXIF turns or mirrors."""
+
+    image: Any  # annotations.Image
+    size: tuple[int, int]  # (height, width) as it is stored, pixels
+    orientation: int  # 2 to 8
+
+    @property
+    def is_as_stored(self) -> bool | None:
+        """Whether the JSON has its sides as they are stored; None where they do not tell."""
+        sides = self.image.height, self.image.width
+        if self.orientation < 5 or self.size[0] == self.size[1]:
+            return None
+        return sides == self.size
+
+
+def find(images: Sequence[Any], *, threads: int) -> list[Photo]:
+    """Those of ``annotations.Image`` that EXIF turns, by the headers of their files."""
+    headers = run(_read_header, [image.path for image in images], "reading headers", threads)
+    return [
+        Photo(image, (header.height, header.width), header.orientation)
+        for image, header in zip(images, headers, strict=True)
+        if header is not None and header.orientation > 1
+    ]
+
+
+def _read_header(path: Any) -> Header | None:
+    try:
+        with path.open("rb") as file:
+            encoded = file.read(HEAD)
+            header = image_headers.read(encoded)
+            # Other forms than JPEG may have it at their end.
+            if len(encoded) == HEAD and (header is None or header.form != "JPEG"):
+                header = image_headers.read(encoded + file.read())
+    except OSError:  # told by whoever reads all of it
+        return None
+    return header
+
+
+def decide(photos: Sequence[Photo], findings: Findings, *, threads: int) -> bool:
+    """Whether photos whose sides do not tell are read as they are stored; adds what is to be told.
+
+    Photos whose sides are in no order those of the JSON are told of elsewhere.
+    """
+    stored = [one for one in photos if one.is_as_stored is True]
+    turned = [one for one in photos if one.is_as_stored is False]
+    open_ = [one for one in photos if one.is_as_stored is None]
+    if stored and turned:
+        fewer, order = (stored, "as they are stored") if len(stored) < len(turned) else (turned, "")
+        what = (
+            f"of {len(stored) + len(turned)} photos that EXIF turns have sides "
+            f"{order or 'as they are turned'} in the JSON and the others not; each is read so"
+        )
+        _add(findings, "doubtful", what, fewer)
+    elif stored:
+        told = _compare(stored, threads)
+        effect: Effect = "told" if told is True else "doubtful"
+        fit = {
+            True: "their masks fit them so",
+            False: "but their masks fit the photos as they are turned, stretched to those sides",
+            None: "their masks tell neither way",
+        }[told]
+        what = f"photos that EXIF turns have the sides of the file in the JSON; {fit}"
+        _add(findings, effect, f"{what}: read as they are stored", stored)
+    if not open_:
+        return False
+    by = "as are those whose sides tell"
+    effect, answer = "told", False
+    if stored or turned:
+        answer = len(stored) > len(turned)
+        if min(len(stored), len(turned)) * 10 > len(photos) - len(open_):
+            effect = "doubtful"
+    else:
+        fits = _compare(open_, threads)
+        answer = fits is True
+        by = "as other programs do" if fits is None else "as their masks fit them"
+    how = "as they are stored" if answer else "as EXIF turns them"
+    what = (
+        f"photos that EXIF turns have sides that do not tell whether masks are turned: read {how}"
+    )
+    _add(findings, effect, f"{what}, {by}", open_)
+    return answer
+
+
+def _add(findings: Findings, effect: Effect, what: str, photos: Sequence[Photo]) -> None:
+    places = [f"{one.image.path} (EXIF {one.orientation})" for one in photos]
+    findings.add_all(effect, what, places, cure=CURE if effect == "doubtful" else "")
+
+
+def _compare(photos: Sequence[Photo], threads: int) -> bool | None:
+    """Whether masks fit photos as they are stored, better than turned; None where few tell.
+
+    A mask that fits has other colours than what is around it.
+    """
+    some = [one for one in photos if one.image.instances]
+    step = max(1, len(some) // MOST_LOOKED_AT)
+    each = run(_look_at, some[::step][:MOST_LOOKED_AT], "comparing masks with photos", threads)
+    told = [one for here in each for one in here]
+    share = sum(told) / max(len(told), 1)
+    if len(told) < ENOUGH or 1 - AGREE < share < AGREE:
+        return None
+    return share >= AGREE
+
+
+def _look_at(photo: Photo) -> list[bool]:
+    """Of each mask that stands out in one of the two, whether it does more as it is stored."""
+    try:
+        encoded = image_files.read_file(photo.image.path)
+        pixels, _ = image_files.decode(encoded, as_stored=True)
+    except InputError:
+        return []
+    scale = min(1.0, SIDE / max(pixels.shape[:2]))
+    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    turned = np.ascontiguousarray(image_values.turn(pixels, photo.orientation))
+    sides = photo.image.height, photo.image.width
+    told = []
+    for instance in photo.image.instances[:MOST_MASKS]:
+        mask = coco_mask.decode({"size": list(sides), "counts": instance.rle})
+        one, other = _stands_out(pixels, mask), _stands_out(turned, mask)
+        if one is not None and other is not None and abs(one - other) > 0.1 * max(one, other):
+            told.append(one > other)
+    return told
+
+
+def _stands_out(pixels: np.ndarray, mask: np.ndarray) -> float | None:
+    """How far colours within a mask are from those around it; None where it has no pixel."""
+    height, width = pixels.shape[:2]
+    mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    ring = cv2.dilate(mask, np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)) - mask
+    within, around = pixels[mask > 0].astype(np.float32), pixels[ring > 0].astype(np.float32)
+    if len(within) < 4 or len(around) < 4:
+        return None
+    spread = within.std(0) + around.std(0) + 1
+    return float((np.abs(within.mean(0) - around.mean(0)) / spread).mean())
