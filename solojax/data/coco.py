@@ -60,19 +60,28 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         record_files.write(
             *(folder, split, json_path, image_root), threads=workers(), value_range=value_range
         )
-    builder = tfds.builder_from_directory(os.fspath(folder))
-    about = builder.info.metadata
-    categories = tuple(config_lib.Category(i, name) for i, name in about["categories"])
+    try:
+        builder = tfds.builder_from_directory(os.fspath(folder))
+        about = builder.info.metadata
+        categories = tuple(config_lib.Category(i, name) for i, name in about["categories"])
+        images = [(image_id, (height, width)) for image_id, height, width in about["images"]]
+        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    except Exception as error:  # whatever TFDS makes of files that are damaged
+        said = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the records in {folder} are damaged ({type(error).__name__}: {said}); delete that "
+            "folder, and they are written anew"
+        ) from error
     if data.categories and data.categories != categories:
         raise InputError(
             f"{json_path} has {_list(categories)} where the model was made for "
             f"{_list(data.categories)}; the two must be equal, ids included"
         )
     return Records(
-        source=builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()}),
+        source=source,
         categories=categories,
-        image_ids=[image_id for image_id, _, _ in about["images"]],
-        sizes=np.array([size for _, *size in about["images"]], np.int32),
+        image_ids=[image_id for image_id, _ in images],
+        sizes=np.array([size for _, size in images], np.int32),
         value_range=value_range,
     )
 

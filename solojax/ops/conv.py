@@ -44,9 +44,12 @@ def conv_general_dilated(
         # For the kernel's gradient XLA for CPUs would compute the input again, element by element
         # in another order, from whatever it was made of.
         x = lax.optimization_barrier(x)
-    if {*others["lhs_dilation"], *others["rhs_dilation"]} != {1}:
+    dilated = {*others["lhs_dilation"], *others["rhs_dilation"]} != {1}
+    if dilated or others.get("batch_group_count", 1) != 1:
         return direct(x, kernel)
-    if kernel.shape[:3] == (1, 1, x.shape[3]):
+    # What is named pads nothing where there is one tap, whatever the stride.
+    pads = not isinstance(padding, str) and any(map(any, padding))
+    if kernel.shape[:3] == (1, 1, x.shape[3]) and not pads:
         multiply = functools.partial(_multiply, strides=window_strides)
         if is_trained_on_cpus():
             return multiply(x, kernel)

@@ -651,13 +651,32 @@ def test_records_without_a_list_of_their_files_are_completed(many: Data) -> None
     coco.prepare(many, "train")
     before = shards(many)
     folder = records_of(many)
-    for content in ("", "{"):
+    other = folder.parent / "other.txt"
+    other.write_text("of another")
+    for content in ("", "{", "[]", "[" * 100_000, '{"../other.txt": 3}'):
         (folder / record_files.COMPLETE).write_text(content)
         assert len(coco.prepare(many, "train").source) == 50
+    assert other.exists(), "what is beside the folder is not touched"
+    other.unlink()
     (folder / "dataset_info.json").write_text("")
     (folder / record_files.COMPLETE).unlink()
     assert len(coco.prepare(many, "train").source) == 50
     assert shards(many) == before
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "metadata.json"])
+def test_what_says_how_records_are_read_is_completed_or_told_in_a_line(
+    many: Data, name: str
+) -> None:
+    coco.prepare(many, "train")
+    before, path = shards(many), records_of(many) / name
+    for damage in (b"", path.read_bytes()[:50], None):
+        path.unlink() if damage is None else path.write_bytes(damage)
+        assert len(coco.prepare(many, "train").source) == 50
+        assert shards(many) == before, "the records themselves are not written again"
+    path.write_bytes(b"[" * path.stat().st_size)
+    with pytest.raises(InputError, match=r"the records in .* are damaged .*; delete that folder"):
+        coco.prepare(many, "train")
 
 
 def test_a_damaged_file_of_records_is_told_in_a_line(many: Data) -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import functools
 
 import jax
@@ -61,6 +62,29 @@ def test_one_tap_is_a_matrix_product(stride, padding):
     x, kernel = numbers(2, 9, 6, 7), numbers(1, 1, 7, 4, seed=1)
     ours = conv.conv_general_dilated(x, kernel, (stride, stride), padding, **OTHERS)
     np.testing.assert_allclose(ours, in_doubles(x, kernel, stride), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize(
+    ("options", "channels"),
+    [
+        (dict(padding=[(1, 1), (1, 1)]), 4),
+        (dict(padding=[(0, 2), (1, 0)]), 4),
+        (dict(padding=[(-1, 0), (0, 0)]), 4),
+        (dict(padding=[(1, 1), (1, 1)], window_strides=(2, 1)), 4),
+        (dict(padding=[(0, 0), (0, 0)], batch_group_count=2), 4),
+        (dict(padding=[(0, 0), (0, 0)], feature_group_count=2), 2),
+        (dict(padding=[(0, 0), (0, 0)], rhs_dilation=(2, 2)), 4),
+    ],
+    ids=str,
+)
+def test_one_tap_heeds_all_it_is_told(options, channels, trained):
+    x, kernel = numbers(2, 5, 6, 4), numbers(1, 1, channels, 4, seed=1)
+    options = {"window_strides": (1, 1), **OTHERS, **options}
+    with parallel.training_on_cpus() if trained else contextlib.nullcontext():
+        ours = conv.conv_general_dilated(jnp.asarray(x), jnp.asarray(kernel), **options)
+    theirs = lax.conv_general_dilated(x, kernel, **options)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("taps", [1, 3])

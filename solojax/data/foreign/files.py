@@ -119,6 +119,24 @@ def _load(path: Path, parse: Callable[[bytes], Any]) -> Any:
         raise InputError(f"{path}: no such file; give it or the folder that holds it") from None
 
 
+class _Plain(yaml.SafeLoader):
+    """Reads YAML without aliases, by which a page of text means more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()
+            line = alias.start_mark.line + 1
+            raise yaml.YAMLError(
+                f"line {line}: write out what the alias *{alias.anchor} stands for"
+            )
+        return super().compose_node(parent, index)
+
+
+def parse_yaml(content: bytes) -> Any:
+    """What YAML says in plain values; for ``load``."""
+    return yaml.load(content, _Plain)
+
+
 def check_name(name: str, where: Path) -> str:
     """A path below the folder of images; raises InputError where it leads out of it."""
     path = PurePosixPath(name)

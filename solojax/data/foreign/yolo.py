@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
 from solojax.data.findings import Findings
@@ -15,6 +14,7 @@ from solojax.data.foreign.files import (
     images_in,
     lines_of,
     load,
+    parse_yaml,
     split_folders,
 )
 from solojax.data.foreign.yolo_labels import Labels
@@ -36,7 +36,7 @@ def read(source: Path) -> Import:
         an unknown class or coordinates that are not pairs in 0..1.
     """
     path = _yaml_in(Path(os.path.abspath(source)))
-    about = _without_yaml(path) if path.name == "classes.txt" else load(path, yaml.safe_load)
+    about = _without_yaml(path) if path.name == "classes.txt" else load(path, parse_yaml)
     # A path that leads nowhere is one of the machine that the set was made on.
     root = Path(os.path.abspath(path.parent / _text(about.get("path"), path, "path")))
     root = root if root.is_dir() else path.parent

@@ -9,6 +9,7 @@ import yaml
 
 from solojax.config import Category
 from solojax.data.foreign import yolo
+from solojax.types import InputError
 from tests.data.foreign.scene import (
     BOX,
     HEIGHT,
@@ -330,3 +331,20 @@ def test_paths_of_another_machine_are_found_by_their_ends(
 @pytest.mark.parametrize("change", [{"path": 3}, {"train": {"a": 1}}, {"train": [["a"]]}])
 def test_yaml_values_of_the_wrong_type_are_named(change: dict, source: Path) -> None:
     assert f"data.yaml: {next(iter(change))} is" in refusal("yolo", put_yolo(source, **change))
+
+
+LAUGHS = "a0: &a0 [lol, lol, lol]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"{LAUGHS}names: *a11\ntrain: images", "x: &x {y: 1}\nz: {<<: *x}", "a: &a [*a]"],
+    ids=["laughs", "merged", "itself"],
+)
+def test_yaml_with_aliases_is_refused_by_its_line(text: str, source: Path) -> None:
+    source.mkdir()
+    (source / "data.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"data.yaml cannot be parsed: line \d: write out what"):
+        yolo.read(source)
