@@ -32,6 +32,7 @@ class Image(NamedTuple):
     width: int
     instances: list[Instance]
     name: str  # as the JSON has it; empty where it has none
+    as_stored: bool = False  # whether masks lie on stored pixels, where its sides do not tell
 
 
 class Entry(NamedTuple):

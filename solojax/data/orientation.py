@@ -5,6 +5,7 @@ turned by 180 degrees or mirrored, they do not: these are taken as the others of
 their masks fit what is seen.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ SIDE = 256  # pixels of the longer side, to which they are shrunk for that
 RING = 5  # pixels around a mask which are compared with it
 ENOUGH = 10  # masks that have to tell
 AGREE = 0.7  # of them, which have to tell the same
+CLEAR = 1.5  # mean of logarithms, from which on fewer are enough if all tell the same
+FAINT = 0.05  # of what a mask stands out by, so much tells nothing
 CURE = "see them with data show; if masks lie beside, turn the files upright and export again"
 
 
@@ -65,6 +68,15 @@ def _read_header(path: Any) -> Header | None:
     except OSError:  # told by whoever reads all of it
         return None
     return header
+
+
+def settle(images: Sequence[Any], findings: Findings, *, threads: int) -> list[Any]:
+    """The same ``annotations.Image`` with ``as_stored`` set where their sides do not tell."""
+    photos = find(images, threads=threads)
+    if not decide(photos, findings, threads=threads):
+        return list(images)
+    open_ = {one.image.id for one in photos if one.is_as_stored is None}
+    return [image._replace(as_stored=image.id in open_) for image in images]
 
 
 def decide(photos: Sequence[Photo], findings: Findings, *, threads: int) -> bool:
@@ -125,15 +137,18 @@ def _compare(photos: Sequence[Photo], threads: int) -> bool | None:
     some = [one for one in photos if one.image.instances]
     step = max(1, len(some) // MOST_LOOKED_AT)
     each = run(_look_at, some[::step][:MOST_LOOKED_AT], "comparing masks with photos", threads)
-    told = [one for here in each for one in here]
-    share = sum(told) / max(len(told), 1)
-    if len(told) < ENOUGH or 1 - AGREE < share < AGREE:
+    told = np.array([one for here in each for one in here])
+    if not len(told):
         return None
-    return share >= AGREE
+    share = float((told > 0).mean())
+    clear = len(told) >= ENOUGH and max(share, 1 - share) >= AGREE
+    if clear or (share in (0, 1) and np.abs(told).mean() >= CLEAR):
+        return share > 0.5
+    return None
 
 
-def _look_at(photo: Photo) -> list[bool]:
-    """Of each mask that stands out in one of the two, whether it does more as it is stored."""
+def _look_at(photo: Photo) -> list[float]:
+    """Of each mask, how much more it stands out as it is stored, by the logarithm."""
     try:
         encoded = image_files.read_file(photo.image.path)
         pixels, _ = image_files.decode(encoded, as_stored=True)
@@ -147,8 +162,8 @@ def _look_at(photo: Photo) -> list[bool]:
     for instance in photo.image.instances[:MOST_MASKS]:
         mask = coco_mask.decode({"size": list(sides), "counts": instance.rle})
         one, other = _stands_out(pixels, mask), _stands_out(turned, mask)
-        if one is not None and other is not None and abs(one - other) > 0.1 * max(one, other):
-            told.append(one > other)
+        if one is not None and other is not None:
+            told.append(math.log((one + FAINT) / (other + FAINT)))
     return told
 
 

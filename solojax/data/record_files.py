@@ -20,7 +20,7 @@ from array_record.python import array_record_module
 from etils.epath import Path
 from tqdm import tqdm
 
-from solojax.data import annotations, image_files
+from solojax.data import annotations, image_files, orientation
 from solojax.data.findings import Findings, shorten
 from solojax.data.image_values import Note, Range
 from solojax.types import InputError
@@ -57,9 +57,9 @@ def write(
         say.
     """
     content = annotations.read(json_path, image_root)
+    images = orientation.settle(content.images, content.findings, threads=threads)
     for finding in content.findings:
         print(f"{json_path}: {finding}")
-    images = content.images
     shards = [images[start : start + SHARD] for start in range(0, len(images), SHARD)]
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder, dataset_name=NAME, split=split, filetype_suffix="array_record"
@@ -190,16 +190,16 @@ def _example(
 ) -> tuple[dict[str, Any], list[Note]]:
     """One image as it is stored, once its file is known to be sound, and what is to be told."""
     encoded = image_files.read_file(image.path)
+    as_stored = image.as_stored
     try:
-        pixels, notes = image_files.decode(encoded, value_range=value_range)
+        pixels, notes = image_files.decode(encoded, as_stored=as_stored, value_range=value_range)
     except InputError as fault:
         raise InputError(f"{image.path} {fault}") from None
-    as_stored = False
     if pixels.shape[:2] != (image.height, image.width):
         # Some tools annotate the pixels as stored and never look at the EXIF orientation.
-        stored, _ = image_files.decode(encoded, as_stored=True, value_range=value_range)
-        as_stored = stored.shape[:2] == (image.height, image.width)
-        if not as_stored:
+        as_stored = not as_stored
+        other, _ = image_files.decode(encoded, as_stored=as_stored, value_range=value_range)
+        if other.shape[:2] != (image.height, image.width):
             raise InputError(
                 f"{image.path} is {pixels.shape[0]}x{pixels.shape[1]} (height x width) where the "
                 f"JSON says {image.height}x{image.width}"

@@ -407,7 +407,7 @@ def test_exif_orientation_is_applied_once(orientation: int, tmp_path: Path) -> N
     np.testing.assert_array_equal(image[..., 0] > 128, mask > 0)
 
 
-@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
 def test_annotations_of_the_pixels_as_stored_stay_on_them(orientation: int, tmp_path: Path) -> None:
     data, frame = corner_folder(tmp_path, orientation, as_stored=True)
     records = coco.prepare(data, "train")
