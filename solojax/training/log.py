@@ -45,8 +45,10 @@ class Log:
         import tensorflow as tf
 
         self._path, self._warned = workdir / METRICS, False
-        _forget(self._path, after=first, scored=scored)
-        self._tf, self._events = tf, tf.summary.create_file_writer(str(workdir / "tensorboard"))
+        again = _forget(self._path, after=first, scored=scored)
+        folder = workdir / "tensorboard"
+        _forget_events(tf, folder, after=first, again=None if scored else again)
+        self._tf, self._events = tf, tf.summary.create_file_writer(str(folder))
         self._wandb = _start_wandb(workdir, config)
         self._about: dict[str, str] = {}
         self._bar = tqdm(
@@ -165,21 +167,55 @@ def _append(path: Path, line: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def _forget(path: Path, after: int, scored: bool) -> None:
-    """Leaves the lines of a log up to a step; a line that was cut off goes as well."""
+def _forget(path: Path, after: int, scored: bool) -> set[str]:
+    """Leaves the lines of a log up to a step; a line that was cut off goes as well.
+
+    Returns:
+      The names of the numbers that come with a score.
+    """
     if not path.is_file():
-        return
-    kept = []
+        return set()
+    kept, scores = [], set()
     for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
+            scores |= {*row} if "AP" in row else set()
             if row["step"] < after or (row["step"] == after and (scored or "AP" not in row)):
                 kept.append(line + b"\n")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     shorter = path.with_suffix(".new")
     shorter.write_bytes(b"".join(kept))
     os.replace(shorter, path)
+    return scores
+
+
+def _forget_events(tf: Any, folder: Path, after: int, again: set[str] | None) -> None:
+    """The same of TensorBoard's files, which would show a step twice that came twice.
+
+    Args:
+      tf: TensorFlow.
+      folder: of the files.
+      after: the last step to be kept.
+      again: what will come again of that step, beside its pictures; None: nothing.
+    """
+
+    def stays(event: Any) -> bool:
+        if event.step != after or again is None:
+            return event.step <= after
+        values = event.summary.value
+        return not any(
+            v.tag in again or v.metadata.plugin_data.plugin_name == "images" for v in values
+        )
+
+    for path in folder.glob("events.out.tfevents.*"):
+        shorter = path.with_name(f"shorter.{path.name}")
+        with tf.io.TFRecordWriter(str(shorter)) as file:
+            with contextlib.suppress(tf.errors.DataLossError):  # its end was cut off
+                for record in tf.data.TFRecordDataset(str(path)):
+                    if stays(tf.compat.v1.Event.FromString(record.numpy())):
+                        file.write(record.numpy())
+        os.replace(shorter, path)
 
 
 def _start_wandb(workdir: Path, config: config_lib.Config) -> Any:

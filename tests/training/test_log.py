@@ -118,6 +118,45 @@ def test_tensorboard_shows_the_numbers_and_the_pictures(tmp_path):
     np.testing.assert_array_equal(tf.io.decode_png(png), pixels)
 
 
+def steps_shown(workdir: Path) -> dict[str, list[int]]:
+    """The steps that TensorBoard has of each name, however often."""
+    events = event_accumulator.EventAccumulator(
+        str(workdir / "tensorboard"),
+        size_guidance={event_accumulator.TENSORS: 0},
+        purge_orphaned_data=False,
+    ).Reload()
+    return {
+        name: [event.step for event in events.Tensors(name)] for name in events.Tags()["tensors"]
+    }
+
+
+@pytest.mark.parametrize(("scored", "cut"), [(True, 0), (False, 0), (True, 7)])
+def test_tensorboard_shows_each_step_once_after_going_on(tmp_path, scored, cut):
+    pixels = np.zeros((6, 4, 3), np.uint8)
+
+    def write(log: Log, step: int) -> None:
+        log.write(step, {"loss": float(step)})
+        if step % 2 == 0:
+            log.write(step, {"AP": 0.5, "AR100": 0.5})
+            log.picture(step, "validation/0", pixels)
+
+    with open_log(tmp_path) as log:
+        for step in range(1, 6):
+            write(log, step)
+    for path in (tmp_path / "tensorboard").iterdir():
+        path.write_bytes(path.read_bytes()[: -cut or None])
+    with open_log(tmp_path, first=4, scored=scored) as log:
+        if not scored:  # its score was logged, and the process killed before it was saved
+            log.write(4, {"AP": 0.5, "AR100": 0.5})
+            log.picture(4, "validation/0", pixels)
+        write(log, 5)
+        write(log, 6)
+    every, even = [1, 2, 3, 4, 5, 6], [2, 4, 6]
+    assert steps_shown(tmp_path) == {"loss": every} | dict.fromkeys(
+        ("AP", "AR100", "validation/0"), even
+    )
+
+
 def test_the_line_of_text_says_where_the_time_went(tmp_path, capsys):
     with open_log(tmp_path) as log:
         log.write(50, {"loss": 1.23456, **REPORT})
