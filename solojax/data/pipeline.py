@@ -1,6 +1,7 @@
 """Examples -> batches, with tf.data doing what it is good at: threads, batching, prefetching."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -96,7 +97,11 @@ def _stream(
     workers: int,
     mask_strides: tuple[int, ...],
 ) -> Iterator[Batch]:
-    """Runs ``load`` for each number below ``count`` and batches the results, in order."""
+    """Runs ``load`` for each number below ``count`` and batches the results, in order.
+
+    What else than InputError ends a ``load``, as a disk that is away for a moment does, is told of
+    and all that was not delivered is loaded again; where that ends as well, its trace goes up.
+    """
     # TensorFlow takes seconds to import, so only those who read data pay for it.
     import tensorflow as tf
 
@@ -132,16 +137,31 @@ def _stream(
     # it lets a dataset go: at the end of every evaluation, and when a training is to end at once.
     options = tf.data.Options()
     options.autotune.enabled = False
-    dataset = (
-        tf.data.Dataset.range(count)
-        .map(mapped, num_parallel_calls=workers or coco.workers(), deterministic=True)
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(PREFETCHED)
-        .with_options(options)
-    )
-    try:
-        yield from dataset.as_numpy_iterator()
-    except tf.errors.OpError as error:
-        # TensorFlow wraps what our own code said in a traceback; the user gets the line alone.
-        said = re.search(r"InputError: (.*)", str(error))
-        raise (InputError(said[1]) if said else error) from error
+    done, died = 0, -1  # batches
+    while True:
+        dataset = (
+            tf.data.Dataset.range(done * batch_size, count)
+            .map(mapped, num_parallel_calls=workers or coco.workers(), deterministic=True)
+            .batch(batch_size, drop_remainder=True)
+            .prefetch(PREFETCHED)
+            .with_options(options)
+        )
+        try:
+            for batch in dataset.as_numpy_iterator():
+                yield batch
+                done += 1
+            return
+        except tf.errors.OpError as error:
+            # TensorFlow wraps what our own code said in a traceback; the user gets the line alone.
+            said = re.search(r"InputError: (.*)", str(error))
+            if said:
+                raise InputError(said[1]) from error
+            if died == done:  # again, at the same place
+                raise
+            died = done
+            why = str(error).splitlines()[0].rpartition("}} ")[2]
+            print(
+                f"solojax: warning: a reader of images died ({why}); it is started again, once",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -336,6 +336,48 @@ def parts(
     ]
 
 
+class Dying:
+    """A reader that dies when it is asked for a step's image, some times."""
+
+    def __init__(self, step: int, times: int, monkeypatch: pytest.MonkeyPatch):
+        self.step, self.times = step, times
+        self.make = examples.train_examples
+        monkeypatch.setattr(examples, "train_examples", self.dying)
+
+    def dying(self, *arguments: Any, **options: Any) -> Any:
+        load = self.make(*arguments, **options)
+
+        def read_from_a_disk(step: int, place: int) -> Batch:
+            if step == self.step and place == 1 and self.times:
+                self.times -= 1
+                raise OSError(5, "Input/output error", "records-00003")
+            return load(step, place)
+
+        return read_from_a_disk
+
+
+def test_a_reader_that_died_is_started_again_and_nothing_is_missing(
+    records: coco.Records,
+    data: Data,
+    epochs: list[Batch],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Dying(step=2, times=1, monkeypatch=monkeypatch)
+    assert_equal(train(records, data, 0, 6), epochs)
+    (line,) = [one for one in capfd.readouterr().err.splitlines() if one.startswith("solojax")]
+    assert "warning: a reader of images died (OSError: [Errno 5] Input/output error:" in line
+
+
+def test_a_reader_that_dies_again_fails_with_its_trace(
+    records: coco.Records, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Dying(step=2, times=1000, monkeypatch=monkeypatch)
+    with pytest.raises(Exception, match="in read_from_a_disk") as caught:
+        train(records, data, 0, 6)
+    assert "records-00003" in str(caught.value)
+
+
 @RECIPES
 @pytest.mark.parametrize("processes", [2, 4])
 def test_parts_of_the_processes_make_up_the_batches(
