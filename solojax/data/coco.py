@@ -56,7 +56,8 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
     json_path, image_root = locate(data, split)
     value_range = image_values.range_of(data.value_range)
     folder = Path(data.records) / _name(data, split, json_path)
-    if not record_files.is_complete(folder):
+    was_there = record_files.is_complete(folder)
+    if not was_there:
         record_files.write(
             *(folder, split, json_path, image_root), threads=workers(), value_range=value_range
         )
@@ -64,6 +65,7 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         builder = tfds.builder_from_directory(os.fspath(folder))
         about = builder.info.metadata
         categories = tuple(config_lib.Category(i, name) for i, name in about["categories"])
+        doubts = list(about.get("doubts", ())) if was_there else []  # else they were told just now
         images = [(image_id, (height, width)) for image_id, height, width in about["images"]]
         source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except Exception as error:  # whatever TFDS makes of files that are damaged
@@ -72,6 +74,8 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
             f"the records in {folder} are damaged ({type(error).__name__}: {said}); delete that "
             "folder, and they are written anew"
         ) from error
+    for doubt in doubts:
+        print(f"{json_path}: {doubt}")
     if data.categories and data.categories != categories:
         raise InputError(
             f"{json_path} has {_list(categories)} where the model was made for "

@@ -66,6 +66,23 @@ class Report(NamedTuple):
         return "\n".join(lines)
 
 
+def tell(root: Path) -> list[str]:
+    """What the annotations of a COCO folder, looked at as a whole, tell of; a line each.
+
+    Raises:
+      InputError: they cannot be read.
+    """
+    data = config_lib.Data(root=str(root))
+    lines = []
+    for split in SPLITS:
+        if coco.has_split(data, split):
+            json_path, image_root = coco.locate(data, split)
+            lines += [
+                f"{json_path}: {one}" for one in annotations.read(json_path, image_root).findings
+            ]
+    return lines
+
+
 def check(
     data: config_lib.Data,
     *,

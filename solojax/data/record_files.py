@@ -20,7 +20,7 @@ from array_record.python import array_record_module
 from etils.epath import Path
 from tqdm import tqdm
 
-from solojax.data import annotations, image_files, orientation
+from solojax.data import annotations, image_files, orientation, suspicions
 from solojax.data.findings import Findings, shorten
 from solojax.data.image_values import Note, Range
 from solojax.types import InputError
@@ -57,6 +57,8 @@ def write(
         say.
     """
     content = annotations.read(json_path, image_root)
+    if split == "train":
+        suspicions.check_learnable(json_path, content.images)
     images = orientation.settle(content.images, content.findings, threads=threads)
     for finding in content.findings:
         print(f"{json_path}: {finding}")
@@ -105,6 +107,7 @@ def write(
     metadata = tfds.core.MetadataDict(
         categories=[[one.id, one.name] for one in content.categories],
         images=[[one.id, one.height, one.width] for one in images],
+        doubts=[str(one) for one in content.findings if one.effect == "doubtful"],
     )
     lengths = [len(shard) for shard in shards]
     sizes = {path.name: path.stat().length for path in paths}

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from etils.epath import Path
 
 from solojax.config import Category
 from solojax.data import misplaced
-from solojax.data.findings import Effect, Findings
+from solojax.data.findings import Effect, Findings, shorten
 from solojax.data.survey import Rows
+from solojax.types import InputError
 
 FEW = 10  # images, or instances of a class, of which little is learned and whose AP is noise
 ENOUGH = 100  # instances: a smaller set has few of everything
@@ -28,6 +30,21 @@ WHOLE = 0.98  # of an image's pixels; most of its instances have that where mask
 FILLED = 0.97  # of the box around a mask, where a box was made into the mask
 SEEN = 100  # pixels, from which on the shape of a mask can be told from its box
 AREA_SLACK = 0.25  # of a mask's pixels, and its border, by which its area may be stated wrong
+
+
+CROWDS = "crowds (iscrowd 1), from which nothing is learned"
+CROWDS_CURE = "set iscrowd to 0 where it is one object; CVAT sets it for brush and SAM masks"
+
+
+def check_learnable(json_path: Path, images: Sequence[Any]) -> None:
+    """Raises InputError where all instances of ``annotations.Image`` are crowds."""
+    every = [(one, image) for image in images for one in image.instances]
+    if every and all(one.is_crowd for one, _ in every):
+        places = [f"annotation {one.id} of image {image.id}" for one, image in every]
+        raise InputError(
+            f"{json_path}: all {len(every)} instances are {CROWDS} "
+            f"({shorten(places, len(places), ', ')}); {CROWDS_CURE}"
+        )
 
 
 def look(rows: Rows | None, images: Sequence[Any], findings: Findings) -> None:
@@ -70,9 +87,8 @@ def count(images: Sequence[Any], categories: Sequence[Category], findings: Findi
 def _look_at_crowds(rows: Rows, findings: Findings) -> None:
     count = int(rows.crowd.sum())
     if count > MOST_CROWDS * len(rows.ids):
-        what = f"of {len(rows.ids)} instances are crowds (iscrowd 1), from which nothing is learned"
-        cure = "set iscrowd to 0 where it is one object; CVAT sets it for brush and SAM masks"
-        rows.add(findings, "doubtful", what, rows.crowd, cure)
+        what = f"of {len(rows.ids)} instances are {CROWDS}"
+        rows.add(findings, "doubtful", what, rows.crowd, CROWDS_CURE)
 
 
 def _look_at_images(rows: Rows, images: Sequence[Any], findings: Findings) -> None:

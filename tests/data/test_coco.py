@@ -244,6 +244,22 @@ def test_splits_of_one_json_have_records_of_their_own(tmp_path: Path) -> None:
     assert coco.read(train, 1) == coco.read(val, 1)
 
 
+def test_what_is_likely_wrong_is_told_again_where_the_records_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_folder(tmp_path)
+    content = read_json(tmp_path)
+    for entry in content["annotations"]:
+        entry["bbox"] = [11, 11, 4, 5]
+    write_json(tmp_path, content)
+    told = []
+    for _ in range(2):
+        coco.prepare(data, "train")
+        told.append([one for one in capsys.readouterr().out.splitlines() if "boxes do not" in one])
+    assert len(told[0]) == 1 and "likely wrong: 6 of 6 boxes" in told[0][0]
+    assert told[1] == told[0]
+
+
 def test_skipped_instances_are_told_with_the_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

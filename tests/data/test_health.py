@@ -195,3 +195,19 @@ def test_decoding_finds_damage_and_values_that_are_almost_none(tmp_path: Path) -
     told = found(tmp_path, decode=True)
     assert told["images have the same value everywhere"] == ("train", "told", 1)
     assert any("nearly black" in what and one[1] == "doubtful" for what, one in told.items())
+
+
+def test_an_import_tells_what_is_wrong_with_all_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in "ab":
+        cv2.imwrite(str(source / f"{name}.png"), np.zeros((*SIDES, 3), np.uint8))
+        shape = {"label": "x", "shape_type": "polygon", "points": [[70, 20], [170, 20], [70, 80]]}
+        shapes = [shape, {**shape, "points": [[20, 10], [150, 20], [70, 38]]}]
+        about = {"imagePath": f"{name}.png", "imageHeight": SIDES[0], "imageWidth": SIDES[1]}
+        (source / f"{name}.json").write_text(json.dumps({**about, "shapes": shapes}))
+    assert main(["data", "import", "labelme", str(source), str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "likely wrong: 2 of 2 instances have points outside of their image" in told

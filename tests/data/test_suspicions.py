@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from etils.epath import Path as EtilsPath
 
-from solojax.data import annotations
+from solojax.data import annotations, instances, suspicions
 from solojax.data.findings import Finding
 from solojax.types import InputError
 
@@ -184,3 +184,14 @@ def test_classes_of_one_name_are_told_with_their_ids(tmp_path: Path) -> None:
     (found,) = look(tmp_path, content)
     assert (found.effect, found.count) == ("doubtful", 2)
     assert found.places == ("'Cat' is 1", "' cat' is 2")
+
+
+def test_a_set_of_crowds_only_is_not_trained_on(tmp_path: Path) -> None:
+    images = [instances.Image(i, tmp_path, 9, 9, [], "") for i in range(2)]
+    suspicions.check_learnable(tmp_path, images)  # told of elsewhere
+    one = instances.Instance(7, 0, b"", (0, 0, 1, 1), 1.0, (0, 0), True)
+    images[1].instances.append(one)
+    with pytest.raises(InputError, match=r"all 1 instances are crowds .*annotation 7 of image 1"):
+        suspicions.check_learnable(tmp_path, images)
+    images[0].instances.append(one._replace(is_crowd=False))
+    suspicions.check_learnable(tmp_path, images)
