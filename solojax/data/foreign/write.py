@@ -1,5 +1,6 @@
 """Writes a set that was read as a COCO folder."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from solojax.data import annotations
+from solojax.data.findings import Effect, Findings
 from solojax.data.foreign.contents import SPLITS, Import, Split
 from solojax.data.foreign.files import load
 from solojax.types import InputError
@@ -33,9 +36,14 @@ def write(found: Import, out: Path) -> None:
         if not isinstance(info, dict) or info.get("description") != DESCRIPTION:
             raise InputError(f"{path} is not by this importer; choose another folder")
     _check_pictures(found)
+    digests: dict[bytes, str] = {}
     for split, content in found.splits.items():
         for picture in tqdm(content.pictures, f"copying {split}", unit="image"):
             target, encoded = out / "images" / picture.name, picture.load()
+            place = f"{split}: {picture.name}"
+            first = digests.setdefault(hashlib.sha256(encoded).digest(), place)
+            if first != place:
+                _tell_equals(first, place, content.findings)
             if not target.exists():
                 _put(target, encoded)
             elif target.read_bytes() != encoded:
@@ -46,10 +54,19 @@ def write(found: Import, out: Path) -> None:
     for split, path in paths.items():
         if split in found.splits:
             _put(path, json.dumps(_to_coco(found.form, found.splits[split])).encode())
-            for finding in found.splits[split].findings:
+            seen = annotations.read(path, out / "images").findings
+            for finding in (*found.splits[split].findings, *seen):
                 print(f"{path}: {finding}")
         else:
             path.unlink(missing_ok=True)
+
+
+def _tell_equals(first: str, place: str, findings: Findings) -> None:
+    same_split = first.partition(": ")[0] == place.partition(": ")[0]
+    effect: Effect = "told" if same_split else "doubtful"
+    what = "images that are another one, byte for byte"
+    cure = "" if same_split else "what is learned by heart is no measure: keep it in one split"
+    findings.add(effect, what, f"{place} is {first}", cure=cure)
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -82,19 +99,19 @@ def _check_pictures(found: Import) -> None:
 
 def _to_coco(form: str, split: Split) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for number, (name, _, _, (height, width), instances, extra) in enumerate(split.pictures, 1):
         about = {"file_name": name, "height": height, "width": width}
         images.append({"id": number, **extra, **about})
         for instance in instances:
-            ids = {"id": len(annotations) + 1, "image_id": images[-1]["id"]}
-            annotations.append({**ids, **instance})
+            ids = {"id": len(entries) + 1, "image_id": images[-1]["id"]}
+            entries.append({**ids, **instance})
     info = split.extra.get("info")
     info = info if isinstance(info, dict) else {}
     return {
         **split.extra,
         "info": {**info, "description": DESCRIPTION, "form": form},
         "images": images,
-        "annotations": annotations,
+        "annotations": entries,
         "categories": split.categories,
     }

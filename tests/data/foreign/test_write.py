@@ -8,15 +8,20 @@ import pytest
 from solojax.data.foreign import labelme, write
 from solojax.types import InputError
 from tests.data.foreign.scene import (
+    BOX,
     bring,
     content_of,
     lost,
+    lvis_json,
     png,
     put,
     put_any,
+    put_drawing,
+    put_lvis,
     put_yolo,
     read,
     refusal,
+    shape,
 )
 
 
@@ -94,3 +99,34 @@ def test_set_without_a_mask_tells_why(source: Path) -> None:
     message = refusal("yolo", put_yolo(source, lines="0 .5 .5 .2 .2\n1 .5 .5 .2 .2\n"))
     assert "train has no instance with a mask (2 instances skipped: box without a mask" in message
     assert "labels/train/a.txt:2); export the set as segmentation" in message
+
+
+def test_equal_images_are_told_of_and_doubted_between_splits(
+    source: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_yolo(source)
+    for place, seed in (("train/b", 0), ("val/c", 0), ("val/d", 7)):
+        put(source / f"images/{place}.png", png(seed))
+    bring("yolo", source, out)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "byte for byte" in line]
+    assert len(lines) == 2
+    assert "1 images that are another one, byte for byte (train: train/b.png is " in lines[0]
+    assert "likely wrong: 1 images" in lines[1]
+    assert "(val: val/c.png is train: train/a.png)" in lines[1]
+
+
+def test_imported_set_is_looked_at_as_a_whole(
+    source: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crowd = [dict(lvis_json()["annotations"][0], id=number, iscrowd=1) for number in range(5)]
+    put_lvis(source, lvis_json(annotations=crowd))
+    bring("lvis", source, out)
+    assert "likely wrong: 5 of 5 instances are crowds" in capsys.readouterr().out
+
+
+def test_file_names_may_be_as_long_as_they_can_be(source: Path, out: Path) -> None:
+    name = "ü" * 125  # 250 bytes, 254 with its ending
+    put_drawing(source / "a.json", shape("x", BOX), image=b"", imagePath=f"{name}.png")
+    put(source / f"{name}.png", png())
+    bring("labelme", source, out)
+    assert list(content_of(out / "images")) == [f"{name}.png"]
