@@ -423,5 +423,14 @@ def test_a_foreign_set_becomes_one_that_can_be_prepared(
     assert printed.endswith(f"next: solojax data prepare {out}\n")
     records = f"data.records={tmp_path / 'records'}"
     assert cli.main(["data", "prepare", str(out), "--set", records]) == 0
+    # Names of files may be bytes that are no text, and the classes, and whatever else is printed.
+    odd = tmp_path / "odd" / "\udcff.json"
+    odd.parent.mkdir()
+    (odd.parent / "a.png").write_bytes(cv2.imencode(".png", ids)[1].tobytes())
+    points = [[1, 1], [9, 1], [9, 9]]
+    drawn = [{"label": "x", "points": points}, {"label": "x", "points": [], "shape_type": "point"}]
+    odd.write_text(json.dumps({"shapes": drawn, "imagePath": "a.png"}))
+    assert cli.main(["data", "import", "labelme", str(odd.parent), str(tmp_path / "of odd")]) == 0
+    assert "1 instances skipped: shape of type point (\\udcff.json" in capfd.readouterr().out
     line = error_line(["data", "import", "voc", str(source), str(out)], capfd)
     assert "form 'voc' is none of labelme, yolo, cityscapes, lvis, pairs" in line

@@ -10,6 +10,7 @@ seconds, ``--help`` should not.
 
 import argparse
 import importlib
+import io
 import os
 import select
 import sys
@@ -39,6 +40,8 @@ GROUPS = {"data": "make and look at data sets", "bench": "measure"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be what no encoding knows
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             return _run(argv)

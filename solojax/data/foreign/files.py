@@ -70,12 +70,12 @@ def folder_called(source: Path, names: Iterable[str]) -> Path | None:
 
 def file_called(path: Path) -> Path | None:
     """The file of that path, or the only one whose name differs from it by case alone."""
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path's, it is false of names that no file can have
         return path
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return None
     name = path.name.lower()
-    alike = [name_ for name_ in os.listdir(path.parent) if name_.lower() == name]
+    alike = [other for other in os.listdir(path.parent) if other.lower() == name]
     return path.with_name(alike[0]) if len(alike) == 1 else None
 
 

@@ -1,6 +1,7 @@
 """LVIS: JSONs much like COCO's, with the classes that were looked for in each image."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _read_json(path: Path, source: Path, split: str) -> Split:
     for entry in tqdm(content["images"], f"reading {split}", unit="image"):
         name = entry.get("file_name") or "/".join(str(entry.get("coco_url")).split("/")[-2:])
         file = source / (name := check_name(str(name), path))
-        if not file.is_file():
+        if not os.path.isfile(file):  # unlike Path's, false of names that no file can have
             raise InputError(f"{path}: the image {file} is missing; put COCO's images there")
         size, stated = size_of(file.read_bytes(), file), (entry.get("height"), entry.get("width"))
         if stated not in (size, (None, None)):

@@ -1,5 +1,6 @@
 """Which mask is of which image, by the names that files and folders have."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,9 +100,9 @@ def _match(
             right = {bare[0][key]: right[stem] for key, stem in bare[1].items()}
     if alone := sorted((left | right)[stem] for stem in left.keys() ^ right.keys()):
         pickled = [path.with_name(f"{path.stem}_seg.npy") for path in alone]
-        if any(path.is_file() for path in pickled):
+        if any(map(os.path.isfile, pickled)):
             raise InputError(
-                f"{next(path for path in pickled if path.is_file())} is a Python pickle, which can "
+                f"{next(filter(os.path.isfile, pickled))} is a Python pickle, which can "
                 "run programs, and is not read; save the masks as PNG or TIFF in Cellpose"
             )
         others = shorten([path.name for path in alone[1 : LISTED + 1]], len(alone) - 1, ", ")

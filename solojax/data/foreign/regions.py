@@ -2,6 +2,7 @@
 
 import collections
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,7 +86,7 @@ def assemble(
 
 def _picture(drawing: Drawing, source: Path, ids: dict[str, int], findings: Findings) -> Picture:
     name, encoded = drawing.image.relative_to(source).as_posix(), drawing.load()
-    where = drawing.image if drawing.image.is_file() else f"{drawing.origin}: {name}"
+    where = drawing.image if os.path.isfile(drawing.image) else f"{drawing.origin}: {name}"
     size = size_in_frame(encoded, where, drawing.stated, findings)
     objects = collections.defaultdict(list)
     for number, region in enumerate(drawing.regions):

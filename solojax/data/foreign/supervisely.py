@@ -44,6 +44,8 @@ def read(source: Path) -> Import:
         raise InputError(f"{source} has no folders 'ann' and 'img'; give the folder of a project")
     meta = source / "meta.json"
     classes = load(meta, json.loads).get("classes") if meta.is_file() else []
+    if not isinstance(classes, list | None):
+        raise InputError(f"{meta} is not Supervisely's: 'classes' is no list; export it again")
     classes = [one.get("title") for one in classes or () if isinstance(one, dict)]
     drawings: dict[str, list[Drawing]] = {"train": [], "val": []}
     findings = {split: Findings() for split in drawings}

@@ -39,7 +39,7 @@ def read(source: Path) -> Import:
     about = _without_yaml(path) if path.name == "classes.txt" else load(path, parse_yaml)
     # A path that leads nowhere is one of the machine that the set was made on.
     root = Path(os.path.abspath(path.parent / _text(about.get("path"), path, "path")))
-    root = root if root.is_dir() else path.parent
+    root = root if os.path.isdir(root) else path.parent
     names = _names(about.get("names"), path)
     categories = categories_of(names)
     splits = {}
@@ -127,7 +127,7 @@ def _find(entry: str, bases: tuple[Path, ...]) -> Path | None:
     for name in (entry, path, *tails):
         for base in bases:
             place = Path(os.path.abspath(base / name))
-            if place.exists():
+            if os.path.exists(place):  # unlike Path's, false of names that no file can have
                 return place
     return None
 

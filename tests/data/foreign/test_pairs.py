@@ -236,6 +236,7 @@ def test_parts_of_ids_are_instances_where_asked_for(source: Path) -> None:
         ("imgs/a.png", "ground truth/A.tif"),
         ("images/a.png", "masks/a_mask.png"),
         ("images/a b ü.png", "masks/a b ü.png"),
+        (f"images/{'ü' * 125}.png", f"masks/{'ü' * 125}.png"),
     ],
 )
 def test_masks_are_found_by_usual_names(image: str, mask: str, source: Path, out: Path) -> None:
@@ -262,6 +263,12 @@ def test_pickles_of_cellpose_are_refused(source: Path) -> None:
     put(source / "a.png", png())
     put(source / "a_seg.npy", b"\x93NUMPY")
     assert "a_seg.npy is a Python pickle, which can run programs" in refusal("pairs", source)
+
+
+def test_long_names_without_a_partner_are_named(source: Path) -> None:
+    put(source / f"images/{'x' * 250}.png", png())
+    (source / "masks").mkdir()
+    assert "is one of 1 files without a partner" in refusal("pairs", source)
 
 
 def test_jpegs_for_masks_are_refused(source: Path) -> None:

@@ -389,6 +389,11 @@ def test_supervisely_bitmaps_and_holes(source: Path, out: Path) -> None:
     np.testing.assert_array_equal(found, [expected, expected, drawn(BOX) - drawn(hole)])
 
 
+def test_supervisely_classes_of_the_wrong_type_are_named(source: Path) -> None:
+    put(put_supervisely(source) / "meta.json", '{"classes": 3}')
+    assert "meta.json is not Supervisely's: 'classes' is no list" in refusal("supervisely", source)
+
+
 def test_supervisely_data_sets_are_splits(source: Path, out: Path) -> None:
     put_supervisely(source, dataset="train")
     put_supervisely(source, dataset="val")

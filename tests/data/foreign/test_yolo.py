@@ -193,6 +193,8 @@ def test_data_yaml_without_names_is_refused(names: Any, source: Path) -> None:
         ("just text", "data.yaml has no names"),
         ("names: [a]", "data.yaml has neither train nor val"),
         ("names: [a]\ntrain: lost", "lost is no folder or .txt list"),
+        (f"names: [a]\ntrain: {'x' * 300}", "is no folder or .txt list"),
+        (f"names: [a]\npath: {'x' * 300}\ntrain: lost", "lost is no folder or .txt list"),
         ("names: [a]\ntrain: a.png", "a.png is no folder or .txt list"),
         ("names: [a]\ntrain: empty", "has no image for train"),
         ("names: [a]\ntrain: list.txt", "list.txt: the image './lost.png' is missing"),
