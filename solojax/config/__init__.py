@@ -79,6 +79,13 @@ class Data:
     # bits as its largest value needs.
     value_range: tuple[float, ...] = ()
 
+    # What images and annotations that cannot be taken as they are lead to: the set is refused, they
+    # are left out and listed, or those with a likely meaning are mended and the rest left out.
+    faults: Literal["fail", "skip", "repair"] = "fail"
+    most_skipped: float = 0.001  # share of images, or annotations, beyond which the set is refused
+    boxes_as_masks: bool = False  # of annotations with a box and no mask
+    follow_links: bool = False  # to image files outside of their folder
+
     canvases: tuple[tuple[int, int], ...] = ((800, 1344), (1344, 800))  # one compile each
     # "fit" keeps the shape of an image, within the sides below; "stretch" fills the canvas.
     resize: Literal["fit", "stretch"] = "fit"
@@ -93,6 +100,7 @@ class Data:
         fields.check_fields(self, "data")
         sizes = ("train_short_sides", "test_short_side", "long_side", "max_instances")
         fields.check_range(self, "data", *sizes, least=1)
+        fields.check_range(self, "data", "most_skipped", most=1)
         fields.check_range(self, "data", "workers", most=MOST_WORKERS)
         if self.value_range and not (
             len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]

@@ -4,21 +4,33 @@ A record holds the bytes of the image file, untouched, and its instances as run 
 ``coco`` has no instance masks, which is why this one exists. Nothing here needs TensorFlow.
 """
 
+import errno
 import hashlib
+import json
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils.epath import Path
 
 from solojax import config as config_lib
-from solojax.data import annotations, image_files, image_values, json_lists, record_files
+from solojax.data import (
+    annotations,
+    image_files,
+    image_values,
+    json_lists,
+    layout,
+    record_files,
+    stamps,
+)
 from solojax.data.image_values import Range
+from solojax.data.layout import Split, has_split, locate
+from solojax.data.record_files import FORMAT
 from solojax.types import InputError
 
-Split = Literal["train", "val"]
+__all__ = ["Record", "Records", "Split", "has_split", "image_of", "locate", "prepare", "read"]
 
 
 class Record(NamedTuple):
@@ -39,6 +51,8 @@ class Records(NamedTuple):
     image_ids: list[int]
     sizes: np.ndarray  # len 2 int32, (height, width), original pixels
     value_range: Range | None = None  # of its images, as of ``data``
+    labels: Sequence[int] = ()  # place in ``categories`` of each class that the JSON has
+    fingerprint: str = ""  # equal where the JSON and the images are, wherever they lie
 
 
 def prepare(data: config_lib.Data, split: Split) -> Records:
@@ -54,13 +68,18 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         decoded or have another size than the JSON says, or the classes are not ``data.categories``.
     """
     json_path, image_root = locate(data, split)
-    value_range = image_values.range_of(data.value_range)
-    folder = Path(data.records) / _name(data, split, json_path)
+    digest = _digest(json_path)
+    folder = Path(data.records) / _name(data, split, digest)
     was_there = record_files.is_complete(folder)
     if not was_there:
-        record_files.write(
-            *(folder, split, json_path, image_root), threads=workers(), value_range=value_range
-        )
+        try:
+            record_files.write(folder, split, json_path, image_root, data, threads=workers())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(
+                f"{folder}: the disk is full; free some, or set data.records"
+            ) from None
     try:
         builder = tfds.builder_from_directory(os.fspath(folder))
         about = builder.info.metadata
@@ -76,63 +95,16 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         ) from error
     for doubt in doubts:
         print(f"{json_path}: {doubt}")
-    if data.categories and data.categories != categories:
-        raise InputError(
-            f"{json_path} has {_list(categories)} where the model was made for "
-            f"{_list(data.categories)}; the two must be equal, ids included"
-        )
+    seen = [FORMAT, digest, data.faults, data.boxes_as_masks, images, stamps.sizes(folder)]
     return Records(
         source=source,
-        categories=categories,
+        categories=data.categories or categories,
         image_ids=[image_id for image_id, _ in images],
         sizes=np.array([size for _, size in images], np.int32),
-        value_range=value_range,
+        value_range=image_values.range_of(data.value_range),
+        labels=_labels(categories, data, split, json_path),
+        fingerprint=hashlib.sha256(json.dumps(seen).encode()).hexdigest(),
     )
-
-
-def locate(data: config_lib.Data, split: Split) -> tuple[Path, Path]:
-    """The JSON of a split, and the folder that its file names start from.
-
-    Raises:
-      InputError: there is no such folder, or ``data`` leaves the JSON open and there is not exactly
-        one in its usual place.
-    """
-    root = Path(data.root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; set data.root")
-    given, images = _given(data, split)
-    if given:
-        json_path = root / given
-    else:
-        found = _usual_jsons(root, split)
-        if len(found) != 1:
-            what = f"{len(found)} files" if found else "no file"
-            raise InputError(
-                f"{root} has {what} annotations/instances_{split}*.json; set data.root or "
-                f"data.{split}_json"
-            )
-        (json_path,) = found
-    if images:
-        return json_path, root / images
-    first = _first_name(json_path)
-    usual = [f"{split}2017", split, f"images/{split}2017", f"images/{split}", "images", ""]
-    found = [root / place for place in usual if first and (root / place / first).exists()]
-    return json_path, found[0] if found else root / "images"
-
-
-def _first_name(json_path: Path) -> str:
-    """The file name of the first image that has one; empty where there is none."""
-    for name, _, entry in json_lists.elements(json_path, ("images",), "looking for images"):
-        if name == "images" and isinstance(entry, dict):
-            file_name = entry.get("file_name")
-            if isinstance(file_name, str) and file_name and "\0" not in file_name:
-                return file_name.replace("\\", "/")
-    return ""
-
-
-def has_split(data: config_lib.Data, split: Split) -> bool:
-    """Whether ``data`` names the annotations of a split, or the folder has any in their place."""
-    return bool(_given(data, split)[0]) or bool(_usual_jsons(Path(data.root), split))
 
 
 def read(records: Records, index: int) -> Record:
@@ -147,7 +119,7 @@ def read(records: Records, index: int) -> Record:
     instances = [
         annotations.Instance(
             id=int(columns["id"][i]),
-            label=int(columns["label"][i]),
+            label=records.labels[int(columns["label"][i])],
             rle=bytes(columns["rle"][i]),
             box=_floats(columns["box"][i]),
             area=float(columns["area"][i]),
@@ -173,26 +145,49 @@ def workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _name(data: config_lib.Data, split: Split, json_path: Path) -> str:
-    """Of the folder of a split's records: for people, and a fingerprint of what is in them."""
-    root = _absolute(Path(data.root))
-    _, images = _given(data, split)
-    digest = hashlib.sha256(f"{record_files.FORMAT} {root} {images}".encode())
+def _labels(
+    categories: tuple[config_lib.Category, ...],
+    data: config_lib.Data,
+    split: Split,
+    json_path: Path,
+) -> list[int]:
+    """The labels that the config has for the classes of a JSON.
+
+    Raises:
+      InputError: they are others.
+    """
+    wanted = data.categories or categories
+    # Many exporters list for validation what occurs there.
+    if categories != wanted and (split == "train" or not set(categories) <= set(wanted)):
+        other = set(categories) ^ set(wanted) if split == "train" else set(categories) - set(wanted)
+        names = {one.id: one.name for one in wanted}
+        differ = [
+            f"{one.name!r} is category {one.id}, which is {names.get(one.id, 'none')!r} there"
+            for one in sorted(other & set(categories), key=lambda one: one.id)
+        ]
+        raise InputError(
+            f"{json_path} has {_list(categories)} where the model was made for {_list(wanted)}"
+            + (f" ({'; '.join(differ[:3])})" if differ else "")
+            + "; ids and names must be equal"
+            + (", some may be absent" if split == "val" else "")
+        )
+    return [wanted.index(one) for one in categories]
+
+
+def _digest(json_path: Path) -> str:
+    digest = hashlib.sha256()
     with json_lists.open_bytes(json_path) as file:
         while chunk := file.read(json_lists.CHUNK):
             digest.update(chunk)
-    return f"{root.name}-{split}-{digest.hexdigest()[:12]}"
+    return digest.hexdigest()
 
 
-def _given(data: config_lib.Data, split: Split) -> tuple[str, str]:
-    """What the config says of a split: its JSON and its folder of images, empty where open."""
-    if split == "train":
-        return data.train_json, data.train_images
-    return data.val_json, data.val_images
-
-
-def _usual_jsons(root: Path, split: Split) -> list[Path]:
-    return sorted((root / "annotations").glob(f"instances_{split}*.json"))
+def _name(data: config_lib.Data, split: Split, digest: str) -> str:
+    """Of the folder of a split's records: for people, and a fingerprint of what is in them."""
+    root = _absolute(Path(data.root))
+    _, images = layout.given(data, split)
+    known = [FORMAT, os.fspath(root), images, digest, data.faults, data.boxes_as_masks]
+    return f"{root.name}-{split}-{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]}"
 
 
 def _absolute(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 LISTED = 20  # of many places, the first so many are named
@@ -62,6 +62,11 @@ class Findings:
         rest = (len(places) if count is None else count) - len(places[:LISTED])
         if rest > 0:
             self.add(effect, what, cure=cure, count=rest)
+
+    def take(self, others: Iterable[Finding]) -> None:
+        """Counts what others have found."""
+        for one in others:
+            self.add_all(one.effect, one.what, one.places, cure=one.cure, count=one.count)
 
     def __iter__(self) -> Iterator[Finding]:
         for (effect, what, cure), (count, places) in self._found.items():

@@ -113,7 +113,7 @@ def check(
     for split in splits:
         try:
             json_path, image_root = coco.locate(data, split)
-            content = annotations.read(json_path, image_root)
+            content = annotations.read(json_path, image_root, data=data)
         except InputError as error:
             unread[split] = str(error)
             continue

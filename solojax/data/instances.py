@@ -40,18 +40,25 @@ class Entry(NamedTuple):
 
     annotation: dict
     image: Image
+    id: int | str  # as ``ids.read`` reads it, or its place in the list
+    category: int | str  # as ``ids.read`` reads its id
 
     def place(self) -> str:
         """For people."""
-        return f"annotation {self.annotation['id']} of image {self.image.id}"
+        return f"annotation {self.id} of image {self.image.id}"
 
 
-def add_instances(found: list[Entry], findings: Findings) -> list[Instance | str]:
-    """Gives instances to their images, in order; returns them, or why there is no usable mask."""
+def add_instances(
+    found: list[Entry], findings: Findings, boxes_as_masks: bool = False
+) -> list[Instance | str]:
+    """Gives instances to their images, in order; returns them, or why there is no usable mask.
+
+    Their labels are ids of categories as yet. ``boxes_as_masks`` takes the box where there is none.
+    """
     read: list[Instance | str] = []
     for one, sound in zip(found, _read_sound(found), strict=True):
         try:
-            read.append(_read_instance(one, sound, findings))
+            read.append(_read_instance(one, sound, findings, boxes_as_masks))
         except NoMaskError as error:
             read.append(str(error))
     pairs = [(n, one) for n, one in enumerate(read) if isinstance(one, Instance)]
@@ -78,28 +85,53 @@ def _read_sound(found: list[Entry]) -> list[dict[str, Any] | None]:
     return sound
 
 
-def _read_instance(found: Entry, sound: dict[str, Any] | None, findings: Findings) -> Instance:
+def _read_instance(
+    found: Entry, sound: dict[str, Any] | None, findings: Findings, boxes_as_masks: bool
+) -> Instance:
     """An instance without its centre; ``sound`` are its run lengths if they are known already."""
-    annotation, image = found
+    annotation, image = found.annotation, found.image
 
     def tell(form: str) -> None:
         findings.add("repaired", f"instances read: {form}", found.place())
 
-    encoded = sound or to_rle(annotation.get("segmentation"), image.height, image.width, tell)
+    stated: Any = annotation.get("bbox")
+    segmentation = annotation.get("segmentation")
+    is_box = is_numbers(stated) and len(stated) == 4 and min(stated[2:]) > 0
+    if boxes_as_masks and is_box and not segmentation:
+        x, y, width, height = stated
+        segmentation = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+        tell("boxes taken for masks")
+    encoded = sound or to_rle(segmentation, image.height, image.width, tell)
     area = float(coco_mask.area(encoded))
     if area == 0:
         raise NoMaskError("mask without a pixel")
-    box: Any = annotation.get("bbox")
-    if not is_numbers(box) or len(box) != 4 or min(box[2:]) <= 0:  # some exporters write zeros
-        box = coco_mask.toBbox(encoded).tolist()
-    x, y, width, height = map(float, box)
-    stated: Any = annotation.get("area")
+    if not is_box:
+        # Some exporters leave them out or write zeros.
+        if stated and not (is_numbers(stated) and not any(stated)):
+            shown = f"{found.place()}: {stated!r:.60}"
+            findings.add("repaired", "boxes that are none, taken from their masks", shown)
+        stated = coco_mask.toBbox(encoded).tolist()
+    x, y, width, height = map(float, stated)
+    size: Any = annotation.get("area")
+    if not is_numbers([size]) or size < 0:
+        if size is not None:
+            shown = f"{found.place()}: {size!r:.60}"
+            findings.add("repaired", "areas that are none, taken from their masks", shown)
+        size = area
     return Instance(
-        id=annotation["id"],
-        label=annotation["category_id"],
+        id=found.id,  # type: ignore[arg-type]  # a text until all are numbered
+        label=found.category,  # type: ignore[arg-type]
         rle=encoded["counts"],
         box=(x, y, x + width, y + height),
-        area=float(stated) if is_numbers([stated]) else area,
+        area=float(size),
         center=(math.nan, math.nan),
-        is_crowd=annotation.get("iscrowd") in (1, "1"),  # some exporters write text
+        is_crowd=_is_crowd(annotation.get("iscrowd")),
     )
+
+
+def _is_crowd(value: Any) -> bool:
+    """Some exporters write text, fractions or truth values."""
+    for crowd, known in enumerate(((None, 0, "", "0", "false"), (1, "1", "true"))):
+        if (value.lower() if isinstance(value, str) else value) in known:
+            return bool(crowd)
+    raise NoMaskError(f"iscrowd is {value!r:.20}, neither 0 nor 1")

@@ -4,64 +4,55 @@ Files of ``SHARD`` images are written side by side, and each is complete or abse
 """
 
 import contextlib
-import functools
 import json
 import os
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import cv2
-import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from etils.epath import Path
 from tqdm import tqdm
 
-from solojax.data import annotations, image_files, orientation, suspicions
-from solojax.data.findings import Findings, shorten
-from solojax.data.image_values import Note, Range
+from solojax import config
+from solojax.data import annotations, image_values, orientation, record_examples, stamps, suspicions
+from solojax.data.findings import Findings
+from solojax.data.left_out import Faults
 from solojax.types import InputError
 
 NAME = "coco_instances"  # of the TFDS data set
-FORMAT = "4"  # raise it with any change to _features, so that older records are written anew
+FORMAT = "5"  # raise it with any change to _features, so that older records are written anew
 SHARD = 512  # images a file: 80 MB of COCO, and no more open files than a system allows
 COMPLETE = "complete.json"  # the last file to be written: the bytes of each file of records
+LEFT_OUT = "left_out.json"  # images and annotations that are in the JSON and not in the records
 INCOMPLETE = ".incomplete"  # folder in data.records for what is being written
 STALE = 24 * 3600  # seconds after which what a killed process was writing is removed
 
 
 def write(
-    folder: Path,
-    split: str,
-    json_path: Path,
-    image_root: Path,
-    *,
-    threads: int,
-    value_range: Range | None = None,
+    folder: Path, split: str, json_path: Path, image_root: Path, data: config.Data, *, threads: int
 ) -> None:
-    """Writes what is missing of the records of a split, with a progress bar.
+    """Writes what is missing of the records of a split, with a progress bar; prints findings.
 
     Args:
       folder: for the files.
       split: what it is called.
       json_path: its annotations.
       image_root: the folder that the file names in them start from.
+      data: what is done with faults, and which values become black and white.
       threads: each writes a file at a time.
-      value_range: which values become black and white, where they have more than 8 bits.
 
     Raises:
       InputError: the annotations are not sound, or an image is none or of another size than they
-        say.
+        say, or the disk is full.
     """
-    content = annotations.read(json_path, image_root)
+    content = annotations.read(json_path, image_root, data=data)
     if split == "train":
         suspicions.check_learnable(json_path, content.images)
     images = orientation.settle(content.images, content.findings, threads=threads)
-    for finding in content.findings:
-        print(f"{json_path}: {finding}")
     shards = [images[start : start + SHARD] for start in range(0, len(images), SHARD)]
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder, dataset_name=NAME, split=split, filetype_suffix="array_record"
@@ -78,42 +69,39 @@ def write(
         with contextlib.suppress(FileNotFoundError):  # by another process that tidies up
             if time.time() - left.stat().mtime > STALE:
                 left.rmtree() if left.is_dir() else left.unlink()
-    cv2.setNumThreads(1)  # one file on each core is enough
-    stop, findings = threading.Event(), Findings()
-    with tqdm(total=len(images), desc=f"writing {split} records", unit="image") as bar:
-
-        def write_one(place: int) -> list[str]:
-            if paths[place].exists():
-                bar.update(len(shards[place]))
-                return []
-            try:
-                return _write_shard(
-                    *(paths[place], staging, shards[place], stop, bar), findings, value_range
-                )
-            except BaseException:  # the other files are not to be finished first
-                stop.set()
-                raise
-
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                problems = [one for here in pool.map(write_one, range(len(shards))) for one in here]
-            except KeyboardInterrupt:  # by a user, who interrupts this thread alone
-                stop.set()
-                raise
-    for finding in findings:
+    absent = [image_root / one.file_name for one in content.left_out if one.file_name]
+    named = [[one.path for one in shard] for shard in shards]
+    stamps.renew(folder, image_root, named, paths, absent)
+    faults = _write_all(paths, staging, shards, split, data, content.findings, threads)
+    left = Faults()
+    for place, found in enumerate(faults):
+        for number, (what, value, cure) in found.items():
+            one = shards[place][number]
+            inside = [instance.id for instance in one.instances]
+            left.add_image(what, one.id, one.name, inside, value, cure)
+    left.settle(json_path, data, len(images), 1, content.findings)
+    for finding in content.findings:
         print(f"{json_path}: {finding}")
-    if problems:
-        raise InputError(f"{json_path}: {shorten(problems, len(problems))}")
+    kept = [
+        [one for number, one in enumerate(shard) if number not in faults[place]]
+        for place, shard in enumerate(shards)
+    ]
+    _check_kept(json_path, kept, content.findings)
+    listed = [*content.left_out, *left.left_out]
+    if listed:
+        path = folder / LEFT_OUT
+        path.write_text(json.dumps([one._asdict() for one in listed], indent=1, default=str))
+        print(f"{json_path}: what is left out is listed in {path}")
     metadata = tfds.core.MetadataDict(
         categories=[[one.id, one.name] for one in content.categories],
-        images=[[one.id, one.height, one.width] for one in images],
+        images=[[one.id, one.height, one.width] for shard in kept for one in shard],
         doubts=[str(one) for one in content.findings if one.effect == "doubtful"],
     )
-    lengths = [len(shard) for shard in shards]
     sizes = {path.name: path.stat().length for path in paths}
+    lengths = [len(shard) for shard in kept]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=_features(),
+        features=record_examples.features(),
         split_infos=[
             tfds.core.SplitInfo(split, lengths, sum(sizes.values()), filename_template=template)
         ],
@@ -129,8 +117,58 @@ def write(
     (folder / COMPLETE).write_text(json.dumps(sizes))
 
 
+Found = dict[int, tuple[str, str, str]]
+"""Place of an image in its file -> what is wrong with it, the value that is, the cure."""
+
+
+def _write_all(
+    paths: list[Path],
+    staging: Path,
+    shards: list[list[annotations.Image]],
+    split: str,
+    data: config.Data,
+    findings: Findings,
+    threads: int,
+) -> list[Found]:
+    """Writes the files that are not there; returns what is wrong with the images of each."""
+    cv2.setNumThreads(1)  # one file on each core is enough
+    stop = threading.Event()
+    total = sum(map(len, shards))
+    with tqdm(total=total, desc=f"writing {split} records", unit="image") as bar:
+
+        def write_one(place: int) -> Found:
+            path = paths[place]
+            faulty = path.with_name(f"{path.name}.{LEFT_OUT}")
+            if path.exists():
+                bar.update(len(shards[place]))
+                known = json.loads(faulty.read_text()) if faulty.exists() else {}
+                return {int(number): tuple(fault) for number, fault in known.items()}
+            try:
+                return _write_shard(path, faulty, staging, shards[place], data, stop, bar, findings)
+            except BaseException:  # the other files are not to be finished first
+                stop.set()
+                raise
+
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                return list(pool.map(write_one, range(len(shards))))
+            except KeyboardInterrupt:  # by a user, who interrupts this thread alone
+                stop.set()
+                raise
+
+
+def _check_kept(json_path: Path, kept: list[list[annotations.Image]], findings: Findings) -> None:
+    """Refuses a set of which nothing is left, or all of a file's images are not."""
+    if not all(kept) or not any(one.instances for shard in kept for one in shard):
+        told = "; ".join(str(one) for one in findings if one.effect == "lost")
+        raise InputError(f"{json_path}: too little is left to learn from: {told}")
+
+
 def is_complete(folder: Path) -> bool:
-    """Whether all files of a folder of records are there; one that was cut is removed."""
+    """Whether all files of a folder of records are there and no image was changed since.
+
+    A file that was cut is removed.
+    """
     if not (folder / COMPLETE).exists():
         return False
     try:
@@ -139,7 +177,7 @@ def is_complete(folder: Path) -> bool:
         return False
     if not isinstance(sizes, dict) or any(Path(name).name != name for name in sizes):
         return False
-    sound = True
+    sound = not stamps.are_changed(folder)
     for name, size in sizes.items():
         path = folder / name
         if not path.exists() or path.stat().length != size:
@@ -150,15 +188,20 @@ def is_complete(folder: Path) -> bool:
 
 def _write_shard(
     path: Path,
+    faulty: Path,
     staging: Path,
     images: list[annotations.Image],
+    data: config.Data,
     stop: threading.Event,
     bar: tqdm,
     findings: Findings,
-    value_range: Range | None,
-) -> list[str]:
-    """Writes one file of records, unless there are problems with its images: those are returned."""
-    problems = []
+) -> Found:
+    """Writes one file of records, and which of its images are left out.
+
+    Where there are some and ``data.faults`` says fail, it writes nothing.
+    """
+    faults: Found = {}
+    value_range = image_values.range_of(data.value_range)
     # To a bucket, what ArrayRecord writes here is copied by the path layer.
     local = None if "://" in os.fspath(staging) else staging
     with tempfile.TemporaryDirectory(dir=local) as here:
@@ -166,74 +209,23 @@ def _write_shard(
         # Never a group of records: each is read by itself.
         writer = array_record_module.ArrayRecordWriter(os.fspath(written), "group_size:1")
         try:
-            for image in images:
+            for number, image in enumerate(images):
                 if stop.is_set():
-                    return []
+                    return {}
                 try:
-                    example, notes = _example(image, value_range)
-                    writer.write(_features().serialize_example(example))
-                except InputError as problem:
-                    problems.append(str(problem))
-                    notes = []
+                    example, notes = record_examples.read(image, value_range)
+                    writer.write(record_examples.features().serialize_example(example))
+                except record_examples.ImageFault as fault:
+                    faults[number], notes = fault.args, []
                 with bar.get_lock():
                     bar.update()
                     for note in notes:
                         findings.add(note.effect, note.what, str(image.path), cure=note.cure)
         finally:
             writer.close()
-        if not problems:
+        if data.faults != "fail" or not faults:
+            faulty.write_text(json.dumps(faults)) if faults else faulty.unlink(missing_ok=True)
             if local is None:
                 written = written.copy(staging / f"{os.getpid()}-{path.name}", overwrite=True)
             written.replace(path)
-    return problems
-
-
-def _example(
-    image: annotations.Image, value_range: Range | None
-) -> tuple[dict[str, Any], list[Note]]:
-    """One image as it is stored, once its file is known to be sound, and what is to be told."""
-    encoded = image_files.read_file(image.path)
-    as_stored = image.as_stored
-    try:
-        pixels, notes = image_files.decode(encoded, as_stored=as_stored, value_range=value_range)
-    except InputError as fault:
-        raise InputError(f"{image.path} {fault}") from None
-    if pixels.shape[:2] != (image.height, image.width):
-        # Some tools annotate the pixels as stored and never look at the EXIF orientation.
-        as_stored = not as_stored
-        other, _ = image_files.decode(encoded, as_stored=as_stored, value_range=value_range)
-        if other.shape[:2] != (image.height, image.width):
-            raise InputError(
-                f"{image.path} is {pixels.shape[0]}x{pixels.shape[1]} (height x width) where the "
-                f"JSON says {image.height}x{image.width}"
-            )
-    instances = [instance._asdict() for instance in image.instances]
-    example = {
-        "image": encoded,
-        "path": str(image.path),
-        "as_stored": as_stored,
-        "instances": instances,
-    }
-    return example, notes
-
-
-@functools.cache
-def _features() -> tfds.features.FeaturesDict:
-    return tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(),  # any format, bytes as they are
-            "path": tfds.features.Text(),
-            "as_stored": np.bool_,
-            "instances": tfds.features.Sequence(
-                {
-                    "id": np.int64,
-                    "label": np.int64,
-                    "rle": tfds.features.Tensor(shape=(), dtype=np.bytes_),
-                    "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-                    "area": np.float64,
-                    "center": tfds.features.Tensor(shape=(2,), dtype=np.float32),
-                    "is_crowd": np.bool_,
-                }
-            ),
-        }
-    )
+    return faults

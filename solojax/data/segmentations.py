@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 from solojax.data import polygons, rle
 
 FARTHEST = 100_000  # pixels; beyond that no coordinate is one of an image
+NO_SEGMENTATION = "no segmentation"
 DEEPEST = 8  # lists in lists
 MOST_PARTS = 1000  # of a mask whose polygons are compared with each other
 
@@ -64,7 +65,7 @@ def to_rle(
             raise NoMaskError(f"a polygon point beyond {FARTHEST} pixels")
         return polygons.to_rle(found, height, width)
     if not isinstance(segmentation, dict):
-        raise NoMaskError("no segmentation")
+        raise NoMaskError(NO_SEGMENTATION)
     return _read_runs(segmentation, height, width, tell)
 
 
@@ -139,7 +140,7 @@ def _parse(text: str) -> Any:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict | list):
-        raise NoMaskError("no segmentation")
+        raise NoMaskError(NO_SEGMENTATION)
     return content
 
 

@@ -37,7 +37,7 @@ def read(path: Path, findings: Findings) -> dict[str, Any]:
             # Anew: pycocotools takes a match with id 0 for none, and keeps ids as floats.
             "id": len(instances) + 1,
             "image_id": entry.image.id,
-            "category_id": stated["category_id"],
+            "category_id": entry.category,
             "bbox": box,
         }
         if isinstance(read_as, annotations.Instance):
@@ -58,11 +58,14 @@ def read(path: Path, findings: Findings) -> dict[str, Any]:
         instances.append(one)
 
     found = annotations.read(epath.Path(path), None, see)
-    for one in found.findings:
-        findings.add_all(one.effect, one.what, one.places, cure=one.cure, count=one.count)
-    unknown = {one["category_id"] for one in instances} - {one.id for one in found.categories}
+    unknown = {one["category_id"] for one in instances} - found.category_ids.keys()
     if unknown:
-        raise InputError(f"{path}: annotations name the unknown categories {sorted(unknown)}")
+        raise InputError(
+            f"{path}: annotations name the unknown categories {sorted(unknown, key=str)}"
+        )
+    for one in instances:
+        one["category_id"] = found.category_ids[one["category_id"]]
+    findings.take(found.findings)
     if not instances:
         reasons = [str(one) for one in findings]
         raise InputError(": ".join([f"{path} has no instance to score against", *reasons]))

@@ -1,9 +1,11 @@
 """Claims about the records written from a COCO folder."""
 
+import errno
 import json
 import os
 import shutil
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ import pytest
 import tensorflow_datasets as tfds
 from etils.epath import backend as epath_backend
 from etils.epath import gpath
+from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
 from solojax.data import annotations, coco, image_files, record_files, rle
@@ -295,12 +298,14 @@ def test_damaged_image_is_named_and_leaves_no_records(
     path = tmp_path / "images" / name
     path.write_bytes(damage(path.read_bytes()))
     message = refusal(data)
-    assert message.startswith(f"{tmp_path / 'train.json'}: {path} is ")
+    assert f"1 images that cannot be read (image {90 - NAMES.index(name)} ({name}): " in message
+    assert f"{path} is " in message
     assert wanted in message
-    assert files_below(Path(data.records)) == {}
+    assert message.endswith("mend them, or leave them out by data.faults=skip")
+    assert shards(data) == {}
 
 
-@pytest.mark.parametrize(("height", "width"), [(40, 30), (31, 40), (30, 39)])
+@pytest.mark.parametrize(("height", "width"), [(40, 30), (31, 40), (30, 39), (60, 80), (15, 20)])
 def test_image_of_another_size_is_named_and_leaves_no_records(
     height: int, width: int, tmp_path: Path
 ) -> None:
@@ -309,9 +314,10 @@ def test_image_of_another_size_is_named_and_leaves_no_records(
     content["images"][0].update(height=height, width=width)
     write_json(tmp_path, content)
     message = refusal(data)
-    assert f"{tmp_path / 'images' / 'b.jpg'} is 30x40 (height x width)" in message
-    assert f"says {height}x{width}" in message
-    assert files_below(Path(data.records)) == {}
+    path = tmp_path / "images" / "b.jpg"
+    assert f"image 90 (b.jpg): {path} is 40x30 where the JSON says {width}x{height}" in message
+    assert "(width x height)" in message
+    assert shards(data) == {}
 
 
 def test_records_can_be_written_once_the_image_is_mended(tmp_path: Path) -> None:
@@ -505,6 +511,7 @@ def test_all_images_with_a_problem_are_named_at_once_and_the_rest_is_kept(
     for i in (3, 30):
         (tmp_path / f"images/{i}.png").write_bytes(b"nothing")
     message = refusal(many)
+    assert "2 images that cannot be read" in message
     assert message.count("is no image: it seems to be text") == 2
     assert message.index("3.png") < message.index("30.png")
     assert len(shards(many)) == 5
@@ -559,7 +566,9 @@ def test_two_files_for_a_split_are_refused(tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     for name in ("instances_train.json", "instances_train2017.json"):
         (tmp_path / "annotations" / name).write_text("{}")
-    with pytest.raises(InputError, match=r"has 2 files annotations/instances_train\*\.json"):
+    with pytest.raises(
+        InputError, match=r"has 2 files for train, annotations/instances_train\.json, "
+    ):
         coco.locate(Data(root=str(tmp_path)), "train")
 
 
@@ -726,3 +735,259 @@ def test_a_split_that_is_named_or_there_in_any_form_is_never_passed_over(tmp_pat
     assert coco.has_split(root, "val")
     (tmp_path / "annotations/instances_val2017.json").write_text("{}")
     assert coco.has_split(root, "val")
+
+
+# What is left out
+
+
+def put(data: Data, **fields: Any) -> Data:
+    return Data(**{**vars(data), **fields})
+
+
+def break_two(root: Path) -> None:
+    (root / "images/3.png").write_bytes(b"")
+    (root / "images/30.png").unlink()
+
+
+def test_unsound_images_are_left_out_and_listed_where_that_is_asked_for(
+    many: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    break_two(tmp_path)
+    with pytest.raises(InputError, match=r"1 of 50 images cannot be taken, more than data\.most_"):
+        coco.prepare(put(many, faults="skip"), "train")
+    data = put(many, faults="skip", most_skipped=0.05)
+    records = coco.prepare(data, "train")
+    kept = [i for i in range(50) if i not in (3, 30)]
+    assert records.image_ids == kept
+    assert len(records.source) == len(records.sizes) == 48
+    assert [coco.read(records, i).instances[0].id for i in range(48)] == [1000 + i for i in kept]
+    listed = json.loads((records_of(data) / record_files.LEFT_OUT).read_text())
+    assert [(one["image_id"], one["annotation_ids"]) for one in listed] == [
+        (30, [1030]),
+        (3, [1003]),
+    ]
+    out = capsys.readouterr().out
+    assert "1 images that cannot be read (image 3 (3.png): " in out
+    assert "1 image files missing (image 30 (30.png))" in out
+    before = shards(data)
+    assert coco.prepare(data, "train").image_ids == kept
+    (records_of(data) / record_files.COMPLETE).unlink()
+    assert coco.prepare(data, "train").image_ids == kept
+    assert shards(data) == before
+
+
+def test_what_was_left_out_is_taken_once_it_is_mended(many: Data, tmp_path: Path) -> None:
+    whole = [(tmp_path / f"images/{i}.png").read_bytes() for i in (3, 30)]
+    break_two(tmp_path)
+    data = put(many, faults="skip", most_skipped=0.05)
+    coco.prepare(data, "train")
+    for i, content in zip((3, 30), whole, strict=True):
+        (tmp_path / f"images/{i}.png").write_bytes(content)
+        records = coco.prepare(data, "train")
+    assert records.image_ids == list(range(50))
+    assert [coco.read(records, i).instances[0].id for i in range(50)] == list(range(1000, 1050))
+
+
+def test_unsound_annotations_are_left_out_and_listed(many: Data, tmp_path: Path) -> None:
+    content = read_json(tmp_path)
+    content["annotations"][4]["image_id"] = 77
+    content["annotations"][5]["category_id"] = 78
+    content["annotations"].append(square(2000, 1, segmentation=[]))
+    write_json(tmp_path, content)
+    message = refusal(many)
+    assert "1 annotations of unknown images (annotation 1004: image_id 77)" in message
+    assert "1 annotations of unknown categories (annotation 1005: category_id 78)" in message
+    data = put(many, faults="skip", most_skipped=0.05)
+    records = coco.prepare(data, "train")
+    assert [len(coco.read(records, i).instances) for i in (3, 4, 5, 6)] == [1, 0, 0, 1]
+    listed = json.loads((records_of(data) / record_files.LEFT_OUT).read_text())
+    assert sorted(one["annotation_ids"] for one in listed) == [[1004], [1005], [2000]]
+
+
+def block(root: Path, size: tuple[int, int], segmentation: Any, **entry: Any) -> Data:
+    """An image of 40 x 60 with a white block, annotated at another size."""
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[8:24, 12:36] = 255
+    (root / "images").mkdir()
+    (root / "images/x.png").write_bytes(encode("x.png", image))
+    height, width = size
+    about = {"id": 1, "file_name": "x.png", "height": height, "width": width}
+    one = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation, **entry}
+    categories = [{"id": 1, "name": "block"}]
+    write_json(root, {"images": [about], "annotations": [one], "categories": categories})
+    return Data(root=str(root), train_json="train.json", records=str(root / "records"))
+
+
+def check_block(data: Data) -> annotations.Instance:
+    records = coco.prepare(put(data, faults="repair"), "train")
+    assert records.sizes.tolist() == [[40, 60]]
+    record = coco.read(records, 0)
+    (mask,) = rle.decode([record.instances[0].rle], 40, 60)
+    np.testing.assert_array_equal(mask > 0, coco.image_of(record)[..., 0] > 0)
+    return record.instances[0]
+
+
+@pytest.mark.parametrize("form", ["polygon", "pairs", "runs"])
+def test_masks_are_scaled_to_images_that_were_made_smaller(form: str, tmp_path: Path) -> None:
+    polygon = [60, 40, 180, 40, 180, 120, 60, 120]
+    mask = np.zeros((200, 300), np.uint8)
+    mask[40:120, 60:180] = 1
+    encoded = coco_mask.encode(np.asfortranarray(mask))
+    forms = {
+        "polygon": [polygon],
+        "pairs": [[polygon[i : i + 2] for i in range(0, 8, 2)]],
+        "runs": {"size": [200, 300], "counts": encoded["counts"].decode()},
+    }
+    data = block(tmp_path, (200, 300), forms[form], bbox=[60, 40, 120, 80], area=9600)
+    message = refusal(data)
+    assert "is 60x40 where the JSON says 300x200" in message
+    assert "data.faults=repair scales the masks" in message
+    one = check_block(data)
+    assert one.box == (12, 8, 36, 24)
+    assert one.area == pytest.approx(9600 / 25)
+
+
+def test_sides_that_are_exchanged_are_those_of_the_file(tmp_path: Path) -> None:
+    data = block(tmp_path, (60, 40), [[12, 8, 36, 8, 36, 24, 12, 24]])
+    message = refusal(data)
+    assert "is 60x40 where the JSON says 40x60" in message
+    assert "data.faults=repair takes theirs" in message
+    check_block(data)
+
+
+def test_boxes_are_taken_for_masks_where_that_is_asked_for(tmp_path: Path) -> None:
+    data = block(tmp_path, (40, 60), None, bbox=[12, 8, 24, 16])
+    assert "draw masks, or take boxes for masks by data.boxes_as_masks=true" in refusal(data)
+    check_block(put(data, boxes_as_masks=True))
+
+
+# What is told from what
+
+
+def test_records_are_written_anew_for_images_that_were_changed_and_no_others(
+    many: Data, tmp_path: Path
+) -> None:
+    first = coco.prepare(many, "train")
+    before = shards(many)
+    path = tmp_path / "images/30.png"
+    path.write_bytes(encode("x.png", paint(0, (16, 16))))
+    records = coco.prepare(many, "train")
+    np.testing.assert_array_equal(
+        coco.image_of(coco.read(records, 30)), paint(0, (16, 16))[..., ::-1]
+    )
+    after = shards(many)
+    assert ["00003" in name for name in before if after[name] != before[name]] == [True]
+    assert records.fingerprint != first.fingerprint
+
+
+def test_a_fingerprint_is_that_of_the_content_wherever_it_lies(tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        make_folder(tmp_path / name)
+        data = put(make_folder(tmp_path / name), records=str(tmp_path / f"records of {name}"))
+        found.append(coco.prepare(data, "train").fingerprint)
+    assert found[0] == found[1]
+    content = read_json(tmp_path / "two")
+    content["annotations"][0]["bbox"][0] += 0.5
+    write_json(tmp_path / "two", content)
+    assert coco.prepare(data, "train").fingerprint != found[0]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null"])
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "images.json"])
+def test_records_whose_description_was_cut_are_described_anew(
+    name: str, content: str, many: Data
+) -> None:
+    coco.prepare(many, "train")
+    before = shards(many)
+    (records_of(many) / name).write_text(content)
+    assert len(coco.prepare(many, "train").source) == 50
+    if name != "images.json":
+        assert shards(many) == before
+
+
+def test_a_full_disk_is_told_in_a_line(many: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", fail)
+    assert "the disk is full; free some, or set data.records" in refusal(many)
+
+
+# Classes of the validation set
+
+
+@pytest.mark.parametrize(
+    ("names", "differ"),
+    [
+        ({50: "dining table"}, ""),
+        ({3: "dining table"}, "'dining table' is category 3, which is 'Äpfel' there"),
+        ({50: "lamp"}, "'lamp' is category 50, which is 'dining table' there"),
+        ({4: "lamp"}, "'lamp' is category 4, which is 'none' there"),
+    ],
+)
+def test_validation_may_list_some_of_the_classes(
+    names: dict[int, str], differ: str, tmp_path: Path
+) -> None:
+    data = put(make_folder(tmp_path), val_json="val.json", categories=CATEGORIES)
+    content = read_json(tmp_path)
+    (category_id,) = names
+    content["annotations"] = [square(1, 90, category_id=category_id)]
+    content["categories"] = [{"id": i, "name": name} for i, name in names.items()]
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    if differ:
+        with pytest.raises(InputError) as caught:
+            coco.prepare(data, "val")
+        assert differ in str(caught.value)
+    else:
+        records = coco.prepare(data, "val")
+        assert records.categories == CATEGORIES
+        assert [one.label for one in coco.read(records, 0).instances] == [1]
+
+
+def test_a_root_of_classes_that_nothing_has_is_left_out(tmp_path: Path) -> None:
+    data = make_folder(tmp_path)
+    content = read_json(tmp_path)
+    root = {"id": 0, "name": "things", "supercategory": "none"}
+    content["categories"] = [
+        root,
+        *({**c, "supercategory": "things"} for c in content["categories"]),
+    ]
+    write_json(tmp_path, content)
+    assert coco.prepare(data, "train").categories == CATEGORIES
+    content["annotations"][0]["category_id"] = 0
+    write_json(tmp_path, content)
+    assert coco.prepare(data, "train").categories == (Category(0, "things"), *CATEGORIES)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "images"),
+    [
+        ("train/_annotations.coco.json", "valid/_annotations.coco.json", ("train", "valid")),
+        ("train.json", "validation.json", ("images", "images")),
+        ("train.json", "val.json", ("train", "val")),
+        ("annotations/train.json", "annotations/valid.json", ("images/train", "images/valid")),
+        ("annotations.json", None, ("images", None)),
+        ("_annotations.coco.json", None, ("", None)),
+        ("annotations/instances_default.json", None, ("images", None)),
+        ("train/annotations.json", "val/annotations.json", ("train/images", "val/images")),
+        (
+            "annotations/instances_train.json",
+            "annotations/instances_valid.json",
+            ("train", "valid"),
+        ),
+    ],
+)
+def test_layouts_of_other_tools_are_found(
+    train: str, val: str | None, images: tuple[str, str | None], tmp_path: Path
+) -> None:
+    data = Data(root=str(tmp_path))
+    for path, folder in zip((train, val), images, strict=True):
+        if path is not None and folder is not None:
+            for one in (tmp_path / path, tmp_path / folder / "x.png"):
+                one.parent.mkdir(exist_ok=True, parents=True)
+                one.write_text(json.dumps({"images": [{"file_name": "x.png"}]}))
+    assert coco.locate(data, "train") == (tmp_path / train, tmp_path / images[0])
+    assert coco.has_split(data, "val") == (val is not None)
+    if val is not None and images[1] is not None:
+        assert coco.locate(data, "val") == (tmp_path / val, tmp_path / images[1])

@@ -1,0 +1,109 @@
+"""Where the JSONs and the images of a folder lie, when a config leaves it open."""
+
+from typing import Literal
+
+from etils.epath import Path
+
+from solojax import config
+from solojax.data import image_places, json_lists
+from solojax.types import InputError
+
+Split = Literal["train", "val"]
+WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}  # names of folders
+LOOKED_FOR = 10  # images, by which their folder is found
+# Where COCO has it, beside the images (Roboflow), in a folder, in the root; all that fits counts.
+JSONS = (
+    ("annotations/instances_{}*.json",),
+    ("{}/_annotations.coco.json", "{}/annotations.json", "{}/{}.json", "{}/labels.json"),
+    ("annotations/{}*.json",),
+    ("{}.json", "instances_{}*.json", "{}[-_.]*.json", "*[-_]{}.json"),
+)
+# Of sets that are not split.
+WHOLE = (
+    ("annotations/instances_default.json", "annotations/instances.json"),
+    ("_annotations.coco.json", "annotations.json", "instances.json", "coco.json"),
+    ("result.json", "labels.json", "annotations/annotations.json"),
+)
+
+
+def locate(data: config.Data, split: Split) -> tuple[Path, Path]:
+    """The JSON of a split, and the folder that its file names start from.
+
+    Raises:
+      InputError: there is no such folder, or ``data`` leaves the JSON open and there is not exactly
+        one in its usual place.
+    """
+    root = Path(data.root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; set data.root")
+    json, images = given(data, split)
+    if json:
+        json_path = root / json
+    else:
+        found = _usual_jsons(root, split)
+        if len(found) != 1:
+            names = ", ".join(str(path.relative_to(root)) for path in found)
+            what = f"{len(found)} files for {split}, {names}" if found else "no file"
+            other = (
+                "" if found else f" annotations/instances_{split}*.json, {WORDS[split][-1]}.json"
+            )
+            raise InputError(f"{root} has {what}{other}; set data.root or data.{split}_json")
+        (json_path,) = found
+    if images:
+        return json_path, root / images
+    return json_path, _images_of(root, json_path, split)
+
+
+def has_split(data: config.Data, split: Split) -> bool:
+    """Whether ``data`` names the annotations of a split, or the folder has any in their place."""
+    if given(data, split)[0]:
+        return True
+    found = _usual_jsons(Path(data.root), split)
+    return bool(found) and (split == "train" or found != _usual_jsons(Path(data.root), "train"))
+
+
+def given(data: config.Data, split: Split) -> tuple[str, str]:
+    """What the config says of a split: its JSON and its folder of images, empty where open."""
+    if split == "train":
+        return data.train_json, data.train_images
+    return data.val_json, data.val_images
+
+
+def _usual_jsons(root: Path, split: Split) -> list[Path]:
+    """The JSONs in the first of the usual places that has any."""
+    groups = [[one.format(word, word) for one in group for word in WORDS[split]] for group in JSONS]
+    for patterns in [*groups, *(WHOLE if split == "train" else ())]:
+        if found := {path for pattern in patterns for path in root.glob(pattern)}:
+            return sorted(found)
+    return []
+
+
+def _images_of(root: Path, json_path: Path, split: Split) -> Path:
+    """The folder in which most of the first images are."""
+    names = _first_names(json_path)
+    usual = [
+        place.format(word)
+        for place in ("{}2017", "{}", "images/{}2017", "images/{}", "{}/images")
+        for word in WORDS[split]
+    ]
+    beside = json_path.parent
+    places = [root / place for place in [*usual, "images", ""]]
+    # Beside the images, and not in a folder of its own.
+    places.insert(0 if beside not in (root, root / "annotations") else len(places), beside)
+    count, _, place = max(
+        (sum((place / name).exists() for name in names), -number, place)
+        for number, place in enumerate(places)
+    )
+    return place if count else root / "images"
+
+
+def _first_names(json_path: Path) -> list[str]:
+    """The file names of the first images that have one."""
+    names: list[str] = []
+    for _, _, entry in json_lists.elements(json_path, ("images",), "looking for images"):
+        name = entry.get("file_name") if isinstance(entry, dict) else None
+        if name and not image_places.fault_of_name(name):
+            names.append(name.replace("\\", "/"))
+        if len(names) == LOOKED_FOR:
+            break
+    return names

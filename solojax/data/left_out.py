@@ -1,0 +1,71 @@
+"""What a set is refused for, or what is left out of it where ``data.faults`` asks for that."""
+
+from typing import Any, NamedTuple
+
+from etils.epath import Path
+
+from solojax import config
+from solojax.data.findings import Findings
+from solojax.types import InputError
+
+
+class LeftOut(NamedTuple):
+    """An image with all that is in it, or annotations of one that stays."""
+
+    reason: str
+    image_id: Any
+    file_name: str
+    annotation_ids: list[Any]
+
+
+class Faults:
+    """Collects the images and annotations that cannot be taken as they are."""
+
+    def __init__(self) -> None:
+        self.left_out: list[LeftOut] = []
+        self._found = Findings()
+        self._images = self._annotations = 0
+
+    def add_image(
+        self, what: str, image_id: Any, name: str, ids: list[Any], value: str = "", cure: str = ""
+    ) -> None:
+        """Counts an image that is left out with its annotations ``ids``.
+
+        Ids that are added to the list later on are listed as well.
+        """
+        self._images += 1
+        place = f"image {image_id} ({name})" + (f": {value}" if value else "")
+        self._found.add("lost", what, place, cure=cure)
+        self.left_out.append(LeftOut(what + (f": {value}" if value else ""), image_id, name, ids))
+
+    def add_annotation(self, what: str, annotation_id: Any, image_id: Any, value: str = "") -> None:
+        """Counts an annotation that is left out, with the value that is at fault."""
+        self._annotations += 1
+        place = f"annotation {annotation_id}" + (f": {value}" if value else "")
+        self._found.add("lost", what, place)
+        self.note(what + (f": {value}" if value else ""), annotation_id, image_id)
+
+    def note(self, reason: str, annotation_id: Any, image_id: Any) -> None:
+        """Lists an annotation that is left out whatever ``data.faults`` says."""
+        self.left_out.append(LeftOut(reason, image_id, "", [annotation_id]))
+
+    def settle(
+        self, where: Path, data: config.Data, images: int, annotations: int, findings: Findings
+    ) -> None:
+        """Refuses a set of so many images and annotations, or tells of what is left out of it."""
+        found = list(self._found)
+        if not found:
+            return
+        told = "; ".join(map(str, found))
+        if data.faults == "fail":
+            raise InputError(f"{where}: {told}; mend them, or leave them out by data.faults=skip")
+        for what, left, whole in (
+            ("images", self._images, images),
+            ("annotations", self._annotations, annotations),
+        ):
+            if left > data.most_skipped * whole:
+                raise InputError(
+                    f"{where}: {left} of {whole} {what} cannot be taken, more than "
+                    f"data.most_skipped={data.most_skipped:g} of them: {told}"
+                )
+        findings.take(found)

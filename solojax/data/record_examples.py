@@ -1,0 +1,82 @@
+"""What a record holds of an image, and why an image has none."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from solojax.data import annotations, image_entries, image_files
+from solojax.data.image_values import Note, Range
+from solojax.types import InputError
+
+
+class ImageFault(Exception):
+    """What is wrong with an image, the value that is, the cure."""
+
+
+def read(image: annotations.Image, value_range: Range | None) -> tuple[dict[str, Any], list[Note]]:
+    """One image as it is stored, once its file is known to be sound, and what is to be told.
+
+    Raises:
+      ImageFault: its file is none, or of another size than the JSON says.
+    """
+    try:
+        encoded = image_files.read_file(image.path)
+    except InputError as fault:
+        raise ImageFault(image_entries.UNREADABLE, str(fault), "") from None
+    as_stored = image.as_stored
+    try:
+        pixels, notes = image_files.decode(encoded, as_stored=as_stored, value_range=value_range)
+    except InputError as fault:
+        raise ImageFault(image_entries.UNREADABLE, f"{image.path} {fault}", "") from None
+    if pixels.shape[:2] != (image.height, image.width):
+        # Some tools annotate the pixels as stored and never look at the EXIF orientation.
+        as_stored = not as_stored
+        other, _ = image_files.decode(encoded, as_stored=as_stored, value_range=value_range)
+        if other.shape[:2] != (image.height, image.width):
+            raise ImageFault(*_of_another_size(image, *pixels.shape[:2]))
+    instances = [instance._asdict() for instance in image.instances]
+    example = {
+        "image": encoded,
+        "path": str(image.path),
+        "as_stored": as_stored,
+        "instances": instances,
+    }
+    return example, notes
+
+
+def _of_another_size(image: annotations.Image, height: int, width: int) -> tuple[str, str, str]:
+    """What it is, the sizes, the cure."""
+    value = f"{image.path} is {width}x{height} where the JSON says {image.width}x{image.height}"
+    repair = "data.faults=repair"
+    if (height, width) == (image.width, image.height):
+        return "images whose sides are exchanged (width x height)", value, f"{repair} takes theirs"
+    if image_entries.is_scaled((image.height, image.width), (height, width)):
+        what = "images made larger or smaller after they were annotated (width x height)"
+        return what, value, f"bring those that were annotated, or {repair} scales the masks"
+    what = "images of another shape than the JSON says (width x height)"
+    return what, value, "bring those that were annotated"
+
+
+@functools.cache
+def features() -> tfds.features.FeaturesDict:
+    """How TFDS reads a record."""
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(),  # any format, bytes as they are
+            "path": tfds.features.Text(),
+            "as_stored": np.bool_,
+            "instances": tfds.features.Sequence(
+                {
+                    "id": np.int64,
+                    "label": np.int64,
+                    "rle": tfds.features.Tensor(shape=(), dtype=np.bytes_),
+                    "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+                    "area": np.float64,
+                    "center": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+                    "is_crowd": np.bool_,
+                }
+            ),
+        }
+    )

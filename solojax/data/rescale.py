@@ -1,0 +1,47 @@
+"""Annotations of an image that was made larger or smaller after it was annotated."""
+
+from typing import Any
+
+import cv2
+from pycocotools import mask as coco_mask
+
+from solojax.data import rle, segmentations
+
+
+def rescale(
+    annotation: dict[str, Any], size: tuple[int, int], scale: tuple[float, float]
+) -> dict[str, Any]:
+    """The annotation on the pixels of the file.
+
+    Args:
+      annotation: as the JSON has it.
+      size: (height, width) of the file, pixels.
+      scale: (x, y) of the file's pixels to those that were annotated.
+    """
+    x, y = scale
+    changed = {**annotation, "segmentation": _mask(annotation.get("segmentation"), size, scale)}
+    box: Any = annotation.get("bbox")
+    if segmentations.is_numbers(box) and len(box) == 4:
+        changed["bbox"] = [box[0] * x, box[1] * y, box[2] * x, box[3] * y]
+    area: Any = annotation.get("area")
+    if segmentations.is_numbers([area]):
+        changed["area"] = area * x * y
+    return changed
+
+
+def _mask(segmentation: Any, size: tuple[int, int], scale: tuple[float, float]) -> Any:
+    """What cannot be scaled stays as it is, to be told of as any other."""
+    try:
+        if isinstance(segmentation, list):
+            polygons = segmentations.polygons_of(segmentation)
+            return [[n * scale[i % 2] for i, n in enumerate(one)] for one in polygons]
+        if isinstance(segmentation, dict):
+            height, width = round(size[0] / scale[1]), round(size[1] / scale[0])
+            encoded = segmentations.to_rle(segmentation, height, width)
+            (mask,) = rle.decode([encoded["counts"]], height, width)
+            mask = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            encoded = coco_mask.encode(mask.copy(order="F"))
+            return {"size": list(size), "counts": encoded["counts"].decode()}
+    except segmentations.NoMaskError:
+        pass
+    return segmentation
