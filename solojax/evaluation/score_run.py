@@ -66,7 +66,7 @@ def score_run(
     if evaluation.overflow:
         told.append(
             f"  {evaluation.overflow} candidates exceeded the head's cap on them "
-            "(of the SOLO family: model.head.selection.max_candidates)"
+            "(max_candidates, of the head or of its selection)"
         )
     told += oracle.add(oracles, evaluation.truth, evaluation.results, scored)
 

@@ -18,6 +18,9 @@ def best_first(
 ) -> Detections:
     """The best of what an image was found to have; fixed shapes, for use inside ``jit``.
 
+    ``overflow`` counts what this leaves out; a head with a cap of its own before it adds that, by
+    ``_replace(overflow=...)``.
+
     Args:
       scores: ``B Q`` float32; what is out of the question has 0.
       labels: ``B Q`` int.

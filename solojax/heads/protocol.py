@@ -3,11 +3,15 @@
 What only some have is asked for in one place each: a grid by ``heads.grid.grid_of``, the settings
 of Matrix NMS by ``heads.selection.selection_of``, recomputation and names of published files by
 ``models.detector``.
+
+What a head answers is checked where it is traced, once: what is of another form would be taken for
+something else, or fail far from here.
 """
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from solojax.types import Array, Detections, Instances, Mean
+from solojax.types import MASK_STRIDE, Array, Detections, InputError, Instances, Mean
 
 
 class Targets(Protocol):
@@ -52,3 +56,53 @@ class Head(Protocol):
     def detect(self, outputs: Any) -> Detections:
         """``K`` detections an image, best first, with or without boxes; fixed shapes."""
         ...
+
+
+def check_means(head: Head, method: str, means: Mapping[str, Any]) -> None:
+    """Refuses losses, or numbers for the log, that are not each two float32 scalars.
+
+    Raises:
+      InputError: one is not.
+    """
+    for name, mean in means.items():
+        parts = (mean.total, mean.count) if isinstance(mean, Mean) else (mean,)
+        found = [
+            f"{x.dtype}{list(x.shape)}" if hasattr(x, "dtype") else type(x).__name__ for x in parts
+        ]
+        if found != ["float32[]", "float32[]"]:
+            what = " and ".join(found)
+            raise InputError(
+                f"{type(head).__name__}.{method}: {name!r} is {what} where a types.Mean of two "
+                "float32 scalars is wanted, a sum over the images and a count"
+            )
+
+
+def check_detections(head: Head, found: Any, images: int, canvas: tuple[int, int]) -> None:
+    """Refuses detections that are not as ``Detections`` says.
+
+    Raises:
+      InputError: an array is of another type or shape.
+    """
+    kind = f"{type(head).__name__}.detect"
+    if not isinstance(found, Detections):
+        raise InputError(f"{kind} gives {type(found).__name__}, not types.Detections")
+    least = tuple(side // MASK_STRIDE for side in canvas)
+    most = found.scores.shape[-1]
+    height, width = (*found.masks.shape, *least)[2:4]
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {
+        "scores": ("float32", (images, most)),
+        "labels": ("int32", (images, most)),
+        "masks": ("float32", (images, most, max(height, least[0]), max(width, least[1]))),
+        "valid": ("bool", (images, most)),
+        "overflow": ("int32", (images,)),
+        "boxes": ("float32", (images, most, 4)),
+    }
+    for name, (dtype, shape) in expected.items():
+        array = getattr(found, name)
+        if array is None and name == "boxes":
+            continue
+        if (array.dtype.name, array.shape) != (dtype, shape):
+            raise InputError(
+                f"{kind}: {name} is {array.dtype.name}{list(array.shape)} where {dtype}"
+                f"{list(shape)} is wanted" + (", or finer" if name == "masks" else "")
+            )

@@ -18,6 +18,7 @@ import numpy as np
 
 from solojax import parallel
 from solojax.data import rle
+from solojax.heads import protocol
 from solojax.heads.protocol import Head
 from solojax.ops import masks
 from solojax.types import Array, Detections, Results
@@ -54,7 +55,9 @@ def make_detect(
 
     def detect(variables: dict[str, Any], batch: Array, sizes: Array) -> Detections:
         inputs = model.normalize(batch, sizes, jnp.dtype(precision))
-        return head.detect(model.apply(variables, inputs))
+        found = head.detect(model.apply(variables, inputs))
+        protocol.check_detections(head, found, batch.shape[0], batch.shape[1:3])
+        return found
 
     return detect
 

@@ -71,6 +71,12 @@ class Detector(nn.Module):
 
         A neck that takes any canvas lacks ``canvas_multiple``.
         """
+        for stride in self.head.mask_strides:
+            if stride != 1 and (stride < 1 or stride % 2):
+                raise InputError(
+                    f"{type(self.head).__name__}.mask_strides has {stride}; even numbers and 1 are "
+                    "what masks are made at"
+                )
         return math.lcm(getattr(self.neck, "canvas_multiple", 1), *self.head.mask_strides)
 
     @nn.nowrap

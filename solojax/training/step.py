@@ -18,6 +18,7 @@ from jax.interpreters import partial_eval
 
 from solojax import config as config_lib
 from solojax import parallel
+from solojax.heads import protocol
 from solojax.heads.protocol import Head
 from solojax.ops import masks
 from solojax.parallel import AXIS, Precision
@@ -104,6 +105,7 @@ def make_update(
             # What a loss is divided by follows from the targets; the outputs may as well be zero.
             nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs)
             targets = targets_of(part, target_key)
+            protocol.check_means(head, "targets", targets.metrics)
             counted = _count_terms(head, nothing, targets, minimised)
             about = {name: (mean.total, mean.count) for name, mean in targets.metrics.items()}
             priors = {name: mean.prior for name, mean in targets.metrics.items()}
@@ -180,6 +182,7 @@ def _count_terms(head: Head, outputs: Any, targets: Any, minimised: set[str]) ->
 
     def counts(outputs: Any) -> dict[str, Array]:
         terms = head.loss(outputs, targets)
+        protocol.check_means(head, "loss", terms)
         minimised.update(name for name, term in terms.items() if not isinstance(term, Logged))
         return {name: term.count for name, term in terms.items()}
 

@@ -13,6 +13,7 @@ from solojax import Predictor
 from solojax import config as config_lib
 from solojax.data import coco, synthetic
 from solojax.evaluation import score_run, statistics
+from solojax.heads import protocol
 from solojax.inference import contact_sheet
 from solojax.models import detector
 from solojax.models.detector import Detector
@@ -25,7 +26,7 @@ from solojax.training import (
     pretrained,
     step,
 )
-from solojax.types import InputError, Logged, Mean
+from solojax.types import Detections, InputError, Logged, Mean
 from tests import examples
 from tests.heads.stranger import Blocks, Framed, Neither, Slots
 
@@ -172,9 +173,27 @@ class LogsAlone(Slots):
         return {name: Logged(*term) for name, term in super().loss(outputs, targets).items()}
 
 
+class LogsNumbers(Slots):
+    """A bare number in place of a mean."""
+
+    def loss(self, outputs, targets):
+        return {name: term.total for name, term in super().loss(outputs, targets).items()}
+
+
+class CountsInIntegers(Slots):
+    """Counts that are whole, by their type."""
+
+    def targets(self, instances, key):
+        targets = super().targets(instances, key)
+        count = Mean(jnp.sum(instances.valid), jnp.float32(1))
+        return targets._replace(metrics={"slots": count})
+
+
 @pytest.mark.parametrize(
     ("head", "said"),
     [
+        (LogsNumbers(), "LogsNumbers.loss: 'right' is float32[] where a types.Mean"),
+        (CountsInIntegers(), "CountsInIntegers.targets: 'slots' is int32[] and float32[] where"),
         (CountsWhatItFinds(), "CountsWhatItFinds.loss: the count of 'found' depends on the out"),
         (SaysGoodput(), "SaysGoodput gives the log goodput where there is one already"),
         (SaysTwice(), "SaysTwice gives the log slots where"),
@@ -184,3 +203,25 @@ class LogsAlone(Slots):
 def test_what_could_only_be_logged_wrongly_is_refused(head, said):
     with pytest.raises(InputError, match=re.escape(said)):
         first_step(head, run=lambda update: functools.partial(jax.eval_shape, update))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"masks": jnp.zeros((2, 6, 8, 8))}, "masks is float32[2, 6, 8, 8] where float32[2, 6, 16"),
+        ({"scores": jnp.zeros((2, 6), jnp.bfloat16)}, "scores is bfloat16[2, 6] where float32"),
+        ({"valid": jnp.zeros((2, 5), bool)}, "valid is bool[2, 5] where bool[2, 6]"),
+        ({"boxes": jnp.zeros((2, 6, 2))}, "boxes is float32[2, 6, 2] where float32[2, 6, 4]"),
+    ],
+)
+def test_detections_of_another_form_are_refused(changes, said):
+    found = Detections(
+        scores=jnp.zeros((2, 6)),
+        labels=jnp.zeros((2, 6), jnp.int32),
+        masks=jnp.zeros((2, 6, 16, 16)),
+        valid=jnp.zeros((2, 6), bool),
+        overflow=jnp.zeros(2, jnp.int32),
+    )
+    protocol.check_detections(Slots(), found, 2, (64, 64))
+    with pytest.raises(InputError, match=re.escape(f"Slots.detect: {said}")):
+        protocol.check_detections(Slots(), found._replace(**changes), 2, (64, 64))

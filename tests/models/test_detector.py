@@ -41,8 +41,8 @@ def test_pixels_are_normalized_as_the_model_says():
         ({"mean": 5}, "model.mean: 5 is not of type"),
         ({"mean": (1, 2)}, "model.mean: (1, 2) is not"),
         ({"mean": "abc"}, "model.mean: 'abc' is not"),
-        ({"std": (1, 0, 1)}, "the second above 0"),
-        ({"std": (1, float("nan"), 1)}, "must be finite"),
+        ({"std": (1, 0, 1)}, "must be above 0"),
+        ({"std": (1, float("nan"), 1)}, "nan is no finite number"),
     ],
 )
 def test_statistics_of_pixels_that_are_none_are_refused(settings, said):
