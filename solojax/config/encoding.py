@@ -11,6 +11,10 @@ from typing import Any
 from solojax import fields
 from solojax.types import InputError
 
+MOVE = (
+    "a new run begins with its weights by `solojax train --config CONFIG --workdir NEW "
+    "--set training.pretrained=RUN`"
+)
 _TYPE = "type"  # key under which JSON names a dataclass
 
 
@@ -45,20 +49,23 @@ def decode(value: Any, where: str) -> Any:
     known = _known(kind) if isinstance(kind, str) else None
     if known is None:
         raise InputError(
-            f"{where}: {fields.shown(kind)} is not a config class of this version of solojax"
+            f"{where}: {fields.shown(kind)} is not a config class of this version of solojax; "
+            f"{MOVE}"
         )
     names, hints = fields.field_names(known), fields.hints(known)
     arguments = {key: decode(item, where) for key, item in value.items() if key != _TYPE}
     for key, item in arguments.items():
         if key not in names:
             raise InputError(
-                f"{where}: {kind} of another version of solojax has {fields.shown(key)}"
+                f"{where}: {kind} of another version of solojax has {fields.shown(key)}; {MOVE}"
             )
         fields.coerce(item, hints[key], f"{where}: {kind}.{key}")
     try:
         return known(**arguments)
     except Exception as error:  # whatever a class says of what does not fit it
-        raise InputError(f"{where}: {kind} of another version of solojax: {error}") from error
+        raise InputError(
+            f"{where}: {kind} of another version of solojax: {error}; {MOVE}"
+        ) from error
 
 
 def _known(kind: str) -> type | None:

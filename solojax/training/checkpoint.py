@@ -16,8 +16,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
+from solojax import __version__, processes
 from solojax import config as config_lib
-from solojax import processes
 from solojax.training.manager import DIGEST, FOLDER, STATE, best_of, manager_of, quietly, scores_in
 from solojax.types import InputError, TrainState
 
@@ -109,7 +109,9 @@ def items_of(state: TrainState) -> ocp.args.Composite:
     return ocp.args.Composite(
         **{
             STATE: ocp.args.PyTreeSave(state),
-            DIGEST: ocp.args.JsonSave({"format": FORMAT, "arrays": _digest(by_name(state))}),
+            DIGEST: ocp.args.JsonSave(
+                {"format": FORMAT, "solojax": __version__, "arrays": _digest(by_name(state))}
+            ),
         }
     )
 
@@ -138,9 +140,10 @@ def read_step(
             raise Damaged(f"{_ABOUT} holds no JSON object")
         digest = _restore(manager, step, DIGEST, ocp.args.JsonRestore())
         if (version := digest["format"]) != FORMAT:
+            by = digest.get("solojax", "0.1.0")
             raise InputError(
-                f"checkpoint {step} was written by another version of solojax (format {version}, "
-                f"here {FORMAT}); go on with that version, or take another workdir"
+                f"checkpoint {step} was written by solojax {by} (format {version}, here {FORMAT}); "
+                f"go on with that version, `pip install solojax=={by}`, or take another workdir"
             )
         written = digest["arrays"]
         wanted = ocp.args.PyTreeRestore()

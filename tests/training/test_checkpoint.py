@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import numpy as np
 import optax
 import pytest
 
+from solojax import config as config_lib
 from solojax.training import checkpoint, checkpointer
 from solojax.training.checkpointer import Checkpoints
 from solojax.types import InputError, TrainState
 from tests import disk
+from tests.conftest import FIXTURES
 
 # Where one array cannot be read or written, TensorStore tells asyncio of the others too late.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -256,9 +259,36 @@ def test_a_state_of_another_optimizer_is_refused_by_name(run):
 
 def test_a_checkpoint_of_another_format_is_refused(run, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    with pytest.raises(InputError, match=r"checkpoint 6 was written by another version .*format 1"):
+    said = r"checkpoint 6 was written by solojax .*format 1.*`pip install solojax==\d"
+    with pytest.raises(InputError, match=said):
         restored(run)
     assert steps_in(run) == ["4", "6"]
+
+
+def test_a_run_of_an_older_release_goes_on(tmp_path):
+    with zipfile.ZipFile(FIXTURES / "run_0_1.zip") as kept:
+        kept.extractall(tmp_path)
+    assert_same(restored(tmp_path), make_state(6))
+    config = checkpoint.read_config(tmp_path)
+    assert [one.id for one in config.data.categories] == [1, 7]
+    assert config.model == config_lib.load("shapes").model.clone(head=config.model.head)
+    save_all(tmp_path, {8: 0.4})
+    assert_same(restored(tmp_path), make_state(8))
+
+
+@pytest.mark.parametrize("change", ["a field", "a class", "a value"])
+def test_a_run_that_another_release_cannot_read_is_told_how_it_moves(tmp_path, change):
+    content = json.loads(config_lib.to_json(config_lib.load("shapes")))
+    head = content["model"]["head"]
+    if change == "a field":
+        head["of_tomorrow"] = 3
+    elif change == "a class":
+        head["type"] = "solojax.heads.of_tomorrow.Head"
+    else:
+        head["width"] = 65
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"`solojax train .* --set training.pretrained=RUN`"):
+        checkpoint.read_config(tmp_path)
 
 
 @pytest.mark.parametrize("which, step", [("latest", 6), ("best", 4), ("4", 4), ("6", 6)])
