@@ -14,12 +14,18 @@ from solojax.types import InputError
 
 
 def check_processes(config: config_lib.Config, records: coco.Records, scores: bool) -> None:
-    """Raises InputError where processes were given different trainings; all must call it."""
+    """Raises InputError where processes were given different trainings; all must call it.
+
+    Args:
+      config: the experiment.
+      records: the images of a split; they, their sizes and their annotations must be the same.
+      scores: whether it is scored.
+    """
     # Where the files lie may differ between hosts; what is in them may not.
     here = ["data.root=", "data.records=", "data.workers=0", "training.pretrained="]
     shared = config_lib.to_json(config_lib.override(config, *here))
-    sizes = records.sizes.tolist()
-    processes.check_agreement(shared, records.image_ids, sizes, scores, jax.__version__)
+    seen = records.fingerprint, records.image_ids, records.sizes.tolist()
+    processes.check_agreement(shared, seen, scores, jax.__version__)
 
 
 def check_run(config: config_lib.Config, workdir: Path) -> None:

@@ -40,5 +40,6 @@ def train(config: config_lib.Config, workdir: Path, make_evaluate: MakeEvaluate)
     if scores:
         # A fault in the validation set should not be found out after days of training.
         val_records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
+        agreement.check_processes(config, val_records, scores)
         evaluate = make_evaluate(config, val_records)
     return loop.train(config, records, workdir, evaluate)
