@@ -137,9 +137,13 @@ def check(
         photos = [
             orientation.Photo(image, file.size, file.orientation)
             for image, file in zip(images, files, strict=True)
-            if file.orientation > 1 and not file.fault
+            if not file.fault
         ]
-        orientation.decide(photos, content.findings, threads=coco.workers())
+        threads = coco.workers()
+        turned = [one for one in photos if one.orientation > 1]
+        orientation.decide(turned, content.findings, threads=threads)
+        if decode and not turned:
+            orientation.look_upside_down(photos, content.findings, threads=threads)
         for image, file in zip(images, files, strict=True):
             # Without their bytes, two are the same where they are one file.
             places[file.digest or str(image.path)].append((split, str(image.path)))

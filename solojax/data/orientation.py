@@ -70,6 +70,17 @@ def _read_header(path: Any) -> Header | None:
     return header
 
 
+def look_upside_down(photos: Sequence[Photo], findings: Findings, *, threads: int) -> None:
+    """Adds that masks fit images which EXIF does not turn better where these are turned over."""
+    for turn, how in ((4, "upside down"), (2, "from right to left"), (3, "turned by 180 degrees")):
+        if _compare([one._replace(orientation=turn) for one in photos], threads) is False:
+            what = f"images of which the masks stand out better {how}"
+            cure = "see them with data show; count x from the left and y from the top"
+            places = [str(one.image.path) for one in photos]
+            findings.add_all("doubtful", what, places, cure=cure)
+            return
+
+
 def settle(images: Sequence[Any], findings: Findings, *, threads: int) -> list[Any]:
     """The same ``annotations.Image`` with ``as_stored`` set where their sides do not tell."""
     photos = find(images, threads=threads)

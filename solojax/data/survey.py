@@ -79,10 +79,9 @@ class Survey:
         inside = (masks[:, :2] > EDGE).all(1) & (masks[:, 2:] < sizes - EDGE).all(1)
         extents = masks.copy()
         for number in np.flatnonzero(~inside).tolist():
-            points = list(_numbers(annotations[number].get("segmentation")))
-            if len(points) >= 2:
-                x, y = points[0::2], points[1::2]
-                extents[number] = min(x), min(y), max(x), max(y)
+            extent = _extent(annotations[number].get("segmentation"))
+            if extent:
+                extents[number] = extent
         rows = Rows(
             _integers(annotations, "id"),
             np.array([image.id for image in images], np.int64),
@@ -137,6 +136,24 @@ def _number(value: Any) -> float:
         except OverflowError:
             return math.nan
     return math.nan
+
+
+def _extent(segmentation: Any) -> tuple[float, float, float, float] | None:
+    """x0 y0 x1 y1 around the points of polygons; None of run lengths, and where there is none."""
+    if isinstance(segmentation, dict):
+        return None
+    try:  # as COCO writes them, which is most of what there is
+        x = [v for one in segmentation for v in one[0::2]]
+        y = [v for one in segmentation for v in one[1::2]]
+        if math.isfinite(sum(x) + sum(y)):
+            return min(x), min(y), max(x), max(y)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    points = list(_numbers(segmentation))
+    if len(points) < 2:
+        return None
+    x, y = points[0::2], points[1::2]
+    return min(x), min(y), max(x), max(y)
 
 
 def _numbers(segmentation: Any, depth: int = DEEPEST) -> Iterator[float]:

@@ -98,3 +98,26 @@ def test_nothing_is_said_where_no_photo_is_turned_or_all_have_their_turned_sides
     upright = photo(tmp_path, 0, 1, (48, 80), "stored")
     turned = photo(tmp_path, 1, 6, (48, 80), "turned")
     assert decide([upright, turned]) == (False, [])
+
+
+@pytest.mark.parametrize(("turn", "how"), [(4, "upside down"), (2, "from right to left")])
+def test_masks_that_are_turned_over_are_told(turn: int, how: str, tmp_path: Path) -> None:
+    images = [photo(tmp_path, number, 1, (48, 80), "stored") for number in range(6)]
+    photos = [orientation.Photo(image, (48, 80), 1) for image in images]
+    findings = Findings()
+    orientation.look_upside_down(photos, findings, threads=2)
+    assert not list(findings)
+    for image in images:
+        image.instances[:] = [
+            one._replace(rle=turned_over(one.rle, (48, 80), turn)) for one in image.instances
+        ]
+    orientation.look_upside_down(photos, findings, threads=2)
+    (told,) = findings
+    assert (told.effect, told.count) == ("doubtful", 6) and how in told.what
+
+
+def turned_over(counts: bytes, sides: tuple[int, int], turn: int) -> bytes:
+    mask = coco_mask.decode({"size": list(sides), "counts": counts})
+    mask = image_values.turn(mask[..., None], turn)[..., 0]
+    encoded: bytes = coco_mask.encode(np.asfortranarray(mask))["counts"]
+    return encoded

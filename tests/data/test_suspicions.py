@@ -195,3 +195,10 @@ def test_a_set_of_crowds_only_is_not_trained_on(tmp_path: Path) -> None:
         suspicions.check_learnable(tmp_path, images)
     images[0].instances.append(one._replace(is_crowd=False))
     suspicions.check_learnable(tmp_path, images)
+
+
+def test_coordinates_that_no_float_holds_are_survived(tmp_path: Path) -> None:
+    content = make()
+    content["annotations"][0] |= {"segmentation": [[10**400, 0, 9, 0, 9, 9]], "area": 10**400}
+    content["annotations"][1] |= {"bbox": [10**400, "x", None, {}]}
+    assert [one.effect for one in look(tmp_path, content)] == ["lost"]
