@@ -111,18 +111,22 @@ def tell_of_equals(
       most: how many of one split are no reason to doubt the set.
       findings: what was found.
     """
-    within, across = [], []
+    within, across, same = [], [], []
     effect: Effect = "told"
     for places in digests.values():
         first: dict[str, str] = {}
         for split, path in places:
-            if split in first:
+            if path == first.get(split):
+                same.append(path)
+            elif split in first:
                 within.append(f"{path} as {first[split]}")
             first.setdefault(split, path)
         if len(first) > 1:
             across.append(" as ".join(first.values()))
     what = "images are in train and in val: what is learned by heart is scored"
     findings.add_all("doubtful", what, across, cure="leave each in one of the two")
+    what = "image files are named by several images"
+    findings.add_all("doubtful", what, same, cure="give each image its own, with its folder")
     what = "images are there twice, under other names"
     effect = "doubtful" if len(within) > most else "told"
     findings.add_all(effect, what, within, cure="delete one of each, with its annotations")

@@ -211,3 +211,11 @@ def test_an_import_tells_what_is_wrong_with_all_of_it(
     assert main(["data", "import", "labelme", str(source), str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
     assert "likely wrong: 2 of 2 instances have points outside of their image" in told
+
+
+def test_one_file_of_two_images_is_told(tmp_path: Path) -> None:
+    content = make(tmp_path)
+    content["images"][1]["file_name"] = "0.jpg"
+    put(tmp_path, content)
+    told = found(tmp_path)
+    assert told["image files are named by several images"] == ("both", "doubtful", 1)
