@@ -8,7 +8,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from solojax.data import annotations
 from solojax.data.findings import Effect, Findings
 from solojax.data.foreign.contents import SPLITS, Import, Split
 from solojax.data.foreign.files import load
@@ -54,8 +53,7 @@ def write(found: Import, out: Path) -> None:
     for split, path in paths.items():
         if split in found.splits:
             _put(path, json.dumps(_to_coco(found.form, found.splits[split])).encode())
-            seen = annotations.read(path, out / "images").findings
-            for finding in (*found.splits[split].findings, *seen):
+            for finding in found.splits[split].findings:
                 print(f"{path}: {finding}")
         else:
             path.unlink(missing_ok=True)

@@ -12,12 +12,10 @@ from tests.data.foreign.scene import (
     bring,
     content_of,
     lost,
-    lvis_json,
     png,
     put,
     put_any,
     put_drawing,
-    put_lvis,
     put_yolo,
     read,
     refusal,
@@ -113,15 +111,6 @@ def test_equal_images_are_told_of_and_doubted_between_splits(
     assert "1 images that are another one, byte for byte (train: train/b.png is " in lines[0]
     assert "likely wrong: 1 images" in lines[1]
     assert "(val: val/c.png is train: train/a.png)" in lines[1]
-
-
-def test_imported_set_is_looked_at_as_a_whole(
-    source: Path, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    crowd = [dict(lvis_json()["annotations"][0], id=number, iscrowd=1) for number in range(5)]
-    put_lvis(source, lvis_json(annotations=crowd))
-    bring("lvis", source, out)
-    assert "likely wrong: 5 of 5 instances are crowds" in capsys.readouterr().out
 
 
 def test_file_names_may_be_as_long_as_they_can_be(source: Path, out: Path) -> None:
