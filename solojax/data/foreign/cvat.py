@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Import, Size, check_numbers, skip
-from solojax.data.foreign.files import SPELLINGS, Finder, files_in, folder_of
+from solojax.data.foreign.files import SPELLINGS, Finder, described_by
 from solojax.data.foreign.regions import (
     Drawing,
     Region,
@@ -40,8 +40,7 @@ def read(source: Path) -> Import:
     Raises:
       InputError: an XML is not CVAT's or of a video, a number is none, an image is missing.
     """
-    source = folder_of(source)
-    paths = files_in(source, (".xml",))
+    source, paths = described_by(source, ".xml")
     if not paths:
         raise InputError(f"{source} has no XML; export the task as 'CVAT for images' and unpack it")
     finder, classes = Finder(source), []

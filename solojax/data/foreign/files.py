@@ -23,11 +23,24 @@ from solojax.types import InputError
 BESIDE_IMAGES = (
     ".txt", ".json", ".xml", ".yaml", ".yml", ".csv", ".md", ".cache", ".db", ".ini",
 )  # fmt: skip
+ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
 SPELLINGS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
+
+
+def described_by(source: Path, ending: str) -> tuple[Path, list[Path]]:
+    """The folder of a set and the files of that ending that describe it, or the one given."""
+    if source.is_file() and source.name.lower().endswith(ending):
+        path = Path(os.path.abspath(source))
+        return path.parent, [path]
+    folder = folder_of(source)
+    return folder, files_in(folder, (ending,))
 
 
 def folder_of(path: Path) -> Path:
     """The absolute path of a folder; raises InputError where there is none."""
+    if path.is_file():
+        cure = "unpack it" if path.suffix.lower() in ARCHIVES else "give the folder it is in"
+        raise InputError(f"{path} is no folder; {cure}")
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give a source of the form's layout")
     return Path(os.path.abspath(path))  # not resolved: a set may be made of links

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Import, Size, check_numbers, skip
-from solojax.data.foreign.files import Finder, files_in, folder_of, load_list
+from solojax.data.foreign.files import Finder, described_by, load_list
 from solojax.data.foreign.label_studio_brush import read_brush
 from solojax.data.foreign.regions import (
     Drawing,
@@ -43,8 +43,7 @@ def read(source: Path) -> Import:
     Raises:
       InputError: a JSON is not Label Studio's, a number is none, an image is missing.
     """
-    source = folder_of(source)
-    paths = files_in(source, (".json",))
+    source, paths = described_by(source, ".json")
     if not paths:
         raise InputError(f"{source} has no JSON; export the project as JSON")
     finder, findings = Finder(source), Findings()

@@ -15,6 +15,7 @@ from solojax.types import InputError
 
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm")
 FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")  # those that keep values as they are
+SOFT = 8  # grays between black and white, from which on they are edges where they are few pixels
 VOID = (224, 224, 192)  # the colour of 255 in Pascal VOC: the seam around objects
 
 
@@ -43,6 +44,8 @@ def read_ids(path: Path, place: str, findings: Findings) -> np.ndarray:
             )
         pixels = pixels[..., 0]
         findings.add("repaired", "masks of three equal channels, read as one", place)
+    if pixels.dtype == np.uint8:
+        _check_edges(pixels, path)
     if pixels.dtype.kind == "f":
         if not (np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()):
             raise InputError(f"{path} has fractions for ids; save it as whole numbers")
@@ -52,6 +55,17 @@ def read_ids(path: Path, place: str, findings: Findings) -> np.ndarray:
             raise InputError(f"{path} has the id {pixels.min()}; save the background as 0")
         pixels = pixels.astype(np.uint64 if pixels.dtype.itemsize > 4 else np.uint32)
     return pixels
+
+
+def _check_edges(pixels: np.ndarray, path: Path) -> None:
+    """Raises InputError where grays are the soft edges of a mask of 0 and 255, and no ids."""
+    counts = np.bincount(pixels.ravel(), minlength=256)
+    between = counts[1:255]
+    if np.count_nonzero(between) >= SOFT and counts[255] > between.sum():
+        raise InputError(
+            f"{path} is a mask of 0 and 255 with {np.count_nonzero(between)} grays between, the "
+            "soft edges of a smoothed or JPEG image; save it again with 0 and 255 alone"
+        )
 
 
 def _decode(encoded: bytes, place: str, findings: Findings) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Import, check_numbers, skip
-from solojax.data.foreign.files import Finder, files_in, folder_of, load, split_folders
+from solojax.data.foreign.files import Finder, described_by, load, split_folders
 from solojax.data.foreign.regions import (
     Drawing,
     Region,
@@ -42,13 +42,16 @@ def read(source: Path) -> Import:
       InputError: a JSON is not VIA's, a number is none, an image is missing, or several attributes
         may be the class.
     """
-    source = folder_of(source)
+    source, given = described_by(source, ".json")
     folders = split_folders(source) or {"train": source}
+    if len(given) == 1:  # of all images, whatever their folders are called
+        folders = {"train": source}
     findings = {split: Findings() for split in folders}
     entries = {
         split: [
             (path, entry)
-            for path in tqdm(files_in(folder, (".json",)), f"reading {split}", unit="file")
+            for path in tqdm(given, f"reading {split}", unit="file")
+            if path.is_relative_to(folder)
             for entry in _entries(path)
         ]
         for split, folder in folders.items()

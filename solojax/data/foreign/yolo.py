@@ -42,7 +42,7 @@ def read(source: Path) -> Import:
     root = root if os.path.isdir(root) else path.parent
     names = _names(about.get("names"), path)
     categories = categories_of(names)
-    splits = {}
+    splits, labels = {}, Labels(root, names)
     for split in SPLITS:
         keys = [key for key in SPELLINGS[split] if about.get(key)]
         if keys:
@@ -55,15 +55,14 @@ def read(source: Path) -> Import:
                 for entry in entries
                 for image in _listed(_text(entry, path, split), root, path, findings)
             ]
-            labels = Labels(root, names, findings)
             bar = tqdm(list(dict.fromkeys(images)), f"reading {split}", unit="image")
-            pictures = [labels.read(image) for image in bar]
-            labels.report()
+            pictures = [labels.read(image, findings) for image in bar]
             splits[split] = Split(categories, pictures, findings, {})
     if not splits:
         raise InputError(f"{path} has neither train nor val; add the folders of the images")
+    findings = next(iter(splits.values())).findings
+    labels.report(findings)
     if about.get("test"):
-        findings = next(iter(splits.values())).findings
         findings.add("told", f"entry of {path.name} left out: only train and val are read", "test")
     return Import("yolo", root, splits)
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Picture, Size, from_polygons, skip
-from solojax.data.foreign.files import lines_of, size_of
+from solojax.data.foreign.files import files_in, lines_of, size_of
+from solojax.data.image_files import IMAGE_ENDINGS
 from solojax.types import InputError
 
 SLACK = 0.1  # beyond 0..1, where drawing and rounding may lead; further out it is pixels
@@ -15,16 +16,15 @@ NO_LABELS = ("classes.txt", "notes.txt", "readme.txt", "train.txt", "val.txt", "
 
 
 class Labels:
-    """Reads images of a split with their labels, and knows which label files were of use."""
+    """Reads the images of a set with their labels, and knows which label files were of use."""
 
-    def __init__(self, root: Path, names: dict[int, str], findings: Findings) -> None:
+    def __init__(self, root: Path, names: dict[int, str]) -> None:
         self._root = root
         self._names = names
-        self._findings = findings
         self._files: dict[Path, dict[str, list[Path]]] = {}  # folder -> lower-case name -> files
         self._used: set[Path] = set()
 
-    def read(self, image: Path) -> Picture:
+    def read(self, image: Path, findings: Findings) -> Picture:
         """An image and its instances.
 
         Raises:
@@ -40,21 +40,23 @@ class Labels:
         parts, place = image.relative_to(self._root).parts, self._place(image)
         folder = _last(parts[:-1], "images")
         name = "/".join(parts if folder is None else (*parts[:folder], *parts[folder + 1 :]))
-        path, instances = self._find(image), []
+        path, instances = self._find(image, findings), []
         if path is None:
-            self._findings.add("told", "images without a label file, read as empty ones", place)
+            findings.add("told", "images without a label file, read as empty ones", place)
         else:
             self._used.add(path)
             for number, line in enumerate(lines_of(path), 1):
-                instances += self._read_line(line, path, number, size)
+                instances += self._read_line(line, path, number, size, findings)
         return Picture(name, image, image.read_bytes, size, instances, {})
 
-    def report(self) -> None:
-        """Tells of label files that are of no image."""
+    def report(self, findings: Findings) -> None:
+        """Tells of label files beside those that were read of which no image has the name."""
+        stems = {path.stem.lower() for path in files_in(self._root, IMAGE_ENDINGS)}
         for folder in list(self._files):
             for path in sorted(path for paths in self._files[folder].values() for path in paths):
-                if path not in self._used and path.name.lower() not in NO_LABELS:
-                    self._findings.add(
+                of_none = path not in self._used and path.stem.lower() not in stems
+                if of_none and path.name.lower() not in NO_LABELS:
+                    findings.add(
                         "lost",
                         "label files without an image",
                         self._place(path),
@@ -64,7 +66,7 @@ class Labels:
     def _place(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
 
-    def _find(self, image: Path) -> Path | None:
+    def _find(self, image: Path, findings: Findings) -> Path | None:
         """The label file of an image: in ``labels`` for ``images``, or beside it."""
         for folder in self._folders(image.parent):
             files = self._listing(folder)
@@ -75,7 +77,7 @@ class Labels:
                     return exact[0]
                 if len(found) == 1 and found[0] not in self._used:
                     what = "label files whose names differ from their images' by case or ending"
-                    self._findings.add("repaired", what, self._place(found[0]))
+                    findings.add("repaired", what, self._place(found[0]))
                     return found[0]
         return None
 
@@ -100,7 +102,9 @@ class Labels:
             self._files[folder] = files
         return self._files[folder]
 
-    def _read_line(self, line: str, path: Path, number: int, size: Size) -> list[dict[str, Any]]:
+    def _read_line(
+        self, line: str, path: Path, number: int, size: Size, findings: Findings
+    ) -> list[dict[str, Any]]:
         where, place = f"{path}, line {number}", f"{self._place(path)}:{number}"
         if not line.strip():
             return []
@@ -120,15 +124,15 @@ class Labels:
             raise InputError(f"{where}: {len(polygon)} numbers follow the class, not x y pairs")
         if len(polygon) == 4:
             cure = "export the set as segmentation, with polygons"
-            skip(self._findings, "box without a mask", place, cure)
+            skip(findings, "box without a mask", place, cure)
             return []
         points = np.reshape(polygon, (-1, 2))
         inside = points.clip(0, 1)
         if (points != inside).any():
             what = "polygons that leave their image a little, clipped to it"
-            self._findings.add("repaired", what, place)
+            findings.add("repaired", what, place)
         pixels = (inside * size[::-1]).ravel().tolist()
-        return from_polygons([pixels], int(category), size, self._findings, place)
+        return from_polygons([pixels], int(category), size, findings, place)
 
 
 def _last(parts: tuple[str, ...], name: str) -> int | None:

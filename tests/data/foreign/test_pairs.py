@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -213,6 +214,13 @@ def test_parts_of_a_mask_that_knows_no_ids_are_instances(
     assert "the one value 255" in what and "--no-components" in what
     (picture,) = pairs.read(source, components=False).splits["train"].pictures
     assert len(picture.instances) == 1
+
+
+def test_soft_edges_are_no_ids(source: Path) -> None:
+    soft = cv2.GaussianBlur(np.kron(spots(255), np.ones((4, 4), np.uint8)), (0, 0), 1)
+    put_ids(put_pairs(source, soft) / "masks/a.png", soft)
+    put(source / "images/a.jpg", png(size=soft.shape, end=".jpg"))
+    assert "the soft edges of a smoothed or JPEG image" in refusal("pairs", source)
 
 
 def test_parts_of_ids_are_instances_where_asked_for(source: Path) -> None:

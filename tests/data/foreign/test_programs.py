@@ -92,6 +92,20 @@ def test_file_that_is_not_the_programs_is_named(form: str, content: str, source:
     assert str(source) in refusal(form, source)
 
 
+@pytest.mark.parametrize("form", ["cvat", "label_studio", "via"])
+def test_source_may_be_the_file_itself(form: str, source: Path, out: Path) -> None:
+    put_any(form, source)
+    put(source / "other.json", "{}")
+    put(source / "other.xml", "<a/>")
+    files = [*source.glob("a*.xml"), *source.glob("project.json"), *source.glob("via.json")]
+    bring(form, files[0], out)
+    assert len(read(out).images) == 1
+
+
+def test_archive_is_to_be_unpacked(source: Path) -> None:
+    assert "task.zip is no folder; unpack it" in refusal("cvat", put(source / "task.zip", b"PK"))
+
+
 # CVAT
 
 

@@ -289,6 +289,18 @@ def test_images_and_labels_without_a_partner_are_named(source: Path) -> None:
     }
 
 
+def test_splits_by_lists_share_a_folder_of_labels(source: Path) -> None:
+    for number, name in enumerate("abc"):
+        put(source / f"images/{name}.png", png(number))
+        put(source / f"labels/{name}.txt", yolo_line(0, BOX))
+        put(source / f"{name}.txt", f"images/{name}.png\n")
+    put(source / "labels/d.txt", yolo_line(0, BOX))
+    put(source / "data.yaml", "names: [cat]\ntrain: a.txt\nval: b.txt\ntest: c.txt\n")
+    splits = yolo.read(source).splits
+    assert lost(splits["train"]) == {"label files without an image": 1}
+    assert lost(splits["val"]) == {}
+
+
 def test_points_a_little_outside_are_clipped_and_counted(source: Path, out: Path) -> None:
     put_yolo(source, lines="0 -.05 -.01 1.08 0 1 1.02 0 1")
     bring("yolo", source, out)
