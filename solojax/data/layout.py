@@ -47,7 +47,10 @@ def locate(data: config.Data, split: Split) -> tuple[Path, Path]:
             other = (
                 "" if found else f" annotations/instances_{split}*.json, {WORDS[split][-1]}.json"
             )
-            raise InputError(f"{root} has {what}{other}; set data.root or data.{split}_json")
+            cure = f"set data.root or data.{split}_json"
+            if split == "val" and not found:
+                cure += ", or let solojax data import take some images with --val 0.2"
+            raise InputError(f"{root} has {what}{other}; {cure}")
         (json_path,) = found
     if images:
         return json_path, root / images
