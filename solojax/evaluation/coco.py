@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from solojax.config import Category
 from solojax.data.annotations import Instance
+from solojax.evaluation import matching
 from solojax.types import InputError
 
 MOST = 100  # detections of a class in an image that count, in COCO's own numbers
@@ -107,6 +108,20 @@ def boxes_found(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def best(found: Sequence[dict[str, Any]], most: int = MOST) -> Sequence[dict[str, Any]]:
+    """The ``most`` best of each class in each image, in their order: the others never count."""
+    keys = [(one["image_id"], one["category_id"]) for one in found]
+    if max(collections.Counter(keys).values(), default=0) <= most:
+        return found
+    counts: collections.Counter[tuple[int, int]] = collections.Counter()
+    kept = []
+    for place in np.argsort([-one["score"] for one in found], kind="mergesort").tolist():
+        counts[keys[place]] += 1
+        if counts[keys[place]] <= most:
+            kept.append(place)
+    return [found[place] for place in sorted(kept)]
+
+
 def overlap(truth: dict[str, Any], found: Sequence[dict[str, Any]], kind: Kind) -> dict[int, Scene]:
     """Overlaps results with all ground truth of their image, whatever the class, by image id."""
     truths, here = collections.defaultdict(list), collections.defaultdict(list)
@@ -133,7 +148,7 @@ def judge(
     scenes: dict[int, Scene] | None = None,
     most: int = MOST,
 ) -> COCOeval:
-    """Has pycocotools match and accumulate.
+    """Has detections matched by pycocotools' rules, and pycocotools accumulate.
 
     Args:
       truth: as for ``mask_ap``.
@@ -147,9 +162,7 @@ def judge(
         gold.dataset, those.dataset = truth, {**truth, "annotations": found}
         gold.createIndex()
         those.createIndex()
-        judged = (
-            COCOeval(gold, those, kind) if scenes is None else _Judge(gold, those, kind, scenes)
-        )
+        judged = matching.Judge(gold, those, kind, scenes)
         judged.params.maxDets = [1, 10, most]
         judged.evaluate()
         judged.accumulate()
@@ -252,27 +265,6 @@ def truth_of(
         "annotations": annotations,
         "categories": [{"id": category.id, "name": category.name} for category in categories],
     }
-
-
-class _Judge(COCOeval):
-    """Takes overlaps from a table in place of computing them."""
-
-    def __init__(self, gold: COCO, found: COCO, kind: Kind, scenes: dict[int, Scene]):
-        super().__init__(gold, found, kind)
-        self.scenes = scenes
-        self.rows = {one["id"]: row for s in scenes.values() for row, one in enumerate(s.found)}
-        self.columns = {
-            t["id"]: column for s in scenes.values() for column, t in enumerate(s.truths)
-        }
-
-    def computeIoU(self, imgId: int, catId: int) -> Any:
-        found, truths = self._dts[imgId, catId], self._gts[imgId, catId]
-        if not (found and truths):
-            return []
-        order = np.argsort([-one["score"] for one in found], kind="mergesort")
-        rows = [self.rows[found[i]["id"]] for i in order[: self.params.maxDets[-1]]]
-        columns = [self.columns[annotation["id"]] for annotation in truths]
-        return self.scenes[imgId].ious[np.ix_(rows, columns)]
 
 
 def quiet() -> contextlib.AbstractContextManager:

@@ -5,7 +5,7 @@ instances are found then, that is likely how they are meant.
 """
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from solojax.data.findings import Findings
-from solojax.evaluation import truths
+from solojax.evaluation import coco, truths
 
 LOW = 0.25  # AP50 below which other readings are tried
 NOTHING = 0.01  # AP50 below which it is told that there is none
@@ -66,7 +66,7 @@ def look(
     _look_at_values(results, findings)
     if not (true and results) or scored["AP50"] >= LOW:
         return
-    before, count, best = _try(truth, true, results)
+    before, count, best = _try(truth, true, coco.best(results))
     found = f"instances are overlapped by a result of their class (IoU {IOU})"
     if best:
         many, how, cure = best
@@ -100,7 +100,7 @@ def _look_at_values(results: list[dict[str, Any]], findings: Findings) -> None:
 
 
 def _try(
-    truth: dict[str, Any], true: list[dict[str, Any]], results: list[dict[str, Any]]
+    truth: dict[str, Any], true: list[dict[str, Any]], results: Sequence[dict[str, Any]]
 ) -> tuple[int, int, tuple[int, str, str] | None]:
     """Instances found as results are read, of how many, and by the best other reading.
 
@@ -181,7 +181,7 @@ FORMS: dict[str, Form] = {
 }
 
 
-def _boxes(annotations: list[dict[str, Any]]) -> _Boxes:
+def _boxes(annotations: Sequence[dict[str, Any]]) -> _Boxes:
     """Boxes as they are, else those of the masks."""
     boxes = [
         one["bbox"] if "bbox" in one else coco_mask.toBbox(one["segmentation"])

@@ -23,7 +23,7 @@ def score(
         ``segmentation`` where boxes are to be scored.
       kind: "segm" for masks, "bbox" for boxes alone.
       floor: least score of what counts in ``confusion`` and ``images``; AP knows none.
-      most: detections of a class in an image that count in the numbers of ``coco.names``.
+      most: detections of a class in an image that count, the best.
 
     Returns:
       What JSON can hold: the numbers of ``coco.names``; of masks also those of the ``box`` with
@@ -32,8 +32,9 @@ def score(
       None for background; ``images``, the F1 of each by its id; ``calibration``, score against IoU.
     """
     found = coco.masks_found(results) if kind == "segm" else coco.boxes_found(results)
-    scenes = coco.overlap(truth, found, kind)
-    judged = coco.judge(truth, found, kind, scenes, most)
+    counted = coco.best(found, most)
+    scenes = coco.overlap(truth, counted, kind)
+    judged = coco.judge(truth, counted, kind, scenes, most)
     scores: dict[str, Any] = {**coco.numbers_of(judged), "kind": kind, "max_detections": most}
     if kind == "segm":
         boxed = [{**one, "bbox": f["bbox"]} for one, f in zip(results, found, strict=True)]
@@ -41,7 +42,7 @@ def score(
             coco.judge(truth, coco.boxes_found(boxed), "bbox", most=most)
         )
         outlines = boundary.overlap(truth, scenes)
-        scores["boundary"] = coco.numbers_of(coco.judge(truth, found, kind, outlines, most))
+        scores["boundary"] = coco.numbers_of(coco.judge(truth, counted, kind, outlines, most))
     scores["classes"] = coco.classes_of(judged, truth)
     scores["curves"] = coco.curves_of(judged)
     scores["errors"] = errors.split(judged, scenes)

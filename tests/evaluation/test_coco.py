@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,28 @@ def test_a_detection_of_a_crowd_is_neither_right_nor_wrong():
     truth = truth_of(TWO[0], instance(5, 0, rle(40, 40, 20), is_crowd=True))
     found = [result(3, rle(40, 40, 18), 0.95), result(3, rle(2, 2, 20), 0.9)]
     assert coco.mask_ap(truth, found)["AP"] == pytest.approx(1)
+
+
+def test_a_thousand_instances_in_an_image_take_no_minutes():
+    count = 1500
+    boxes = [[7.0 * (n % 40), 7.0 * (n // 40), 5.0, 5.0] for n in range(count)]
+    ones = [{"image_id": 9, "category_id": 3, "bbox": box} for box in boxes]
+    truth = truth_of()
+    truth["annotations"] = [
+        {**one, "id": n + 1, "area": 25.0, "iscrowd": 0} for n, one in enumerate(ones)
+    ]
+    found = coco.boxes_found([{**one, "score": n / count} for n, one in enumerate(ones)])
+    begun = time.process_time()
+    numbers = coco.numbers_of(coco.judge(truth, found, "bbox", most=count))
+    assert numbers["AP"] == numbers[f"AR{count}"] == pytest.approx(1)
+    assert time.process_time() - begun < 20, "pycocotools' own loops take minutes"
+
+
+def test_the_best_of_each_class_in_each_image_are_those_that_count():
+    keys = [(9, 3, 0.5), (9, 3, 0.9), (9, 70, 0.1), (4, 3, 0.2), (9, 3, 0.5), (9, 3, 0.7)]
+    found = [dict(zip(("image_id", "category_id", "score"), key, strict=True)) for key in keys]
+    assert coco.best(found, 4) is found
+    assert coco.best(found, 3) == [found[i] for i in (0, 1, 2, 3, 5)]
 
 
 @pytest.mark.skipif(not PAIR.is_dir(), reason=f"{PAIR.name} is not on this machine")
