@@ -79,6 +79,7 @@ class _Reader:
         self._images = image_entries.Images({}, {}, {})
         self._categories: list[Any] = []
         self._used: set[int | str] = set()  # ids of categories
+        self._wanted: set[int | str] = set()  # ids of images
         self._count, self._anew = 0, ""  # annotations, and why they are numbered anew
         self._found: list[Entry] = []
         self._findings, self._faults, self._survey = Findings(), Faults(), Survey()
@@ -127,6 +128,8 @@ class _Reader:
         category_id: Any = annotation.get("category_id")
         image_key, category = ids.read(image_id), ids.read(category_id)
         image = self._images.images.get(image_key) if image_key is not None else None
+        if image_key is not None:
+            self._wanted.add(image_key)
         if image is None and image_key in self._images.gone:
             self._images.gone[image_key].append(shown)
         elif image is None:
@@ -172,6 +175,13 @@ class _Reader:
                     value = f"category_id {one.label!r:.40}"
                     self._faults.add_annotation(what, one.id, image.id, value)
             image.instances[:] = kept
+        for key, used, known in (
+            ("category_id", self._used, listed.labels),
+            ("image_id", self._wanted, {**self._images.images, **self._images.gone}),
+        ):
+            if added := ids.shift(used, known):
+                why = f"kind of ids is off by one: every {key} is known with {added:+d} added to it"
+                self._faults.explain(why)
         self._number(images)
         count = len(images) + len(self._images.gone)
         self._faults.settle(self._path, self._data, count, self._count, self._findings)

@@ -1,6 +1,7 @@
 """``solojax data check``: all that can be said of a set without training on it."""
 
 import collections
+import dataclasses
 import json
 from typing import Any, NamedTuple
 
@@ -102,6 +103,8 @@ def check(
       InputError: the list of checksums cannot be read or written.
     """
     splits = [split for split in SPLITS if coco.has_split(data, split)] or list(SPLITS[:1])
+    # All of what is wrong is told, rather than the first.
+    lenient = dataclasses.replace(data, faults="skip", most_skipped=1.0)
     value_range = image_values.range_of(data.value_range)
     counts: dict[str, dict[str, Any]] = {}
     unread: dict[str, str] = {}
@@ -113,7 +116,7 @@ def check(
     for split in splits:
         try:
             json_path, image_root = coco.locate(data, split)
-            content = annotations.read(json_path, image_root, data=data)
+            content = annotations.read(json_path, image_root, data=lenient)
         except InputError as error:
             unread[split] = str(error)
             continue

@@ -45,6 +45,10 @@ class Faults:
         self._found.add("lost", what, place)
         self.note(what + (f": {value}" if value else ""), annotation_id, image_id)
 
+    def explain(self, why: str) -> None:
+        """Says what is likely wrong with all of what is left out."""
+        self._found.add("doubtful", why)
+
     def note(self, reason: str, annotation_id: Any, image_id: Any) -> None:
         """Lists an annotation that is left out whatever ``data.faults`` says."""
         self.left_out.append(LeftOut(reason, image_id, "", [annotation_id]))
