@@ -79,7 +79,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except (InputError, OSError) as error:
-        code, failure = 2, f"error: {' '.join(str(error).split())}"
+        code, failure = 2, f"error: {error}"
     except Terminated:
         code, failure = RESTART, "ended by SIGTERM; the same command goes on"
     except KeyboardInterrupt:

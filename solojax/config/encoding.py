@@ -63,8 +63,9 @@ def decode(value: Any, where: str) -> Any:
     try:
         return known(**arguments)
     except Exception as error:  # whatever a class says of what does not fit it
+        said = " ".join(str(error).split())
         raise InputError(
-            f"{where}: {kind} of another version of solojax: {error}; {MOVE}"
+            f"{where}: {kind} of another version of solojax: {said}; {MOVE}"
         ) from error
 
 

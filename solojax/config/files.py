@@ -57,4 +57,5 @@ def run(path: Path) -> Any:
     except InputError as error:
         raise InputError(f"config {path}: {error}") from error
     except Exception as error:
-        raise InputError(f"config {path}: {type(error).__name__}: {error}") from error
+        said = " ".join(str(error).split())  # flax writes a page
+        raise InputError(f"config {path}: {type(error).__name__}: {said}") from error

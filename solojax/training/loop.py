@@ -22,7 +22,6 @@ from solojax.training import (
     checkpoint,
     goodput,
     guard,
-    memory,
     not_finite,
     optimizer,
     out_of_memory,
@@ -97,9 +96,10 @@ def train(
     with contextlib.ExitStack() as stack:
         watchdog = stack.enter_context(guard.Watchdog())
         watchdog.expect("the training did not begin", guard.COMPILED_WITHIN)
-        variables = pretrained.start_variables(config, workdir)
         start = functools.partial(step.start_state, tx=tx, ema=config.optimizer.ema_decay > 0)
-        state = parallel.jit_once(start)(variables)  # one program, not one for each zero
+        with out_of_memory.told(out_of_memory.at_start):
+            variables = pretrained.start_variables(config, workdir)
+            state = parallel.jit_once(start)(variables)  # one program, not one for each zero
         _introduce(config, state, len(records.image_ids), steps, epoch_steps)
         stack.enter_context(guard.lock(workdir))
         checkpoints = stack.enter_context(Checkpoints(workdir))
@@ -125,7 +125,8 @@ def train(
         update = parallel.pmap_update(step.update_of(config, tx))
         peak = goodput.peak_of(jax.local_devices()[0].device_kind)
         operations: dict[tuple[int, int], float] = {}  # of a step on one device, by canvas
-        state = parallel.replicate(state)
+        with out_of_memory.told(out_of_memory.at_start):
+            state = parallel.replicate(state)
         batches = batches_of(config, records, first, steps)
         in_flight: collections.deque[step.Metrics] = collections.deque()
         compiled: set[tuple[int, int]] = set()  # canvases
@@ -141,13 +142,12 @@ def train(
             assert evaluate
             watchdog.expect("no evaluation ended", evaluated_within)
             begin = time.monotonic()
-            try:
-                with clock.spend("evaluating"), termination.at_once():
-                    scores = evaluate(state)
-            except jax.errors.JaxRuntimeError as error:
-                if not memory.ran_out(error):
-                    raise
-                raise InputError(out_of_memory.in_evaluation(config)) from error
+            with (
+                clock.spend("evaluating"),
+                termination.at_once(),
+                out_of_memory.told(lambda: out_of_memory.in_evaluation(config)),
+            ):
+                scores = evaluate(state)
             # Others take more or less as long; the more is found the longer.
             seconds = guard.COMPILED_WITHIN + 10 * (time.monotonic() - begin)
             evaluated_within = min(guard.EVALUATED_WITHIN, seconds)
@@ -158,6 +158,12 @@ def train(
 
         done, canvas = first, config.data.canvases[0]
         slow_until = 0  # step; other processes may still compile or save
+
+        def advise() -> str:
+            watchdog.expect("nothing that needs less memory was found", guard.COMPILED_WITHIN)
+            return out_of_memory.in_step(config, canvas)
+
+        stack.enter_context(out_of_memory.told(advise))
         try:
             if evaluate_first:  # it was stopped before it could be
                 save(done, score(done))
@@ -209,10 +215,6 @@ def train(
             watchdog.expect("no checkpoint was written", guard.COMPILED_WITHIN)
             _save_interrupted(checkpoints, state)
             raise
-        except jax.errors.JaxRuntimeError as error:
-            if not memory.ran_out(error):
-                raise
-            raise InputError(out_of_memory.in_step(config, canvas)) from error
         checkpoints.check()
         return jax.device_get(state)
 

@@ -1,6 +1,8 @@
 """What a training that ran out of a device's memory tells its user."""
 
+import contextlib
 import shlex
+from collections.abc import Callable, Iterator
 
 import jax
 from tqdm import tqdm
@@ -9,6 +11,28 @@ from solojax import config as config_lib
 from solojax import parallel, processes
 from solojax.models import detector
 from solojax.training import memory
+from solojax.types import InputError
+
+
+@contextlib.contextmanager
+def told(tell: Callable[[], str]) -> Iterator[None]:
+    """Raises InputError, with what ``tell`` says, where a device runs out of memory in it."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not memory.ran_out(error):
+            raise
+        raise InputError(tell()) from error
+
+
+def at_start() -> str:
+    """What to do where there was too little before the first step."""
+    room = memory.room()
+    has = "" if room is None else f" XLA has {room / 2**20:,.0f} MiB of it;"
+    return (
+        f"a device has too little memory for the state of the model alone;{has} look for other "
+        f"programs that hold it (nvidia-smi; on GPUs {memory.SHARE_NAMES[0]} is the share of ours)"
+    )
 
 
 def in_evaluation(config: config_lib.Config) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+import shutil
 import signal
 import zipfile
 
@@ -288,6 +289,40 @@ def test_a_run_that_sigterm_stopped_goes_on_as_if_it_had_not_been(config, straig
     jax.tree.map(np.testing.assert_array_equal, resumed, state)
 
 
+def vanish(folder) -> None:
+    shutil.rmtree(folder)
+
+
+def become_a_file(folder) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("of another")
+
+
+@pytest.mark.parametrize("what", [vanish, become_a_file])
+def test_a_run_folder_that_is_gone_ends_no_training_before_its_end(
+    config, quick, tmp_path, monkeypatch, capsys, what
+):
+    workdir = tmp_path / "run"
+    advance, steps = loop.Log.advance, []
+
+    def advance_and_lose(log):
+        advance(log)
+        steps.append(len(steps) + 1)
+        if len(steps) == 3:
+            what(workdir)
+
+    monkeypatch.setattr(loop.Log, "advance", advance_and_lose)
+    with pytest.raises(InputError, match="checkpoint 6 could not be written"):
+        train(config, workdir)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    told = capsys.readouterr().err
+    for step in (4, 6):
+        assert told.count(f"solojax: warning: checkpoint {step} could not be written") == 1
+    assert "solojax: warning: not logged" in told
+    assert what is vanish or workdir.read_text() == "of another"
+    assert what is become_a_file or not workdir.exists()
+
+
 class Watched:
     """Takes the place of the watchdog: what it was to wait for when something was called."""
 
@@ -367,6 +402,18 @@ def test_too_little_device_memory_is_told_with_what_needs_less(
     monkeypatch.setattr(parallel, "pmap_update", failing(text))
     with pytest.raises(InputError, match="too little memory; try --set training.accumulate=2"):
         train(config, tmp_path)
+
+
+def test_too_little_device_memory_for_the_state_is_told_in_a_line(
+    config, quick, tmp_path, monkeypatch
+):
+    def fill_the_device(tree):
+        return jnp.zeros(10**14, jnp.uint8).block_until_ready()
+
+    monkeypatch.setattr(parallel, "replicate", fill_the_device)
+    with pytest.raises(InputError, match="too little memory for the state of the model") as caught:
+        train(config, tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_another_failure_of_a_device_is_no_fault_of_the_user(config, quick, tmp_path, monkeypatch):
