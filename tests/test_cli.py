@@ -135,7 +135,7 @@ def indivisible_batch(folder: Path) -> list[str]:
         (odd_canvas, "the nearest is 96x128"),
         (missing_root, "data: no such folder; set data.root"),
         (not_coco, "instances_train.json is not a COCO instances file: it has no list"),
-        (missing_image, "1 of 1 image files are missing"),
+        (missing_image, "1 image files missing (image 1 (1.jpg))"),
         (indivisible_batch, "training.batch_size=6 does not divide over 8 devices; use 8"),
     ],
 )
@@ -171,7 +171,7 @@ def test_damaged_image_ends_preparing_with_an_error(
     assert cli.main(prepare_command(tmp_path)) == 2
     last = capfd.readouterr().err.splitlines()[-1]
     assert last.startswith("solojax: error: ")
-    assert last.endswith("1.jpg is damaged or no image")
+    assert "1 images that cannot be read (image 1 (1.jpg): " in last
 
 
 def test_evaluation_of_a_folder_that_is_no_run_tells_so(

@@ -74,8 +74,8 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
     if not was_there:
         try:
             record_files.write(folder, split, json_path, image_root, data, threads=workers())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except (OSError, RuntimeError) as error:  # ArrayRecord raises the latter
+            if not any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
                 raise
             raise InputError(
                 f"{folder}: the disk is full; free some, or set data.records"

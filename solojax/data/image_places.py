@@ -66,7 +66,7 @@ def look(paths: Iterable[Path], root: Path, follow_links: bool) -> dict[Path, Pl
                 found[path] = Place("" if path.name in names else MISSING, None)
             continue
         away = not (follow_links or _is_below(os.path.realpath(folder), home))
-        entries = {} if away else _list(folder)
+        entries = {} if away else list_folder(os.fspath(folder))
         for path in inside:
             entry = entries.get(path.name)
             if away:
@@ -87,7 +87,8 @@ def below(root: Path) -> dict[str, list[str]]:
     return found
 
 
-def _list(folder: Path) -> dict[str, os.DirEntry]:
+def list_folder(folder: str) -> dict[str, os.DirEntry]:
+    """What is in a folder, by name; nothing where it is none."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name: entry for entry in entries}

@@ -32,7 +32,7 @@ def renew(
       files: of records, as many.
       absent: images that are left out of them.
     """
-    now = _look([path for shard in shards for path in shard], root)
+    now = _look(_names([path for shard in shards for path in shard], root), os.fspath(root))
     before = _read(folder)
     if before:
         place = 0
@@ -41,7 +41,11 @@ def renew(
             if not same or before["root"] != os.fspath(root):
                 file.unlink(missing_ok=True)
             place += len(shard)
-    noted = {"root": os.fspath(root), "images": now, "absent": _look(absent, root)}
+    noted = {
+        "root": os.fspath(root),
+        "images": now,
+        "absent": _look(_names(absent, root), os.fspath(root)),
+    }
     (folder / STAMPS).write_text(json.dumps(noted))
 
 
@@ -50,11 +54,8 @@ def are_changed(folder: Path) -> bool:
     noted = _read(folder)
     if not noted:
         return True
-    root = Path(noted["root"])
-    if "://" in noted["root"]:
-        return False
     both = [*noted["images"], *noted["absent"]]
-    now = _look([root / name for name, *_ in both], root)
+    now = _look([name for name, *_ in both], noted["root"])
     return any(one[1:] != [-1, -1] and one != other for one, other in zip(now, both, strict=True))
 
 
@@ -63,14 +64,27 @@ def sizes(folder: Path) -> list[int]:
     return [size for _, size, _ in _read(folder)["images"]]
 
 
-def _look(paths: Sequence[Path], root: Path) -> list[list[Any]]:
-    """[path from the root on, size, nanoseconds] of each; -1 where there is none to be known."""
+def _names(paths: Sequence[Path], root: Path) -> list[str]:
     start = len(os.fspath(root)) + 1
-    if "://" in os.fspath(root):
-        return [[os.fspath(path)[start:], -1, -1] for path in paths]
-    found = image_places.look(paths, root, follow_links=True)
-    stamps = [found[path].stamp or (-1, -1) for path in paths]
-    return [[os.fspath(path)[start:], *stamp] for path, stamp in zip(paths, stamps, strict=True)]
+    return [os.fspath(path)[start:] for path in paths]
+
+
+def _look(names: Sequence[str], root: str) -> list[list[Any]]:
+    """[path from the root on, size, nanoseconds] of each; -1 where there is none to be known."""
+    if "://" in root:
+        return [[name, -1, -1] for name in names]
+    inside: dict[str, dict[str, os.DirEntry]] = {}
+    found: list[list[Any]] = []
+    for name in names:
+        folder, _, base = name.rpartition("/")
+        if folder not in inside:
+            inside[folder] = image_places.list_folder(os.path.join(root, folder))
+        try:
+            about = inside[folder][base].stat()
+            found.append([name, about.st_size, about.st_mtime_ns])
+        except (KeyError, OSError):
+            found.append([name, -1, -1])
+    return found
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -908,7 +908,7 @@ def test_records_whose_description_was_cut_are_described_anew(
 
 def test_a_full_disk_is_told_in_a_line(many: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", fail)
     assert "the disk is full; free some, or set data.records" in refusal(many)
