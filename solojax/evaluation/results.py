@@ -117,7 +117,7 @@ class _Checked:
         one = {"image_id": image_id, "category_id": category_id, "score": float(score)}
         box: Any = entry.get("bbox")
         if self._kind == "bbox" and (box or not entry.get("segmentation")):
-            if not segmentations.is_numbers(box) or len(box) != 4 or min(box[2:]) < 0:
+            if not truths.is_box(box):
                 raise ValueError(
                     f"{name} has no bbox of four finite numbers (x y width height) and no "
                     "segmentation"

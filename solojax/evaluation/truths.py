@@ -10,6 +10,8 @@ from solojax.data.findings import Findings
 from solojax.evaluation import coco
 from solojax.types import InputError
 
+FARTHEST = 1e9  # pixels; beyond that no number is one of a box
+
 
 def read(path: Path, findings: Findings) -> dict[str, Any]:
     """Reads a COCO instances file; its images need not be there.
@@ -109,8 +111,13 @@ def sizes(truth: dict[str, Any]) -> dict[int, tuple[int, int]]:
 def _stated_box(annotation: dict[str, Any]) -> list[float] | None:
     """The box, x y width height, to the bit as the file has it; zeros, as some write, are none."""
     box: Any = annotation.get("bbox")
-    sound = segmentations.is_numbers(box) and len(box) == 4 and min(box[2:]) > 0
-    return box if sound else None
+    return box if is_box(box) and min(box[2:]) > 0 else None
+
+
+def is_box(box: Any) -> bool:
+    """Whether it is x y width height in pixels of any image, or without an area."""
+    four = segmentations.is_numbers(box) and len(box) == 4
+    return four and max(map(abs, box)) < FARTHEST and min(box[2:]) >= 0
 
 
 def check_file(path: Path) -> None:

@@ -466,7 +466,8 @@ def test_a_wrong_entry_is_told_with_its_number(wrong, said, files):
 
 
 @pytest.mark.parametrize(
-    "box", [..., None, [1, 2, 3], [1, 2, -3, 4], [1, 2, float("nan"), 4], "1 2 3 4"]
+    "box",
+    [..., None, [1, 2, 3], [1, 2, -3, 4], [1, 2, float("nan"), 4], [1, 2, 3, 1e300], "1 2 3 4"],
 )
 def test_a_wrong_box_is_told_with_its_number(box, files):
     message = refusal(files, [box_entry(), box_entry(bbox=box)])
