@@ -50,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--megapixels",
         type=int,
         metavar="N",
-        help="the most that an image may have (without it, as many as take 2 GB to decode)",
+        help="the most that an image may have (without it, as many as take 2.4 GB to decode)",
     )
     parser.add_argument("--batch", type=int, default=1, help="images in the network at a time")
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures and films")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-LIGHT, HEAVY = 5, 10  # bytes a pixel that decoding takes at most, if it is straight or takes copies
+LIGHT, HEAVY = 6, 12  # bytes a pixel that decoding takes at most, if it is straight or takes copies
 ORIENTATION = 0x0112
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -101,7 +101,7 @@ def read_png(encoded: bytes) -> Header:
             break
         place = end
     mode = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}[color] + (";16" if depth > 8 else "")
-    cost = 16 if depth > 8 and color in (2, 6) else HEAVY if depth > 8 else LIGHT
+    cost = 22 if depth > 8 and color in (2, 6) else HEAVY if depth > 8 else LIGHT
     return Header(
         *("PNG", height, width, mode, cost, depth > 8),
         orientation=orientation,

@@ -47,7 +47,7 @@ UNREAD = {
         ("pictures of a kind that is not read", "save them as PNG"),
     ),
 }
-MOST_BYTES = 2 * 10**9  # that decoding may take: 400 megapixels, or 200 where it takes copies
+MOST_BYTES = 24 * 10**8  # that decoding may take: 400 megapixels, or 200 where it takes copies
 MOST_FILE = 2**32  # bytes of a file
 DEEP = ("PNG", "TIFF", "JPEG2000", "PPM")  # forms that OpenCV gives all bits of
 SMALL = 2**25  # pixels: beyond, Pillow's copies cost more than its silence is worth

@@ -107,7 +107,7 @@ def _read_pnm(opened: ImageFile.ImageFile) -> Header:
     header = _of_pillow(opened)
     white = opened.tile[0].args[1] if isinstance(opened.tile[0].args, tuple) else 0
     if opened.mode == "I" or white > 255:
-        header = header._replace(is_deep=True, cost=16, white=white if white < 0xFFFF else 0)
+        header = header._replace(is_deep=True, cost=22, white=white if white < 0xFFFF else 0)
     return header
 
 

@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 # A run length of the largest image that 32 bits can count takes 7 characters of 5 bits.
 LONGEST_RUN = 7
+AT_ONCE = 2**25  # pixels of masks that are decoded or encoded together; more take turns
 
 
 class Runs(NamedTuple):
@@ -143,8 +144,15 @@ def decode_patches(counts: list[bytes], height: int) -> Masks:
     clipped = np.clip(ends, np.repeat(left * height, count), np.repeat(right * height, count))
     drawn = np.diff(clipped, prepend=0)
     drawn[firsts] = clipped[firsts] - left * height
-    pixels = np.repeat((place % 2).astype(np.uint8), drawn)
     areas = (right - left) * height
+    if areas.sum() > AT_ONCE and len(counts) > 1:
+        halves = np.split(np.arange(len(counts)), [len(counts) // 2])
+        some = [decode_patches([counts[i] for i in half], height) for half in halves]
+        return Masks(
+            [np.array(patch, order="K") for part in some for patch in part.patches],
+            np.concatenate([part.corners for part in some]),
+        )
+    pixels = np.repeat((place % 2).astype(np.uint8), drawn)
     patches = [
         pixels[end - area : end].reshape(-1, height)[:, first:last].T
         for end, area, first, last in zip(
@@ -166,8 +174,12 @@ def encode_packed(masks: np.ndarray, size: tuple[int, int]) -> list[bytes]:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
         left, right = (columns[0], columns[-1] + 1) if len(rows) else (0, 0)
-        patch = np.unpackbits(mask[top:bottom, left:right], axis=1)[:, : size[1] - 8 * left]
-        encoded.append(encode_patch(patch, (int(top), 8 * int(left)), size))
+        ends, step = [], max(AT_ONCE // (8 * max(bottom - top, 1)), 1)
+        for first in range(left, right, step):
+            part = mask[top:bottom, first : min(first + step, right)]
+            patch = np.unpackbits(part, axis=1)[:, : size[1] - 8 * first]
+            ends.append(_changes(patch, (int(top), 8 * int(first)), size))
+        encoded.append(_of_changes(np.concatenate(ends or [np.zeros(0, np.int64)]), size))
     return encoded
 
 
@@ -179,13 +191,22 @@ def encode_patch(patch: np.ndarray, corner: tuple[int, int], size: tuple[int, in
       corner: (top, left) of the patch in its image, pixels.
       size: (height, width) of the image.
     """
+    return _of_changes(_changes(patch, corner, size), size)
+
+
+def _changes(patch: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Where the runs of a patch end, column by column: numbers of pixels, some twice."""
     height, width = patch.shape
     # A row of background above each column, and one below the last, set the columns apart.
     apart = np.zeros((width + 1, height + 1), np.uint8)
     apart[:width, 1:] = patch.T
     line = apart.reshape(-1)
     x, y = np.divmod(np.flatnonzero(line[1:] != line[:-1]), height + 1)
-    ends = (corner[1] + x) * size[0] + corner[0] + y
+    return (corner[1] + x) * size[0] + corner[0] + y
+
+
+def _of_changes(ends: np.ndarray, size: tuple[int, int]) -> bytes:
+    """Compressed run lengths of a mask, from where its runs end."""
     # What reaches the foot of one column goes on at the head of the next: no border is there.
     _, place, times = np.unique(ends, return_index=True, return_counts=True)
     borders = ends[place[times == 1]]

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import coco, examples, rle
+from solojax.data import coco, examples
 from solojax.heads import assign
 from solojax.heads.grid import Grid, grid_of
 from solojax.inference import draw
@@ -97,8 +97,8 @@ def _tile(example: Batch, image_id: int, grid: Grid | None, names: Sequence[str]
     # The later instance wins a cell, and so it lies on top here.
     order = used[::-1].tolist()
     labels = [names[example.instances.labels[i]] for i in order]
-    whole = rle.Masks(masks[::-1], np.zeros((len(masks), 2), np.int64))
-    picture = draw.draw_masks(image, whole, labels, order)
+    corner = np.zeros(2, np.int64)
+    picture = draw.draw_masks(image, ((mask, corner) for mask in masks), labels, order)
     caption = f"image {image_id}: {len(used)} instances"
     beyond = f", {example.dropped} beyond the limit" if example.dropped else ""
     if grid is None:

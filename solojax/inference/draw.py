@@ -1,7 +1,7 @@
 """Pictures of masks, for people."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ def color_of(number: int) -> tuple[int, int, int]:
 
 def draw_masks(
     image: np.ndarray,
-    masks: rle.Masks,
+    masks: Iterable[tuple[np.ndarray, np.ndarray]],
     names: Sequence[str],
     numbers: Sequence[int],
 ) -> np.ndarray:
@@ -39,7 +39,7 @@ def draw_masks(
 
     Args:
       image: ``H W 3`` uint8 RGB.
-      masks: ``n``, the first on top.
+      masks: ``n``, patches and corners as of ``rle.Masks``, the last first: the first is on top.
       names: what to write, one per mask; empty for nothing.
       numbers: which colour, one per mask.
 
@@ -49,15 +49,16 @@ def draw_masks(
     factor = max(1, min(-(-LEAST_SIDE // min(image.shape[:2])), MOST_SIDE // max(image.shape[:2])))
     height, width = image.shape[0] * factor, image.shape[1] * factor
     drawn = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    order = range(len(masks.patches) - 1, -1, -1)
+    order = range(len(names) - 1, -1, -1)
+    shades = np.arange(256)[:, None] * (1 - OPACITY)
     outlines = {}
-    for k in order:
-        patch = np.repeat(np.repeat(masks.patches[k].astype(np.uint8), factor, 0), factor, 1)
-        top, left = (masks.corners[k] * factor).tolist()
+    for k, (patch, corner) in zip(order, masks, strict=True):
+        patch = np.repeat(np.repeat(patch.astype(np.uint8), factor, 0), factor, 1)
+        top, left = (corner * factor).tolist()
         color = np.array(color_of(numbers[k]))
         view = drawn[top : top + patch.shape[0], left : left + patch.shape[1]]
-        inside = patch > 0
-        view[inside] = (view[inside] * (1 - OPACITY) + color * OPACITY).astype(np.uint8)
+        filled = cv2.LUT(view, (shades + color * OPACITY).astype(np.uint8)[None])
+        np.copyto(view, filled, where=(patch > 0)[..., None])
         outlines[k], _ = cv2.findContours(
             patch, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top)
         )
@@ -88,7 +89,9 @@ def draw_instances(
     """
     size = image.shape[:2]
     seen = [i for i, one in enumerate(rles) if coco_mask.area({"size": size, "counts": one})]
-    masks = rle.decode_patches([rles[i] for i in seen], size[0])
+    # One at a time: each may be as large as the image.
+    decoded = (rle.decode_patches([rles[i]], size[0]) for i in reversed(seen))
+    masks = ((one.patches[0], one.corners[0]) for one in decoded)
     if len(categories) == 1:
         return draw_masks(image, masks, [notes[i] for i in seen], seen)
     texts = [f"{categories[labels[i]].name} {notes[i]}".strip() for i in seen]

@@ -28,7 +28,8 @@ OVERLAP = 0.25  # of a tile, with the next one
 AGREED = 0.5
 AS_SURE = 0.5  # ... and scores at least this share of its score.
 COMPARED = 2**22  # pairs of boxes at a time
-DECODED = 2**10  # pairs of cut masks at a time
+DECODED = 2**10  # pairs of cut masks at a time, and no more ...
+DECODED_PIXELS = 2**27  # ... than have so many pixels
 
 _matrix_nms = jax.jit(nms.matrix_nms_of_pairs, static_argnames=("kernel", "sigma"))
 
@@ -138,7 +139,10 @@ def _see(look: int, found: Found, window: Window, size: tuple[int, int], margin:
         | ((bottom < size[0]) & (y1 > extent[0] - margin))
         | ((right < size[1]) & (x1 > extent[1] - margin))
     )
-    masks = _masks(rle.move([found.rles[i] for i in chosen], extent, (top, left), size), size)
+    rles = [found.rles[i] for i in chosen]
+    if extent != size:  # masks of the whole image can be as large as that
+        rles = rle.move(rles, extent, (top, left), size)
+    masks = _masks(rles, size)
     looks = np.full(len(chosen), look)
     scores, labels = found.scores[chosen], found.labels[chosen]
     return _Seen(scores, labels, looks, is_cut, _areas(masks), masks, predicted)
@@ -184,9 +188,14 @@ def _join(parts: _Seen, windows: Sequence[Window]) -> _Seen:
 
 def _agreements(parts: _Seen, pairs: _Pairs, windows: Sequence[Window]) -> np.ndarray:
     """IoU of each pair in the part of the image that both looks show, ``P``."""
-    ious = [np.zeros(0)]
-    for begin in range(0, len(pairs.first), DECODED):
-        some = pairs.take(np.arange(begin, min(begin + DECODED, len(pairs.first))))
+    ious, begin = [np.zeros(0)], 0
+    sides = np.diff(_boxes(parts.masks).reshape(-1, 2, 2), axis=1)[:, 0]
+    pixels = sides.prod(1)
+    decoded = np.cumsum(pixels[pairs.first] + pixels[pairs.second])
+    while begin < len(pairs.first):
+        end = np.searchsorted(decoded, decoded[begin] + DECODED_PIXELS)
+        some = pairs.take(np.arange(begin, max(min(end, begin + DECODED), begin + 1)))
+        begin += len(some.first)
         numbers, places = np.unique([some.first, some.second], return_inverse=True)
         masks = parts.masks[numbers]
         patches, corners = rle.decode_patches([one["counts"] for one in masks], masks[0]["size"][0])

@@ -2,13 +2,12 @@ import cv2
 import numpy as np
 import pytest
 
-from solojax.data import rle
 from solojax.inference import draw
 
 
-def whole(*masks: np.ndarray) -> rle.Masks:
-    """Masks as large as their image."""
-    return rle.Masks(list(masks), np.zeros((len(masks), 2), np.int64))
+def whole(*masks: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Masks as large as their image, the last first."""
+    return [(mask, np.zeros(2, np.int64)) for mask in masks[::-1]]
 
 
 def test_a_mask_colours_its_own_pixels_alone():
@@ -33,7 +32,7 @@ def test_a_strip_is_not_enlarged_beyond_measure():
 
 def test_a_patch_is_drawn_where_it_lies_and_enlarged_with_its_image():
     image = np.full((150, 300, 3), 100, np.uint8)
-    patch = rle.Masks([np.ones((20, 60), np.uint8)], np.array([[40, 100]]))
+    patch = [(np.ones((20, 60), np.uint8), np.array([40, 100]))]
     changed = (draw.draw_masks(image, patch, [""], [0]) != 100).any(-1)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     ends = [rows[0], rows[-1], columns[0], columns[-1]]

@@ -84,12 +84,12 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def encode(ending: str, picture: np.ndarray) -> bytes:
+def encode(ending: str, picture: np.ndarray) -> memoryview:
     """A picture, grey or BGR as OpenCV has it, as the bytes of a file."""
-    return cv2.imencode(ending, picture)[1].tobytes()
+    return cv2.imencode(ending, picture)[1].data
 
 
-def put(path: Path, encoded: bytes) -> None:
+def put(path: Path, encoded: bytes | memoryview) -> None:
     """Writes a file that is there whole or not at all."""
     part = part_of(path)
     try:

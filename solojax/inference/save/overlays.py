@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import cv2
+import numpy as np
 
 from solojax.config import Category
 from solojax.inference.result import Result
@@ -14,6 +15,9 @@ from solojax.inference.streams import Origin
 
 if TYPE_CHECKING:
     from solojax.inference.save.film import Film
+
+
+AT_ONCE = 2**24  # bytes
 
 
 class Overlays:
@@ -28,8 +32,9 @@ class Overlays:
     def add(self, origin: Origin, result: Result) -> None:
         picture = result.plot()
         if origin.time is None:
-            encoded = encode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            put(self._out / f"{origin.path}.png", encoded)
+            for rows in np.array_split(picture, -(-picture.size // AT_ONCE)):  # no second picture
+                rows[...] = cv2.cvtColor(rows, cv2.COLOR_RGB2BGR)
+            put(self._out / f"{origin.path}.png", encode(".png", picture))
             return
         if self._film is None or self._film[0] != origin.name:
             from solojax.inference.save.film import Film  # an image waits for no PyAV

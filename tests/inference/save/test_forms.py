@@ -1,10 +1,12 @@
 """Claims about the files of each form: programs read back what was found, people see it."""
 
+import dataclasses
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from solojax.inference import save
@@ -63,6 +65,27 @@ def test_id_maps_number_detections_from_one_and_show_better_ones_on_top(tmp_path
     wanted = np.where(TWO.masks[0], 1, np.where(TWO.masks[1], 2, 0))
     np.testing.assert_array_equal(ids, wanted)
     assert (ids == 1).sum() == 60 and ids[5, 8] == 1
+
+
+def test_an_id_map_holds_more_detections_than_16_bits_can_number(tmp_path: Path) -> None:
+    count, (height, width) = 2**16 + 1, (257, 256)
+    few = dataclasses.replace(TWO, image=np.zeros((height, width, 3), np.uint8))
+    pixels = np.arange(count)
+    runs = [
+        {"size": [height, width], "counts": [p, 1, height * width - p - 1]} for p in pixels.tolist()
+    ]
+    rles = [one["counts"] for one in coco_mask.frPyObjects(runs, height, width)]
+    many = dataclasses.replace(
+        few, rles=rles, scores=np.ones(count, np.float32), labels=np.zeros(count, np.int32)
+    )
+    for result, ending, other in ((few, "png", "tif"), (many, "tif", "png"), (few, "png", "tif")):
+        write(tmp_path, [(origin(5), result)], "png")
+        assert (tmp_path / f"5.ids.{ending}").exists()
+        assert not (tmp_path / f"5.ids.{other}").exists()
+    write(tmp_path, [(origin(5), many)], "png")
+    ids = cv2.imread(str(tmp_path / "5.ids.tif"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(ids.ravel("F")[:count], pixels + 1)
+    assert not ids.ravel("F")[count:].any()
 
 
 def test_an_overlay_shows_the_masks(tmp_path: Path) -> None:
