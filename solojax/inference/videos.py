@@ -122,7 +122,7 @@ def _decode(container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
     """Decoded frames; an error comes after all that are sound."""
     import av
 
-    count, end = 0, 0.0
+    count, sent, unseen, end = 0, 0, 0, 0.0
     packets, damaged = container.demux(), False  # of all streams: audio tells the end as well
     while not damaged:
         frames: list[av.VideoFrame] = []
@@ -134,6 +134,8 @@ def _decode(container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             damaged = packet.is_corrupt
             if packet.stream is stream and not damaged:
+                sent += bool(packet.size)
+                unseen += bool(packet.size) and packet.is_discard  # beyond what is to be shown
                 frames = packet.decode()
         except av.DecoderNotFoundError:
             raise
@@ -160,3 +162,12 @@ def _decode(container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
                 f"was cut after frame {count - 1}, at {end:.1f} of {told:.1f} seconds; what is "
                 "there is done"
             )
+    # Some demuxers and decoders pass over what is damaged. An index tells of all frames, those
+    # apart that repeat the one before with no bytes.
+    index = [entry.size for entry in stream.index_entries]
+    whole = sum(size > 0 for size in index) if len(index) == stream.frames else sent
+    if (missing := min(stream.frames, whole) - unseen - count) > 0:
+        raise InputError(
+            f"lacks {missing} of its {count + missing} frames, which are damaged; the others are "
+            "done"
+        )

@@ -111,6 +111,26 @@ def test_a_video_that_ends_before_its_time_is_told(tmp_path: Path) -> None:
     assert " of 4.4 seconds; what is there is done" in fault
 
 
+def test_a_frame_that_a_decoder_passes_over_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    noise = np.random.default_rng(0).integers(0, 255, (20, 64, 96, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for picture in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    frames, faults = read(path)
+    assert (len(frames), faults) == (20, [])
+    encoded = path.read_bytes()
+    place = encoded.index(b"\0\0\1\xb6", len(encoded) // 2)  # the start of a frame
+    path.write_bytes(encoded[:place] + b"\xff" * 40 + encoded[place + 40 :])
+    frames, faults = read(path)
+    assert len(frames) < 20
+    (fault,) = faults
+    assert "lacks 1 of its 20 frames" in fault or "cut or damaged from frame" in fault
+
+
 def zero_frames(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30)
