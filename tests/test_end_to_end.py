@@ -202,3 +202,35 @@ def test_the_enhanced_recipe_trains_on_the_shapes_set(tmp_path, network):
     assert rows[0]["learning_rate"] == 0 and rows[2]["learning_rate"] > 0
     run("eval.py", "--workdir", workdir)
     check_run_folder(workdir, pictures=2)
+
+
+ONE_CLASS = """
+from pathlib import Path
+
+from tests import examples
+
+config = examples.make_config(Path({folder!r}), steps=120, evaluate_every=120, log_every=40)
+"""
+
+
+@pytest.mark.long
+def test_a_set_of_one_class_is_learnt(tmp_path: Path) -> None:
+    synthetic.draw_shapes(tmp_path / "shapes", train=8, val=4, processes=1)
+    for path in (tmp_path / "shapes/annotations").iterdir():
+        content = json.loads(path.read_text())
+        for one in content["annotations"]:
+            one["category_id"] = 7
+        path.write_text(json.dumps({**content, "categories": [{"id": 7, "name": "thing"}]}))
+    config = tmp_path / "config.py"
+    config.write_text(ONE_CLASS.format(folder=str(tmp_path)))
+    learnt = (
+        "data.val_json=annotations/instances_train.json",  # images that it has seen
+        "data.augmentation.flip_probability=0",
+        "data.train_short_sides=(64,)",
+        "optimizer.algorithm=adamw",
+        "optimizer.learning_rate=0.01",
+        "optimizer.schedule=cosine",
+    )
+    printed = run("train.py", "--config", config, "--workdir", tmp_path / "run", "--set", *learnt)
+    assert "8 images, 1 classes" in printed
+    assert examples.rows_of(tmp_path / "run")[-1]["AP"] > 0.05
