@@ -189,7 +189,9 @@ def make_find(
                 for mine, part in zip(whole, fetch(tile), strict=True):
                     # Empty where this original ends before the tile.
                     here = mine[:, top : top + side, left // 8 : (left + side) // 8]
-                    here[...] = part[: here.shape[0], : here.shape[1], : here.shape[2]]
+                    for mask, bits in zip(here, part, strict=False):
+                        if bits.any():  # what is never written takes no memory
+                            mask[...] = bits[: here.shape[1], : here.shape[2]]
             for encoded, packed, size in zip(rles, whole, original_sizes, strict=True):
                 encoded += rle.encode_packed(packed, (int(size[0]), int(size[1])))
         return [
