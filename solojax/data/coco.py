@@ -25,6 +25,7 @@ from solojax.data import (
     record_files,
     stamps,
 )
+from solojax.data.findings import shorten
 from solojax.data.image_values import Range
 from solojax.data.layout import Split, has_split, locate
 from solojax.data.record_files import FORMAT
@@ -153,25 +154,46 @@ def _labels(
 ) -> list[int]:
     """The labels that the config has for the classes of a JSON.
 
+    Many exporters list for validation what occurs there, and number that from 1 on: what its own
+    list calls a class is what is meant.
+
     Raises:
       InputError: they are others.
     """
     wanted = data.categories or categories
-    # Many exporters list for validation what occurs there.
-    if categories != wanted and (split == "train" or not set(categories) <= set(wanted)):
-        other = set(categories) ^ set(wanted) if split == "train" else set(categories) - set(wanted)
-        names = {one.id: one.name for one in wanted}
-        differ = [
-            f"{one.name!r} is category {one.id}, which is {names.get(one.id, 'none')!r} there"
-            for one in sorted(other & set(categories), key=lambda one: one.id)
+    if categories == wanted:
+        return [*range(len(wanted))]
+    places = {one.name: label for label, one in enumerate(wanted)}
+    named = [places.get(one.name) for one in categories]
+    if split == "val" and set(categories) <= set(wanted):
+        return [wanted.index(one) for one in categories]
+    if (
+        split == "val"
+        and None not in named
+        and len({*named}) == len(named)
+        and len(places) == len(wanted)
+    ):
+        moved = [
+            f"{one.name!r} is category {one.id}, not {wanted[label].id}"
+            for one, label in zip(categories, named, strict=True)
+            if label is not None and wanted[label] != one
         ]
-        raise InputError(
-            f"{json_path} has {_list(categories)} where the model was made for {_list(wanted)}"
-            + (f" ({'; '.join(differ[:3])})" if differ else "")
-            + "; ids and names must be equal"
-            + (", some may be absent" if split == "val" else "")
+        print(
+            f"{json_path}: {len(moved)} classes have other ids than the model's, and are taken by "
+            f"their names ({shorten(moved, len(moved), ', ')})"
         )
-    return [wanted.index(one) for one in categories]
+        return [label for label in named if label is not None]
+    other = set(categories) ^ set(wanted) if split == "train" else set(categories) - set(wanted)
+    names = {one.id: one.name for one in wanted}
+    differ = [
+        f"{one.name!r} is category {one.id}, which is {names.get(one.id, 'none')!r} there"
+        for one in sorted(other & set(categories), key=lambda one: one.id)
+    ]
+    raise InputError(
+        f"{json_path} has {_list(categories)} where the model was made for {_list(wanted)}"
+        + (f" ({'; '.join(differ[:3])})" if differ else "")
+        + ("; ids and names must be equal" if split == "train" else "; each must be one of those")
+    )
 
 
 def _digest(json_path: Path) -> str:

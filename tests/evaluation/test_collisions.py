@@ -127,12 +127,6 @@ def test_crowds_take_no_part(tmp_path):
     assert (counts.instances, counts.lost, counts.unassigned) == (2, 0, 0)
 
 
-def test_a_data_set_of_crowds_alone_is_counted(tmp_path):
-    surveyed = survey_of(write(tmp_path, [GIANT, []], crowds=1))
-    assert collisions.count(surveyed, GRID).instances == 0
-    assert grid_search.suggest(surveyed, data_of(tmp_path), GRID) == []
-
-
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def assign_cells(instances: Instances, canvas: tuple[int, int], grid: Grid):
     cells = assign.assign_cells(
