@@ -1,14 +1,11 @@
 """Claims about reading a COCO file: what is read, what is refused, what is skipped and counted."""
 
-import copy
 import itertools
 import json
 import os
 import resource
-import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -821,53 +818,6 @@ def test_a_pipe_in_place_of_the_json_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "instances.json")
     with pytest.raises(InputError, match="it is a pipe or a device"):
         annotations.read(tmp_path / "instances.json", None)
-
-
-# Whatever people bring
-
-ODD = [None, True, 0, -1, 1.5, float("nan"), float("inf"), 10**400, 2**63, 1e308, "", "1", "\ud800",
-       "\0", "../1.jpg", [], {}, [[]], [None], POINTS, "[[1, 2, 3, 4, 5, 6]]", [[1e5, 0] * 50],
-       {"size": [HEIGHT, WIDTH], "counts": []}, {"counts": "b'"}, "none", [0, 0, 1, 1]]  # fmt: skip
-
-
-def spots(content: Any) -> Iterator[tuple[Any, Any]]:
-    """All containers of a JSON, each with every one of its keys."""
-    if isinstance(content, dict | list):
-        for key in list(content) if isinstance(content, dict) else range(len(content)):
-            yield content, key
-            yield from spots(content[key])
-
-
-@settings(max_examples=100, deadline=None)
-@given(data=st.data())
-def test_a_json_of_whatever_values_is_read_or_refused_in_a_line(data: st.DataObject) -> None:
-    content = coco(
-        images=[image_entry(1), image_entry(2)],
-        annotations=[
-            annotation(1, bbox=[1, 2, 3, 4], area=5, iscrowd=0),
-            annotation(2, image_id=2, segmentation=rle(compressed(blob()))),
-            annotation(3, image_id=2, segmentation=rle(runs_of(blob()))),
-        ],
-        categories=[{"id": 1, "name": "a", "supercategory": "none"}],
-    )
-    content = copy.deepcopy(content)
-    for _ in range(data.draw(st.integers(1, 3))):
-        inside, key = data.draw(st.sampled_from(list(spots(content))))
-        inside[key] = copy.deepcopy(data.draw(st.sampled_from(ODD)))
-        if not list(spots(content)):
-            break
-    faults = data.draw(st.sampled_from(["fail", "skip", "repair"]))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "instances.json"
-        path.write_text(json.dumps(content))
-        cv2.imwrite(f"{folder}/1.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-        cv2.imwrite(f"{folder}/2.jpg", np.zeros((HEIGHT // 2, WIDTH // 2, 3), np.uint8))
-        try:
-            annotations.read(
-                path, path.parent, data=Data(faults=faults, most_skipped=1, boxes_as_masks=True)
-            )
-        except InputError as error:
-            assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("key", ["bbox", "area"])
