@@ -24,6 +24,14 @@ def test_files_that_are_named_exist(page):
         assert (ROOT / name).exists(), name
 
 
+def test_tests_that_are_named_exist():
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
+    named.remove(("a.py", "b"))
+    assert len(named) > 100
+    for file, name in named:
+        assert f"def test_{name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
+
+
 def test_nothing_is_left_to_be_filled_in():
     for path in [*PAGES, *ROOT.glob("configs/*.py"), *ROOT.glob("solojax/**/*.py")]:
         assert not re.search(

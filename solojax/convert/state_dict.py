@@ -93,7 +93,7 @@ def _fill(
             continue
         array = _numbers(value)
         if array is None:
-            problems.append(f"{shown(name)} is {shown(value)}, no array of finite numbers")
+            problems.append(f"{shown(name)} is {shown(value)}, no array of numbers")
             continue
         found = _places(name, names)
         if ("",) in found:
@@ -125,15 +125,14 @@ def _fill(
 
 
 def _numbers(value: Any) -> np.ndarray | None:
-    """float32 of what can be read as an array of finite real numbers, whatever it is."""
+    """float32 of what can be read as an array of real numbers, whatever it is."""
     try:
         array = np.asarray(value)
         if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
             return None
-        array = array.astype(np.float32)
+        return array.astype(np.float32)
     except Exception:  # of another framework
         return None
-    return array if np.isfinite(array).all() else None
 
 
 def _places(name: str, names: detector.Names) -> list[Path]:

@@ -66,6 +66,12 @@ def _read_weights(path: str) -> dict[str, np.ndarray]:
             arrays = dict(weights)
         if strange := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:
             raise ValueError(f"{strange[0]} in it is none")
+        if wild := [name for name, x in arrays.items() if not _is_finite(x)]:
+            raise ValueError(f"{wild[0]} in it has numbers that are not finite")
         return arrays
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"training.pretrained={path} is not an .npz of arrays: {error}") from error
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

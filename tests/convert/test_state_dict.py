@@ -79,11 +79,10 @@ class Strange:
         ("state_dict", {"conv1.weight": 0}, "'state_dict' is {'conv1.weight': 0}, no array"),
         ("conv1.weight", "text", "'text', no array"),
         ("conv1.weight", None, "None, no array"),
-        ("conv1.weight", np.array([None, 1], object), "no array of finite numbers"),
-        ("conv1.weight", np.zeros((2, 2), complex), "no array of finite numbers"),
-        ("conv1.weight", np.full((64, 3, 7, 7), np.nan), "no array of finite numbers"),
-        ("conv1.weight", [[1], [2, 3]], "no array of finite numbers"),
-        ("conv1.weight", Strange(), "no array of finite numbers"),
+        ("conv1.weight", np.array([None, 1], object), "no array of numbers"),
+        ("conv1.weight", np.zeros((2, 2), complex), "no array of numbers"),
+        ("conv1.weight", [[1], [2, 3]], "no array of numbers"),
+        ("conv1.weight", Strange(), "no array of numbers"),
     ],
 )
 def test_what_is_no_name_or_no_array_is_told_in_one_line(name, value, said):

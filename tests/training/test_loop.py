@@ -485,9 +485,16 @@ def an_object(path, trap):
         np.save(file, np.array([trap], object), allow_pickle=True)
 
 
+def not_finite(path, trap):
+    with path.open("wb") as file:
+        np.savez(file, **{"conv1.weight": np.full((64, 3, 7, 7), np.nan, np.float32)})
+
+
 @pytest.mark.parametrize("name", ["weights.pth", "weights.npz"])
-@pytest.mark.parametrize("write", [pickled, zipped, objects, an_object])
-def test_weights_are_never_unpickled(config, quick, tmp_path, name, write):
+@pytest.mark.parametrize("write", [not_finite, pickled, zipped, objects, an_object])
+def test_weights_that_are_no_numbers_are_refused_and_never_unpickled(
+    config, quick, tmp_path, name, write
+):
     trap = tmp_path / "trace"
     write(tmp_path / name, Trap(trap))
     backbone = config.model.backbone.clone(norm="frozen_statistics")
