@@ -6,6 +6,7 @@ these in ``__post_init__``, so that an object that cannot work is never made.
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from typing import Any, Literal
@@ -45,6 +46,12 @@ def check_range(
                 raise InputError(f"{room}.{name}={shown(value)} must be {limits}")
 
 
+def expand_home(owner: Any, *names: str) -> None:
+    """Puts the home folder in place of ``~`` in paths; no shell does it behind an equals sign."""
+    for name in names:
+        object.__setattr__(owner, name, os.path.expanduser(getattr(owner, name)))
+
+
 def hints(kind: Any) -> dict[str, Any]:
     """The type hints of a dataclass."""
     return typing.get_type_hints(kind)
@@ -62,13 +69,16 @@ def coerce(value: Any, wanted: Any, where: str, text: str | None = None) -> Any:
     """Checks ``value`` against a type hint; turns lists into tuples and ints into floats.
 
     Numbers must be finite, and those with a point in the range of float32, in which they are used.
-    Where text is wanted, ``text`` is taken as it stands: a folder may be called 2017.
+    Where text is wanted, ``text`` is taken as it stands: a folder may be called 2017. A truth value
+    may be ``true`` or ``false`` in it.
     """
     origin, args = typing.get_origin(wanted), typing.get_args(wanted)
     if wanted is Any:
         return value
     if wanted is str and text is not None and not isinstance(value, str):
         return text
+    if wanted is bool and text is not None and text.strip() in ("true", "false"):
+        return text.strip() == "true"
     if origin is Literal:
         if value in args:
             return value

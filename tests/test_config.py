@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import itertools
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,8 @@ def rejected(overrides: list[str]) -> str:
         ("optimizer.schedule='step'", "optimizer.schedule", "step"),
         ("optimizer.decay_norms=True", "optimizer.decay_norms", True),
         ("optimizer.decay_biases=True", "optimizer.decay_biases", True),
+        ("optimizer.decay_norms=true", "optimizer.decay_norms", True),
+        ("optimizer.decay_norms=false", "optimizer.decay_norms", False),
         ("optimizer.undecayed=['*/offset/bias']", "optimizer.undecayed", ("*/offset/bias",)),
         ("optimizer.rate_factors=[['neck/*', 2]]", "optimizer.rate_factors", (("neck/*", 2.0),)),
         ("optimizer.base_batch_size=0", "optimizer.base_batch_size", 0),
@@ -63,6 +66,10 @@ def rejected(overrides: list[str]) -> str:
         ("optimizer.drop_epochs=[8, 11]", "optimizer.drop_epochs", (8.0, 11.0)),
         ("data.root=some/folder", "data.root", "some/folder"),
         ("data.root=a=b", "data.root", "a=b"),
+        ("data.root=true", "data.root", "true"),
+        ("data.root=~/a", "data.root", os.path.expanduser("~/a")),
+        ("data.records=~/a", "data.records", os.path.expanduser("~/a")),
+        ("training.pretrained=~/a", "training.pretrained", os.path.expanduser("~/a")),
         ("data.root='2017'", "data.root", "2017"),
         ("data.root=", "data.root", ""),
         ("data.root=[[[", "data.root", "[[["),

@@ -98,6 +98,7 @@ class Data:
 
     def __post_init__(self) -> None:
         fields.check_fields(self, "data")
+        fields.expand_home(self, "root", "records")
         sizes = ("train_short_sides", "test_short_side", "long_side", "max_instances")
         fields.check_range(self, "data", *sizes, least=1)
         fields.check_range(self, "data", "most_skipped", most=1)
@@ -186,6 +187,7 @@ class Training:
 
     def __post_init__(self) -> None:
         fields.check_fields(self, "training")
+        fields.expand_home(self, "pretrained")
         counts = ("batch_size", "accumulate", "log_every", "checkpoint_every")
         fields.check_range(self, "training", *counts, least=1)
         fields.check_range(self, "training", "steps", "evaluate_every", "early_stop")

@@ -8,7 +8,13 @@ from pycocotools import mask as coco_mask
 
 from solojax.data import rle
 from solojax.data.findings import Findings
-from solojax.data.segmentations import NoMaskError, is_numbers, to_rle, unchecked_rle
+from solojax.data.segmentations import (
+    NO_SEGMENTATION,
+    NoMaskError,
+    is_numbers,
+    to_rle,
+    unchecked_rle,
+)
 
 
 class Instance(NamedTuple):
@@ -97,7 +103,13 @@ def _read_instance(
     stated: Any = annotation.get("bbox")
     segmentation = annotation.get("segmentation")
     is_box = is_numbers(stated) and len(stated) == 4 and min(stated[2:]) > 0
-    if boxes_as_masks and is_box and not segmentation:
+    if is_box and (
+        not segmentation
+        or segmentation in (stated, [stated])
+        or (isinstance(segmentation, list) and not any(segmentation))
+    ):
+        if not boxes_as_masks:
+            raise NoMaskError(NO_SEGMENTATION)
         x, y, width, height = stated
         segmentation = [[x, y, x + width, y, x + width, y + height, x, y + height]]
         tell("boxes taken for masks")

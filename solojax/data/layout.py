@@ -1,16 +1,24 @@
 """Where the JSONs and the images of a folder lie, when a config leaves it open."""
 
+import fnmatch
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from etils.epath import Path
 
 from solojax import config
 from solojax.data import image_places, json_lists
+from solojax.data.findings import shorten
+from solojax.data.image_files import IMAGE_ENDINGS
 from solojax.types import InputError
 
 Split = Literal["train", "val"]
 WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}  # names of folders
-LOOKED_FOR = 10  # images, by which their folder is found
+LOOKED_FOR = 10  # images, by which their folder is found; where none is, as many more
+MOST_LOOKED_FOR = 1000
 # Where COCO has it, beside the images (Roboflow), in a folder, in the root; all that fits counts.
 JSONS = (
     ("annotations/instances_{}*.json",),
@@ -18,6 +26,7 @@ JSONS = (
     ("annotations/{}*.json",),
     ("{}.json", "instances_{}*.json", "{}[-_.]*.json", "*[-_]{}.json"),
 )
+IMAGES = ("{}2017", "{}", "images/{}2017", "images/{}", "{}/images", "{}/data")  # folders
 # Of sets that are not split.
 WHOLE = (
     ("annotations/instances_default.json", "annotations/instances.json"),
@@ -44,9 +53,14 @@ def locate(data: config.Data, split: Split) -> tuple[Path, Path]:
         if len(found) != 1:
             names = ", ".join(str(path.relative_to(root)) for path in found)
             what = f"{len(found)} files for {split}, {names}" if found else "no file"
-            other = (
-                "" if found else f" annotations/instances_{split}*.json, {WORDS[split][-1]}.json"
-            )
+            other = ""
+            if not found:
+                other = f" annotations/instances_{split}*.json, {WORDS[split][-1]}.json"
+                if others := (
+                    _fitting(root, "*.json", _inside) + _fitting(root, "*/*.json", _inside)
+                ):
+                    there = [str(path.relative_to(root)) for path in others]
+                    other += f", but {shorten(there, len(there), ', ')}"
             cure = f"set data.root or data.{split}_json"
             if split == "val" and not found:
                 cure += ", or let solojax data import take some images with --val 0.2"
@@ -75,38 +89,64 @@ def given(data: config.Data, split: Split) -> tuple[str, str]:
 def _usual_jsons(root: Path, split: Split) -> list[Path]:
     """The JSONs in the first of the usual places that has any."""
     groups = [[one.format(word, word) for one in group for word in WORDS[split]] for group in JSONS]
+    inside = functools.cache(_inside)
     for patterns in [*groups, *(WHOLE if split == "train" else ())]:
-        if found := {path for pattern in patterns for path in root.glob(pattern)}:
-            return sorted(found)
+        if found := {path for pattern in patterns for path in _fitting(root, pattern, inside)}:
+            # Those of this case, where there are such.
+            plain = {path for path in found if any(path.match(one) for one in patterns)}
+            return sorted(plain or found)
     return []
 
 
+def _fitting(root: Path, pattern: str, inside: Callable[[Path], list[str]]) -> list[Path]:
+    """What is below a folder, whose own name is no pattern, and fits one in upper or lower case."""
+    found = [root]
+    for part in pattern.lower().split("/"):
+        found = [
+            folder / name
+            for folder in found
+            for name in inside(folder)
+            if fnmatch.fnmatchcase(name.lower(), part)
+        ]
+    return sorted(found)
+
+
+def _inside(folder: Path) -> list[str]:
+    """The names in a folder but for images and hidden ones; none where it is none."""
+    if "://" not in os.fspath(folder):
+        names = [*image_places.list_folder(os.fspath(folder))]
+    else:
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return [one for one in names if one[0] != "." and not one.lower().endswith(IMAGE_ENDINGS)]
+
+
 def _images_of(root: Path, json_path: Path, split: Split) -> Path:
-    """The folder in which most of the first images are."""
-    names = _first_names(json_path)
-    usual = [
-        place.format(word)
-        for place in ("{}2017", "{}", "images/{}2017", "images/{}", "{}/images")
-        for word in WORDS[split]
-    ]
+    """The folder in which most of the first images are; where none is, the first usual one."""
+    usual = [place.format(word) for place in IMAGES for word in WORDS[split]]
+    inside = functools.cache(_inside)
+    folders = [one for place in [*usual, "images", "data"] for one in _fitting(root, place, inside)]
+    places = [*folders, root]
     beside = json_path.parent
-    places = [root / place for place in [*usual, "images", ""]]
     # Beside the images, and not in a folder of its own.
-    places.insert(0 if beside not in (root, root / "annotations") else len(places), beside)
-    count, _, place = max(
-        (sum((place / name).exists() for name in names), -number, place)
-        for number, place in enumerate(places)
-    )
-    return place if count else root / "images"
+    if beside not in (root, root / "annotations"):
+        places.insert(0, beside)
+        folders.insert(0, beside)
+    else:
+        places.append(beside)
+    names = itertools.islice(_names(json_path), MOST_LOOKED_FOR)
+    while some := [*itertools.islice(names, LOOKED_FOR)]:
+        count, _, place = max(
+            (sum((place / name).exists() for name in some), -number, place)
+            for number, place in enumerate(places)
+        )
+        if count:
+            return place
+    return next((one for one in folders if one.is_dir()), root)
 
 
-def _first_names(json_path: Path) -> list[str]:
-    """The file names of the first images that have one."""
-    names: list[str] = []
+def _names(json_path: Path) -> Iterator[str]:
+    """The file names of the images that have one."""
     for _, _, entry in json_lists.elements(json_path, ("images",), "looking for images"):
         name = entry.get("file_name") if isinstance(entry, dict) else None
         if name and not image_places.fault_of_name(name):
-            names.append(name.replace("\\", "/"))
-        if len(names) == LOOKED_FOR:
-            break
-    return names
+            yield name.replace("\\", "/")

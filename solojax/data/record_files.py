@@ -71,7 +71,7 @@ def write(
                 left.rmtree() if left.is_dir() else left.unlink()
     absent = [image_root / one.file_name for one in content.left_out if one.file_name]
     named = [[one.path for one in shard] for shard in shards]
-    stamps.renew(folder, image_root, named, paths, absent)
+    stamps.renew(folder, staging, image_root, named, paths, absent)
     faults = _write_all(paths, staging, shards, split, data, content.findings, threads)
     left = Faults()
     for place, found in enumerate(faults):
@@ -112,7 +112,7 @@ def write(
         disable_shuffling=True,  # record i is image i of the JSON
     )
     # And what TFDS says of them, each time in the same words.
-    sizes |= {path.name: path.stat().length for path in folder.glob("*.json")}
+    sizes |= {path.name: path.stat().length for path in folder.iterdir() if path.suffix == ".json"}
     sizes.pop(COMPLETE, None)
     (folder / COMPLETE).write_text(json.dumps(sizes))
 

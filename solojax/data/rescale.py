@@ -32,6 +32,10 @@ def rescale(
 def _mask(segmentation: Any, size: tuple[int, int], scale: tuple[float, float]) -> Any:
     """What cannot be scaled stays as it is, to be told of as any other."""
     try:
+        if isinstance(segmentation, str):
+            return _mask(segmentations.parse(segmentation), size, scale)
+        if segmentations.is_list_of_runs(segmentation):
+            return [_mask(one, size, scale) for one in segmentation]
         if isinstance(segmentation, list):
             polygons = segmentations.polygons_of(segmentation)
             return [[n * scale[i % 2] for i, n in enumerate(one)] for one in polygons]

@@ -54,13 +54,12 @@ def to_rle(
       NoMaskError: they are unusable; the message is the reason.
     """
     if isinstance(segmentation, str):
-        segmentation = _parse(segmentation)
+        segmentation = parse(segmentation)
         tell("masks written as text")
     if isinstance(segmentation, list):
-        parts = [one for one in segmentation if isinstance(one, dict) and "counts" in one]
-        if parts and len(parts) == len(segmentation):
+        if is_list_of_runs(segmentation):
             tell("run lengths in a list")
-            return coco_mask.merge([_read_runs(part, height, width) for part in parts])
+            return coco_mask.merge([_read_runs(part, height, width) for part in segmentation])
         found = polygons_of(segmentation, tell)
         if any(max(one) > FARTHEST or min(one) < -FARTHEST for one in found):
             raise NoMaskError(f"a polygon point beyond {FARTHEST} pixels")
@@ -68,6 +67,15 @@ def to_rle(
     if not isinstance(segmentation, dict):
         raise NoMaskError(NO_SEGMENTATION)
     return _read_runs(segmentation, height, width, tell)
+
+
+def is_list_of_runs(segmentation: Any) -> bool:
+    """Whether it is a list of run lengths, which are parts of one mask."""
+    return (
+        isinstance(segmentation, list)
+        and bool(segmentation)
+        and all(isinstance(one, dict) and "counts" in one for one in segmentation)
+    )
 
 
 def polygons_of(segmentation: list, tell: Callable[[str], None] = ignore) -> list[list[float]]:
@@ -134,8 +142,8 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _parse(text: str) -> Any:
-    """What a segmentation that is a text says."""
+def parse(text: str) -> Any:
+    """What a segmentation that is a text says; raises NoMaskError where it is none."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):

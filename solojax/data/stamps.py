@@ -18,35 +18,38 @@ STAMPS = "images.json"  # the root, and [path from it on, size, nanoseconds] of 
 
 def renew(
     folder: Path,
+    staging: Path,
     root: Path,
     shards: Sequence[Sequence[Path]],
     files: Sequence[Path],
     absent: Sequence[Path],
 ) -> None:
-    """Removes files of records whose images are other ones or were changed; notes what is true.
+    """Removes files of records whose images are others or may have changed; notes what is true.
 
     Args:
       folder: of the records.
+      staging: for what is being written.
       root: of the images.
       shards: the images of each file of records.
       files: of records, as many.
       absent: images that are left out of them.
     """
     now = _look(_names([path for shard in shards for path in shard], root), os.fspath(root))
-    before = _read(folder)
-    if before:
-        place = 0
-        for shard, file in zip(shards, files, strict=True):
-            same = before["images"][place : place + len(shard)] == now[place : place + len(shard)]
-            if not same or before["root"] != os.fspath(root):
-                file.unlink(missing_ok=True)
-            place += len(shard)
+    before = _read(folder) or {"root": "", "images": []}
+    place = 0
+    for shard, file in zip(shards, files, strict=True):
+        same = before["images"][place : place + len(shard)] == now[place : place + len(shard)]
+        if not same or before["root"] != os.fspath(root):
+            file.unlink(missing_ok=True)
+        place += len(shard)
     noted = {
         "root": os.fspath(root),
         "images": now,
         "absent": _look(_names(absent, root), os.fspath(root)),
     }
-    (folder / STAMPS).write_text(json.dumps(noted))
+    written = staging / f"{os.getpid()}-{folder.name}-{STAMPS}"
+    written.write_text(json.dumps(noted))
+    written.replace(folder / STAMPS)  # whole, or as it was
 
 
 def are_changed(folder: Path) -> bool:
@@ -65,7 +68,7 @@ def sizes(folder: Path) -> list[int]:
 
 
 def _names(paths: Sequence[Path], root: Path) -> list[str]:
-    start = len(os.fspath(root)) + 1
+    start = len(os.fspath(root / "x")) - 1  # of "." it has nothing
     return [os.fspath(path)[start:] for path in paths]
 
 
