@@ -11,12 +11,21 @@ MOST_OUTSIDE = 0.05  # of all instances
 MOST_BESIDE = 0.05  # of all instances with a box
 FITS = 0.5  # IoU of a stated box and its mask's, below which they do not belong together
 PUT_RIGHT = 0.9  # of what is wrong, which one explanation has to fit
+ENOUGH, SEEN = 5, 100  # masks, and pixels of each, by whose shapes all are judged
+BY_ROWS = "run lengths counted by rows; COCO counts them column by column (mask.ravel(order='F'))"
 UNLIKELY = -6.0  # log10 of the chance that all objects lie in one part of their images by accident
 
 
 def look(rows: Rows, findings: Findings) -> bool:
     """Adds what is wrong; returns whether the points, and so all masks, are likely to be so."""
-    return _look_at_points(rows, findings) or _look_at_boxes(rows, findings)
+    boxed, beside = _compare_boxes(rows)
+    if len(boxed.ids) and beside.mean() >= PUT_RIGHT and _count_from_boxes(boxed):
+        _look_at_boxes(boxed, beside, findings)  # else their points would be called too small
+        return True
+    if _look_at_points(rows, findings) or _look_at_rows(rows, findings):
+        return True
+    _look_at_boxes(boxed, beside, findings)
+    return False
 
 
 def _look_at_points(rows: Rows, findings: Findings) -> bool:
@@ -88,30 +97,63 @@ def _fit(low: np.ndarray, high: np.ndarray, frames: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _look_at_boxes(rows: Rows, findings: Findings) -> bool:
+def _compare_boxes(rows: Rows) -> tuple[Rows, np.ndarray]:
+    """The ``n`` annotations with a box and a mask, and whether they lie beside each other."""
     x, y, width, height = rows.stated.T
     with np.errstate(invalid="ignore"):
         known = np.isfinite(rows.stated + rows.extents).all(1) & (width > 0) & (height > 0)
         known &= rows.pixels > 0
     rows = rows.take(known)
-    beside: np.ndarray = _iou(rows.stated, rows.extents, "x y w h", rows.frames) < FITS
+    return rows, _iou(rows.stated, rows.extents, "x y w h", rows.frames) < FITS
+
+
+def _look_at_boxes(rows: Rows, beside: np.ndarray, findings: Findings) -> None:
     if not beside.any():
-        return False
+        return
     likely_wrong = beside.sum() >= MOST_BESIDE * len(beside)
+    what = f"of {len(beside)} boxes overlap their mask's by less than {FITS}"
     if not likely_wrong:
-        what = f"of {len(beside)} boxes overlap their mask's by less than {FITS}"
         rows.add(findings, "told", what, beside)
-        return False
-    wrong = rows.take(beside)
-    cure = "write the box around the mask, or leave bbox out: it is then made from the mask"
-    for form, meaning in FORMS.items():
-        fits = _iou(wrong.stated, wrong.extents, form, wrong.frames) >= 0.7
-        if fits.mean() >= PUT_RIGHT:
-            cure = f"they fit {meaning}; COCO's bbox is x, y, width, height in pixels"
-            break
+        return
     what = f"of {len(beside)} boxes do not fit their masks"
-    rows.add(findings, "doubtful", what, beside, cure)
-    return False
+    rows.add(findings, "doubtful", what, beside, _explain_boxes(rows.take(beside), len(beside)))
+
+
+def _explain_boxes(wrong: Rows, count: int) -> str:
+    """What would put right those of ``count`` boxes that do not fit."""
+    if _count_from_boxes(wrong):
+        return "they fit once masks are moved by their boxes' corners: add x and y to all points"
+    read = wrong.take(np.isfinite(wrong.by_rows[:, 0]))
+    by_rows = ""
+    if len(read.ids) and _fits(read.stated, read.by_rows, "x y w h", read.frames):
+        by_rows = f"masks fit their boxes with {BY_ROWS}"
+        if (read.frames[:, 0] != read.frames[:, 1]).any():
+            return by_rows
+    for form, meaning in FORMS.items():
+        if _fits(wrong.stated, wrong.extents, form, wrong.frames):
+            cure = f"they fit {meaning}; COCO's bbox is x, y, width, height in pixels"
+            return f"{cure}; or {by_rows}" if by_rows else cure
+    if len(wrong.ids) >= PUT_RIGHT * count:
+        return "boxes or masks are wrong, in all of the set: see with data show which, and mend it"
+    return "write the box around the mask, or leave bbox out: it is then made from the mask"
+
+
+def _count_from_boxes(rows: Rows) -> bool:
+    return _fits(rows.stated, rows.extents, "crop", rows.frames)
+
+
+def _fits(stated: np.ndarray, boxes: np.ndarray, form: str, frames: np.ndarray) -> bool:
+    return bool((_iou(stated, boxes, form, frames) >= 0.7).mean() >= PUT_RIGHT)
+
+
+def _look_at_rows(rows: Rows, findings: Findings) -> bool:
+    """Adds that masks are in stripes which are whole by rows."""
+    read = rows.take(np.isfinite(rows.by_rows[:, 0]) & (rows.pixels >= SEEN))
+    likely_wrong = len(read.ids) >= ENOUGH and read.striped.mean() >= PUT_RIGHT
+    if likely_wrong:
+        what = f"of {len(read.ids)} masks that were looked at are in stripes"
+        read.add(findings, "doubtful", what, read.striped, f"they are whole with {BY_ROWS}")
+    return bool(likely_wrong)
 
 
 FORMS = {
@@ -148,6 +190,8 @@ def _iou(stated: np.ndarray, boxes: np.ndarray, form: str, frames: np.ndarray) -
         case "upward":
             low, high = first.copy(), first + second
             low[:, 1], high[:, 1] = frames[:, 1] - high[:, 1], frames[:, 1] - low[:, 1]
+        case "crop":
+            low, high = np.zeros_like(second), second
         case "scaled":
             scale = np.median((boxes[:, :2] + boxes[:, 2:]) / np.maximum(2 * first + second, 1e-9))
             low, high = first * scale, (first + second) * scale

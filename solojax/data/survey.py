@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from solojax.data import row_order
 from solojax.data.findings import LISTED, Effect, Findings
 
 DEEPEST = 4  # lists in lists in which points are looked for
@@ -30,6 +31,8 @@ class Rows(NamedTuple):
     areas: np.ndarray  # n float32, ``area`` as it is written
     pixels: np.ndarray  # n float32, of what was read, 0 where nothing was
     crowd: np.ndarray  # n bool
+    by_rows: np.ndarray  # n 4 float32, around masks read by rows (``row_order``), NaN of most
+    striped: np.ndarray  # n bool, whether such a mask is whole by rows alone
 
     def take(self, which: np.ndarray) -> "Rows":
         """Some of the rows."""
@@ -50,6 +53,7 @@ class Survey:
 
     def __init__(self) -> None:
         self._parts: list[Rows] = []
+        self._sample = row_order.Sample()
 
     def see(self, entries: Sequence[Any], read: Sequence[Any]) -> None:
         """Takes some entries of a JSON.
@@ -89,9 +93,10 @@ class Survey:
             extents,
             masks,
             _boxes(annotations),
-            np.array([_number(one.get("area")) for one in annotations]),
+            np.array([_area(one.get("area")) for one in annotations]),
             pixels,
             np.array([not isinstance(one, str) and one.is_crowd for one in read]),
+            *self._sample.see(annotations, images, read),
         )
         with np.errstate(over="ignore"):
             self._parts.append(
@@ -114,10 +119,10 @@ def _integers(annotations: Sequence[dict[str, Any]], key: str) -> np.ndarray:
 
 
 def _boxes(annotations: Sequence[dict[str, Any]]) -> np.ndarray:
-    values = [one.get("bbox") for one in annotations]
+    values: list[Any] = [one.get("bbox") for one in annotations]
     try:
         boxes = np.array(values, np.float64)
-        if boxes.shape == (len(values), 4):
+        if boxes.shape == (len(values), 4) and not any(bool in map(type, box) for box in values):
             return boxes
     except (TypeError, ValueError, OverflowError):
         pass
@@ -129,8 +134,13 @@ def _boxes(annotations: Sequence[dict[str, Any]]) -> np.ndarray:
     )
 
 
+def _area(value: Any) -> float:
+    area = _number(value)
+    return area if area >= 0 else math.nan  # as one that is not there: the mask's is taken
+
+
 def _number(value: Any) -> float:
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(value)
         except OverflowError:

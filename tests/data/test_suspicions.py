@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from etils.epath import Path as EtilsPath
+from pycocotools import mask as coco_mask
 
 from solojax.data import annotations, instances, suspicions
 from solojax.data.findings import Finding
@@ -113,6 +114,7 @@ def test_points_of_a_larger_image_come_with_how_much_larger_it_is(tmp_path: Path
         (lambda x, y, w, h: (x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT), "as parts"),
         (lambda x, y, w, h: (x, HEIGHT - y - h, w, h), "from the bottom"),
         (lambda x, y, w, h: (x * 3, y * 3, w * 3, h * 3), "another scale"),
+        (lambda x, y, w, h: (x % 7 * 9, y % 5 * 9, w * 1.5, h), "boxes or masks are wrong, in all"),
     ],
 )
 def test_boxes_that_do_not_fit_are_told_with_what_they_are(
@@ -121,6 +123,40 @@ def test_boxes_that_do_not_fit_are_told_with_what_they_are(
     doubts = [one for one in look(tmp_path, with_boxes(make(), change)) if one.effect != "told"]
     assert [one.effect for one in doubts] == ["doubtful"]
     assert "boxes do not fit their masks" in doubts[0].what and told in doubts[0].cure
+
+
+def test_masks_that_count_from_the_corner_of_their_box_are_told(tmp_path: Path) -> None:
+    content = make()
+    for entry in content["annotations"]:
+        points = np.array(entry["segmentation"][0]).reshape(-1, 2) - entry["bbox"][:2]
+        entry["segmentation"] = [points.reshape(-1).tolist()]
+    doubts = [one for one in look(tmp_path, content) if "boxes do not fit" in one.what]
+    assert [one.effect for one in doubts] == ["doubtful"]
+    assert "moved by their boxes' corners" in doubts[0].cure
+
+
+@pytest.mark.parametrize(
+    ("with_boxes", "sides"),
+    [(True, (WIDTH, HEIGHT)), (False, (WIDTH, HEIGHT)), (True, (WIDTH, WIDTH))],
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_run_lengths_counted_by_rows_are_told(
+    order: str, with_boxes: bool, sides: tuple[int, int], tmp_path: Path
+) -> None:
+    content = make()
+    for image in content["images"]:
+        image |= {"width": sides[0], "height": sides[1]}
+    for entry in content["annotations"]:
+        encoded = coco_mask.frPyObjects(entry["segmentation"], *sides[::-1])
+        flat = coco_mask.decode(encoded)[..., 0].ravel(order=order)
+        runs = np.diff(np.flatnonzero(np.diff(flat, prepend=0, append=2)), prepend=0)
+        entry["segmentation"] = {"size": sides[::-1], "counts": runs.tolist()}
+        if not with_boxes:
+            del entry["bbox"], entry["area"]
+    doubts = [one.cure for one in look(tmp_path, content) if one.effect == "doubtful"]
+    assert [("counted by rows" in cure, "leave bbox" in cure) for cure in doubts] == [
+        (True, False)
+    ] * (order == "C")
 
 
 def test_boxes_a_few_pixels_off_are_as_annotators_draw_them(tmp_path: Path) -> None:
@@ -150,6 +186,9 @@ def twice(content: dict[str, Any]) -> None:
         (everywhere("iscrowd", 1), "doubtful", "crowds (iscrowd 1)"),
         (everywhere("image_id", 3), "doubtful", "one of 12 images"),
         (everywhere("area", 0), "told", "the area 0"),
+        (everywhere("area", -5), "repaired", " area"),
+        (everywhere("area", True), "repaired", " area"),
+        (everywhere("bbox", [True, 1, 2, 3]), "repaired", " boxes "),
         (everywhere("area", 3.5), "doubtful", "area far from"),
         (everywhere("category_id", 2), "told", "1 of 2 classes have no instance (one)"),
         (whole, "doubtful", "cover their whole image"),
