@@ -8,7 +8,7 @@ from typing import NamedTuple
 from etils.epath import Path
 from tqdm import tqdm
 
-from solojax.data import annotations, image_faults, image_files, image_headers
+from solojax.data import annotations, image_faults, image_files, image_headers, image_places
 from solojax.data.findings import Effect, Findings
 from solojax.data.image_values import Note, Range
 from solojax.types import InputError
@@ -111,22 +111,18 @@ def tell_of_equals(
       most: how many of one split are no reason to doubt the set.
       findings: what was found.
     """
-    within, across, same = [], [], []
+    within, across = [], []
     effect: Effect = "told"
     for places in digests.values():
         first: dict[str, str] = {}
         for split, path in places:
-            if path == first.get(split):
-                same.append(path)
-            elif split in first:
+            if split in first and path != first[split]:  # told of when the JSON is read
                 within.append(f"{path} as {first[split]}")
             first.setdefault(split, path)
         if len(first) > 1:
             across.append(" as ".join(first.values()))
     what = "images are in train and in val: what is learned by heart is scored"
     findings.add_all("doubtful", what, across, cure="leave each in one of the two")
-    what = "image files are named by several images"
-    findings.add_all("doubtful", what, same, cure="give each image its own, with its folder")
     what = "images are there twice, under other names"
     effect = "doubtful" if len(within) > most else "told"
     findings.add_all(effect, what, within, cure="delete one of each, with its annotations")
@@ -157,9 +153,9 @@ def tell_of_others(root: Path, named: Iterable[Path], findings: Findings) -> Non
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    """All files below a folder, but for what starts with a dot: leftovers of file managers."""
+    """All files below a folder, but for what programs leave there."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if image_places.is_left_over(path.name):
             continue
         # Of what has an ending of an image it is not asked: that takes a call to a bucket each.
         if path.suffix.lower() not in image_files.IMAGE_ENDINGS and path.is_dir():

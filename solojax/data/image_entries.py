@@ -1,5 +1,6 @@
 """The images of a COCO file: their ids, where their files lie, and their sides."""
 
+import os
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -65,6 +66,7 @@ def read(
         findings.add_all("repaired", what, [f"{one.key!r} is {numbers[one.key]}" for one in found])
     places = _find(found, root, data, findings) if root is not None else {}
     read = Images({}, {}, {})
+    first: dict[str, int | str] = {}
     for one in tqdm(found, "looking at images", unit="image", delay=BAR_DELAY):
         image_id, where, sides = numbers[one.key], Path(), (one.height, one.width)
         fault, value, cure = "", "", ""
@@ -88,6 +90,13 @@ def read(
             read.gone[one.key] = []
             faults.add_image(fault, one.about["id"], one.name, read.gone[one.key], value, cure)
         else:
+            file = os.fspath(where) if root is not None else one.name
+            if (other := first.setdefault(file, one.key)) != one.key and file:
+                cure = "make one of them, or give each its own file, with its folder"
+                shown = f"images {other} and {one.key} ({one.name})"
+                findings.add(
+                    "doubtful", "image files are named by several images", shown, cure=cure
+                )
             read.images[one.key] = Image(image_id, where, *sides, [], one.name)
     return read
 

@@ -76,11 +76,20 @@ def look(paths: Iterable[Path], root: Path, follow_links: bool) -> dict[Path, Pl
     return found
 
 
+def is_left_over(name: str) -> bool:
+    """Whether a file or folder is called as those are which programs leave among data.
+
+    Such as ``.ipynb_checkpoints`` with old copies of images, and what macOS packs beside a file.
+    """
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def below(root: Path) -> dict[str, list[str]]:
     """The paths of all files below a folder, from it on, by file name."""
     found: dict[str, list[str]] = collections.defaultdict(list)
     if "://" not in os.fspath(root):
-        for folder, _, names in os.walk(root):
+        for folder, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if not is_left_over(name)]
             for name in names:
                 path = os.path.relpath(os.path.join(folder, name), root)
                 found[name].append(LocalPath(path).as_posix())

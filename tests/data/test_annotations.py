@@ -528,8 +528,9 @@ def test_a_pipe_in_place_of_an_image_is_never_opened(entry: Any, tmp_path: Path)
 
 
 def test_image_that_lies_in_one_folder_below_is_found(tmp_path: Path) -> None:
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x/1.jpg").touch()
+    for folder in ("x", ".ipynb_checkpoints", "__MACOSX"):  # of which the last two hold no data
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.jpg").touch()
     found = read(tmp_path, coco(), touch=False)
     assert found.images[0].path == tmp_path / "x/1.jpg"
     assert {(one.effect, one.places) for one in found.findings} == {

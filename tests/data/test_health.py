@@ -12,7 +12,7 @@ import pytest
 
 from solojax.cli import main
 from solojax.config import Data
-from solojax.data import checksums, health
+from solojax.data import annotations, checksums, health
 
 SIDES = (40, 60)  # height and width
 
@@ -217,5 +217,10 @@ def test_one_file_of_two_images_is_told(tmp_path: Path) -> None:
     content = make(tmp_path)
     content["images"][1]["file_name"] = "0.jpg"
     put(tmp_path, content)
-    told = found(tmp_path)
-    assert told["image files are named by several images"] == ("both", "doubtful", 1)
+    assert found(tmp_path) == {
+        "image files are named by several images": ("train", "doubtful", 1),
+        "images that no JSON names, and nothing reads": ("both", "told", 1),
+    }
+    json_path = tmp_path / "annotations/instances_train.json"
+    (told,) = annotations.read(json_path, tmp_path / "images").findings  # as prepare tells it
+    assert told.places == ("images 0 and 1 (0.jpg)",)

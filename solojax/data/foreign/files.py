@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import yaml
 
-from solojax.data import image_files, image_headers
+from solojax.data import image_files, image_headers, image_places
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import SPLITS, Size
 from solojax.data.image_files import IMAGE_ENDINGS, why_left_out
@@ -24,7 +24,11 @@ BESIDE_IMAGES = (
     ".txt", ".json", ".xml", ".yaml", ".yml", ".csv", ".md", ".cache", ".db", ".ini",
 )  # fmt: skip
 ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
-SPELLINGS = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
+SPELLINGS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
 
 
 def described_by(source: Path, ending: str) -> tuple[Path, list[Path]]:
@@ -49,8 +53,12 @@ def folder_of(path: Path) -> Path:
 def files_in(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     """All files below a folder with one of some endings, given in lower case, sorted."""
     paths = (path for path in folder.rglob("*") if path.name.lower().endswith(endings))
-    # Names that start with a dot are leftovers of file managers.
-    return sorted(path for path in paths if path.name[0] != "." and path.is_file())
+    return sorted(path for path in paths if not is_left_over(path, folder) and path.is_file())
+
+
+def is_left_over(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder is what programs leave there, or in a folder of such."""
+    return any(map(image_places.is_left_over, path.relative_to(folder).parts))
 
 
 def images_in(folder: Path, root: Path, findings: Findings) -> list[Path]:
@@ -65,12 +73,14 @@ def images_in(folder: Path, root: Path, findings: Findings) -> list[Path]:
 
 
 def split_folders(source: Path) -> dict[str, Path]:
-    """The folders of train and val in ``source``, however they are spelt; none unless both are."""
-    found = {}
-    for split in SPLITS:
-        if folder := folder_called(source, SPELLINGS[split]):
-            found[split] = folder
-    return found if len(found) == len(SPLITS) else {}
+    """The folders of train and val in ``source``, however they are spelt.
+
+    None unless both are, or a folder of train and one of test, which is left out.
+    """
+    found = {split: folder_called(source, names) for split, names in SPELLINGS.items()}
+    if not found["train"] or not (found["val"] or found["test"]):
+        return {}
+    return {split: folder for split in SPLITS if (folder := found[split])}
 
 
 def folder_called(source: Path, names: Iterable[str]) -> Path | None:

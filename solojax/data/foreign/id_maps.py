@@ -53,9 +53,15 @@ def read_id_maps(
                     "counts"
                 )
             if sample.each:
-                ids = (ids > 0).view(np.uint8)
-                if not ids.any():
+                values = len(np.unique(ids[ids > 0]))
+                if not values:
                     skip(findings, "mask without a pixel", place, "delete it")
+                if values > 1 < len(sample.masks):
+                    raise InputError(
+                        f"{path} has {values} ids, and is one of {len(sample.masks)} masks of "
+                        f"{sample.image.name}; save each instance as a mask, or all in one"
+                    )
+                ids = (ids > 0).view(np.uint8) if values == 1 else ids
             for value, mask in rles_of(ids):
                 seen.add(value)
                 if found := classify(value, findings, place):

@@ -15,7 +15,12 @@ from solojax.types import InputError
 
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm")
 FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")  # those that keep values as they are
-SOFT = 8  # grays between black and white, from which on they are edges where they are few pixels
+SOFT = 8, 64  # grays, or the brightest, from which on grays may be soft edges
+THIN = 0.02  # of the pixels of soft edges have the same gray on all four sides, at most
+THICK = 0.1  # of the pixels of objects do, at least
+FEW, MANY = 2.2, 6  # parts of a gray, on average
+SPECK, SPOT = 1.7, 2  # pixels of a part of a gray, on average
+TOUCHING = 0.9  # of the pixels of soft edges lie beside others that are set
 VOID = (224, 224, 192)  # the colour of 255 in Pascal VOC: the seam around objects
 
 
@@ -58,13 +63,43 @@ def read_ids(path: Path, place: str, findings: Findings) -> np.ndarray:
 
 
 def _check_edges(pixels: np.ndarray, path: Path) -> None:
-    """Raises InputError where grays are the soft edges of a mask of 0 and 255, and no ids."""
+    """Raises InputError where grays are the soft edges of a mask of 0 and 255, and no ids.
+
+    Edges are thin: hardly a pixel has its own gray on all sides. They lie along objects that are
+    brighter and thick, or fall into specks, many of each gray. Ids are thick, or by themselves.
+    """
     counts = np.bincount(pixels.ravel(), minlength=256)
-    between = counts[1:255]
-    if np.count_nonzero(between) >= SOFT and counts[255] > between.sum():
+    top = int(np.flatnonzero(counts)[-1]) if pixels.size else 0
+    grays = np.flatnonzero(counts[1:top]) + 1
+    if not len(grays) or (len(grays) < SOFT[0] and top < SOFT[1]):
+        return
+    across, down = pixels[:, 1:] == pixels[:, :-1], pixels[1:] == pixels[:-1]
+    inside = across[1:-1, 1:] & across[1:-1, :-1] & down[1:, 1:-1] & down[:-1, 1:-1]
+    within = np.bincount(pixels[1:-1, 1:-1][inside], minlength=256)
+    count = counts[grays].sum()
+    if within[grays].sum() > THIN * count:
+        return
+    # The parts of grays, less their holes, by Euler's formula.
+    equal = [pixels[:, 1:][across], pixels[1:][down]]
+    tiles = pixels[1:, 1:][across[1:] & across[:-1] & down[:, 1:]]
+    between = [int(((one > 0) & (one < top)).sum()) for one in (*equal, tiles)]
+    parts = count - between[0] - between[1] + between[2]
+    beside = np.zeros(pixels.shape, bool)  # others that are set
+    beside[:, 1:] |= ~across & (pixels[:, :-1] > 0)
+    beside[:, :-1] |= ~across & (pixels[:, 1:] > 0)
+    beside[1:] |= ~down & (pixels[:-1] > 0)
+    beside[:-1] |= ~down & (pixels[1:] > 0)
+    touching = beside[(pixels > 0) & (pixels < top)].mean() >= TOUCHING
+    several, many = parts >= FEW * len(grays), parts >= MANY * len(grays)
+    thick = within[top] >= THICK * counts[top]
+    if (
+        (several and (thick or count <= SPECK * parts))
+        or (touching and thick and parts > 1)
+        or (touching and (many or count <= SPOT * parts))
+    ):
         raise InputError(
-            f"{path} is a mask of 0 and 255 with {np.count_nonzero(between)} grays between, the "
-            "soft edges of a smoothed or JPEG image; save it again with 0 and 255 alone"
+            f"{path} is a mask of 0 and {top} with {len(grays)} grays between, the soft edges of "
+            f"a smoothed or JPEG image; save it again with 0 and {top} alone"
         )
 
 
@@ -98,9 +133,10 @@ def _ids_of(image: Image.Image, place: str, findings: Findings) -> np.ndarray:
     if image.mode != "P":
         return pixels
     colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    is_gray = bool((colours == colours[:, :1]).all())
     colours = np.concatenate([colours, np.zeros((256 - len(colours), 3), np.uint8)])
     used = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
-    if (colours[used] == colours[used, :1]).all():  # a gray image that a program made smaller
+    if is_gray and not (0 in used and colours[0].any()):  # that a program made smaller
         return colours[pixels, 0]
     if tuple(colours[255]) == VOID and 255 in used:
         what = "masks of a palette in which 255 is Pascal VOC's seam, left out"

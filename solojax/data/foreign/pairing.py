@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from solojax.data.findings import LISTED, shorten
-from solojax.data.foreign.files import files_in, folder_called
+from solojax.data.foreign.files import SPELLINGS, files_in, folder_called
 from solojax.data.foreign.mask_files import MASK_ENDINGS
 from solojax.data.image_files import IMAGE_ENDINGS
 from solojax.types import InputError
@@ -15,6 +15,7 @@ MASK_FOLDERS = (
     "masks", "mask", "labels", "label", "instances", "ground_truth", "ground truth", "groundtruth",
     "gt", "annotations", "segmentationobject",
 )  # fmt: skip
+SPLIT_NAMES = frozenset(name for names in SPELLINGS.values() for name in names)
 IMAGE_TAILS = ("_img", "_image", "_raw")  # of file names, before their endings
 MASK_TAILS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_instances", "_gt", "_seg")
 
@@ -38,15 +39,20 @@ def samples_in(folder: Path) -> list[Sample]:
     """The images of a folder and their masks, in whichever layout it is; none if in no known one.
 
     ``images`` and ``masks``, or like names, with files or in ``masks`` folders of the same stems;
-    folders that each hold ``images`` and ``masks``, as the Data Science Bowl's; or masks beside the
-    images, with names that end as Cellpose's do.
+    folders that each hold ``images`` and ``masks``, as the Data Science Bowl's, whose masks are of
+    one instance each unless there is but one of them; or masks beside the images, with names that
+    end as Cellpose's do.
 
     Raises:
       InputError: an image or mask is without its partner.
     """
     if both := halves(folder):
         return in_halves(*both)
-    nested = {path: both for path in sorted(folder.iterdir()) if (both := halves(path))}
+    nested = {
+        path: both
+        for path in sorted(folder.iterdir())
+        if path.name.lower() not in SPLIT_NAMES and (both := halves(path))
+    }
     if nested:
         samples = []
         for path, (images, masks) in nested.items():

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Import, Split, categories_of
-from solojax.data.foreign.files import folder_of, split_folders
+from solojax.data.foreign.files import SPELLINGS, folder_called, folder_of, split_folders
 from solojax.data.foreign.id_maps import read_id_maps
 from solojax.data.foreign.pairing import Sample, halves, in_halves, samples_in
 from solojax.types import InputError
@@ -31,7 +31,8 @@ def read(
 
     A mask has one channel or a palette; 0 is background, each other value an instance. The other
     layouts are those of ``pairing.samples_in``. All is train, unless ``source`` has
-    ``train/images`` and ``val/images``, or ``images/train`` and ``images/val``.
+    ``train/images`` and ``val/images``, or ``images/train`` and ``images/val``. ``test`` is left
+    out.
 
     Args:
       source: the folder of both.
@@ -65,6 +66,10 @@ def read(
         masks = sum(len(sample.masks) for part in parts.values() for sample in part.samples)
         if not any(sample.each for part in parts.values() for sample in part.samples):
             first.add("told", what, count=masks)
+    if len(values) == 1 and divisor is None:
+        _look_for_inverted(found)
+    for place in _tests(source):
+        first.add("told", "folders left out: only train and val are read", place)
     names = {1: name}
     if divisor:
         seen = {
@@ -80,7 +85,8 @@ def read(
 
 
 def _parts(source: Path) -> dict[str, Part]:
-    if folders := split_folders(source):
+    train = folder_called(source, SPELLINGS["train"])
+    if folders := split_folders(source) or ({"train": train} if train else {}):
         found = {split: Part(samples_in(folder), split) for split, folder in folders.items()}
         if all(part.samples for part in found.values()):
             return found
@@ -95,6 +101,36 @@ def _parts(source: Path) -> dict[str, Part]:
             "a_masks.png; give the folder of images and masks"
         )
     return {"train": Part(samples, "")}
+
+
+def _tests(source: Path) -> list[str]:
+    """The folders of test in a set, which is left out."""
+    folders = (source, *(halves(source) or ()))
+    tests = [folder_called(folder, SPELLINGS["test"]) for folder in folders]
+    return [test.relative_to(source).as_posix() for test in tests if test]
+
+
+def _look_for_inverted(found: dict[str, Split]) -> None:
+    """Tells of instances that are most of their image and reach all its sides: backgrounds."""
+    for content in found.values():
+        filled = [picture for picture in content.pictures if picture.instances]
+        large = [
+            picture.source.name
+            for picture in filled
+            if any(
+                one["bbox"] == [0, 0, *picture.size[::-1]]
+                and one["area"] > picture.size[0] * picture.size[1] / 2
+                for one in picture.instances
+            )
+        ]
+        if len(large) > len(filled) / 2:
+            content.findings.add_all(
+                "doubtful",
+                f"of {len(filled)} masks have an instance that is most of the image and reaches "
+                "all its sides, as a background does",
+                large,
+                cure="exchange 0 and the other value if they are inverted",
+            )
 
 
 def _read(

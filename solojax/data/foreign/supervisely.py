@@ -20,6 +20,7 @@ from solojax.data.foreign.files import (
     files_in,
     folder_of,
     from_base64,
+    is_left_over,
     load,
 )
 from solojax.data.foreign.regions import Drawing, Region, assemble, fixed, paste, rectangle
@@ -39,7 +40,11 @@ def read(source: Path) -> Import:
       InputError: a JSON is not Supervisely's, a number is none, an image is missing.
     """
     source = folder_of(source)
-    folders = sorted(path for path in source.rglob("ann") if (path.parent / "img").is_dir())
+    folders = sorted(
+        path
+        for path in source.rglob("ann")
+        if (path.parent / "img").is_dir() and not is_left_over(path, source)
+    )
     if not folders:
         raise InputError(f"{source} has no folders 'ann' and 'img'; give the folder of a project")
     meta = source / "meta.json"

@@ -71,7 +71,11 @@ def _yaml_in(path: Path) -> Path:
     """The yaml of a set, or the list of classes of a set without one."""
     if not path.is_dir():
         return path
-    files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in YAML_ENDINGS]
+    files = [
+        file
+        for file in sorted(path.iterdir())
+        if file.suffix.lower() in YAML_ENDINGS and file.name[0] != "."
+    ]
     named = [file for file in files if file.stem == "data"]
     if named or len(files) == 1:
         return (named or files)[0]

@@ -181,6 +181,28 @@ def test_grays_of_a_palette_are_ids(source: Path) -> None:
     assert [i["category_id"] for i in picture.instances] == [30, 50]
 
 
+def test_palettes_that_begin_bright_are_doubted(source: Path) -> None:
+    ids = blobs(1, dtype=np.uint8)
+    put_palette(source, ids, [255, 255, 255, 0, 0, 0])
+    split = pairs.read(source).splits["train"]
+    assert "whose colour 0 is not black" in next(iter(found_in(split, "doubtful")))
+    assert split.pictures[0].instances[0]["area"] == ids.sum()
+
+
+def test_index_of_a_gray_in_a_palette_of_colours_is_an_id(source: Path) -> None:
+    put_palette(source, blobs(2, dtype=np.uint8), [0, 0, 0, 128, 0, 0, 128, 128, 128])
+    split = pairs.read(source, divisor=1).splits["train"]
+    assert [category["id"] for category in split.categories] == [2]
+
+
+def test_inverted_masks_are_doubted(source: Path) -> None:
+    put_pairs(source, 255 - spots(255))
+    (what,) = found_in(pairs.read(source).splits["train"], "doubtful")
+    assert "most of the image and reaches all its sides" in what
+    put_pairs(source, spots(255))
+    assert not found_in(pairs.read(source).splits["train"], "doubtful")
+
+
 def test_first_of_several_pages_is_read_and_told(source: Path) -> None:
     put(source / "images/a.tif", png(end=".tif"))
     first, second = (Image.fromarray(blobs(*v, dtype=np.uint8)) for v in ([1, 2], [3]))
@@ -216,11 +238,53 @@ def test_parts_of_a_mask_that_knows_no_ids_are_instances(
     assert len(picture.instances) == 1
 
 
-def test_soft_edges_are_no_ids(source: Path) -> None:
-    soft = np.zeros((HEIGHT, WIDTH), np.uint8)
-    cv2.circle(soft, (32, 24), 18, 255, -1, cv2.LINE_AA)
+def squares() -> np.ndarray:
+    """Twenty squares of 4 pixels, 0 and 255."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for y in range(4, HEIGHT - 5, 10):
+        for x in range(3, WIDTH - 5, 12):
+            mask[y : y + 4, x : x + 4] = 255
+    return mask
+
+
+def as_jpeg(mask: np.ndarray) -> np.ndarray:
+    encoded = cv2.imencode(".jpg", mask, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+    return cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+
+
+@pytest.mark.parametrize(
+    "soft",
+    [
+        cv2.circle(np.zeros((HEIGHT, WIDTH), np.uint8), (32, 24), 18, 255, -1, cv2.LINE_AA),
+        cv2.resize(cv2.resize(squares(), None, fx=2, fy=2), (WIDTH, HEIGHT)),
+        cv2.resize(squares()[: HEIGHT // 2, : WIDTH // 2], (WIDTH, HEIGHT)),
+        cv2.GaussianBlur(squares(), (5, 5), 0),
+        as_jpeg(squares()),
+    ],
+    ids=["smooth", "thumbnail", "enlarged", "blurred", "jpeg"],
+)
+def test_soft_edges_are_no_ids(soft: np.ndarray, source: Path) -> None:
+    assert len(np.unique(soft)) > 2
     put_pairs(source, soft)
     assert "the soft edges of a smoothed or JPEG image" in refusal("pairs", source)
+
+
+def test_ids_in_whatever_pieces_are_no_soft_edges(source: Path) -> None:
+    draw = np.random.default_rng(0)
+    cells = np.resize(np.arange(1, 256, dtype=np.uint8), (15, 17))
+    dense = np.kron(cells, np.ones((2, 2), np.uint8))
+    pieces = np.kron(draw.permuted(np.tile(cells, (2, 2))), np.ones((3, 3), np.uint8))
+    specks = np.zeros((40, 40), np.uint8)
+    specks[::2, ::2] = draw.permutation(np.resize(np.arange(256, dtype=np.uint8), 400)).reshape(
+        20, 20
+    )
+    classes = np.kron(draw.integers(0, 4, (9, 9)).astype(np.uint8), np.ones((5, 5), np.uint8))
+    classes[::5] = classes[:, ::5] = 255  # a thin seam around thick classes
+    for number, ids in enumerate((dense, pieces, specks, classes)):
+        put(source / f"images/{number}.png", png(size=ids.shape))
+        put_ids(source / f"masks/{number}.png", ids)
+    counts = [len(picture.instances) for picture in pairs.read(source).splits["train"].pictures]
+    assert counts == [255, 255, 255, 4]
 
 
 def test_parts_of_ids_are_instances_where_asked_for(source: Path) -> None:
@@ -265,6 +329,37 @@ def test_a_mask_for_each_instance(layout: str, source: Path, out: Path) -> None:
     bring("pairs", source, out)
     for image in read(out).images:
         np.testing.assert_array_equal(masks(image), [blobs(1, 2) == value for value in (1, 2)])
+
+
+@pytest.mark.parametrize("others", [(), ("test",), ("test", "val")])
+def test_splits_are_no_folders_of_one_image(others: tuple[str, ...], source: Path) -> None:
+    for split in ("train", *others):
+        put(source / split / "images/a.png", png(len(split)))
+        put_ids(source / split / "masks/a.png", blobs(1, 2, 3))
+    found = pairs.read(source).splits
+    assert list(found) == ["train", *(split for split in others if split == "val")]
+    for content in found.values():
+        assert [len(picture.instances) for picture in content.pictures] == [3]
+    (told,) = [f.places for f in found["train"].findings] or [("none",)]
+    assert told == (others[:1] or ("none",))
+
+
+def test_masks_of_ids_in_a_folder_for_each_image(source: Path) -> None:
+    put(source / "scene/images/a.png", png())
+    put_ids(source / "scene/masks/a.png", blobs(1, 2, 3))
+    (picture,) = pairs.read(source).splits["train"].pictures
+    assert len(picture.instances) == 3
+    put_ids(source / "scene/masks/b.png", blobs(1))
+    assert "masks/a.png has 3 ids, and is one of 2 masks of a.png" in refusal("pairs", source)
+
+
+def test_what_programs_leave_is_not_read(source: Path) -> None:
+    put_pairs(source, blobs(1, 2))
+    for place in (".ipynb_checkpoints/a-checkpoint", "__MACOSX/b", "._a", "deep/.thumbs/x/c"):
+        put(source / f"images/{place}.png", png())
+        put(source / f"masks/{place}.tif", b"")
+    (picture,) = pairs.read(source).splits["train"].pictures
+    assert picture.name == "a.jpg"
 
 
 def test_pickles_of_cellpose_are_refused(source: Path) -> None:
