@@ -13,12 +13,12 @@ from etils.epath import Path
 
 from solojax import config
 from solojax.config import Category
-from solojax.data import categories, ids, image_entries, json_lists, suspicions
+from solojax.data import categories, ids, image_entries, json_lists, segmentations, suspicions
 from solojax.data.findings import Findings
 from solojax.data.instances import Entry, Image, Instance, add_instances
 from solojax.data.left_out import Faults, LeftOut
+from solojax.data.mask_forms import NO_SEGMENTATION
 from solojax.data.rescale import rescale
-from solojax.data.segmentations import NO_SEGMENTATION
 from solojax.data.survey import Survey
 from solojax.types import InputError
 
@@ -158,7 +158,10 @@ class _Reader:
         if isinstance(instance, str):
             cure = BOXES if instance == NO_SEGMENTATION and entry.annotation.get("bbox") else ""
             what = f"instances skipped: {instance}"
-            self._findings.add("lost", what, entry.place(), cure=cure)
+            mask, image = entry.annotation.get("segmentation"), entry.image
+            shown = segmentations.show(mask, instance, image.height, image.width)
+            place = entry.place() + (f": {shown}" if shown else "")
+            self._findings.add("lost", what, place, cure=cure)
             self._faults.note(instance, entry.id, entry.image.id)
 
     def finish(self) -> Annotations:

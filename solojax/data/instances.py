@@ -8,13 +8,8 @@ from pycocotools import mask as coco_mask
 
 from solojax.data import rle
 from solojax.data.findings import Findings
-from solojax.data.segmentations import (
-    NO_SEGMENTATION,
-    NoMaskError,
-    is_numbers,
-    to_rle,
-    unchecked_rle,
-)
+from solojax.data.mask_forms import NO_SEGMENTATION, NoMaskError
+from solojax.data.segmentations import is_numbers, to_rle, unchecked_rle
 
 
 class Instance(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 import cv2
 from pycocotools import mask as coco_mask
 
-from solojax.data import rle, segmentations
+from solojax.data import mask_forms, rle, segmentations
 
 
 def rescale(
@@ -34,6 +34,8 @@ def _mask(segmentation: Any, size: tuple[int, int], scale: tuple[float, float]) 
     try:
         if isinstance(segmentation, str):
             return _mask(segmentations.parse(segmentation), size, scale)
+        if mask_forms.is_foreign(segmentation):
+            return _mask(mask_forms.points_of(segmentation), size, scale)
         if segmentations.is_list_of_runs(segmentation):
             return [_mask(one, size, scale) for one in segmentation]
         if isinstance(segmentation, list):
@@ -46,6 +48,6 @@ def _mask(segmentation: Any, size: tuple[int, int], scale: tuple[float, float]) 
             mask = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
             encoded = coco_mask.encode(mask.copy(order="F"))
             return {"size": list(size), "counts": encoded["counts"].decode()}
-    except segmentations.NoMaskError:
+    except mask_forms.NoMaskError:
         pass
     return segmentation

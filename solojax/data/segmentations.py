@@ -1,7 +1,8 @@
 """The three ways in which COCO writes a mask, and those near them, to compressed run lengths.
 
 What has one meaning is read: a polygon that is no list of polygons, one that lies too deep, points
-in pairs or as objects, run lengths in a list, fractions without a rest, JSON in a text.
+in pairs or as objects, run lengths in a list, fractions without a rest, JSON in a text, and
+polygons of other programs (``mask_forms``).
 """
 
 import ast
@@ -14,16 +15,14 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solojax.data import polygons, rle
+from solojax.data import mask_forms, polygons, rle
+from solojax.data.mask_forms import HOLES, NO_SEGMENTATION, NoMaskError
 
 FARTHEST = 100_000  # pixels; beyond that no coordinate is one of an image
-NO_SEGMENTATION = "no segmentation"
+EXCHANGED = "run lengths whose size is width, height; COCO's is height, width"
+OTHER_SIZE = "run lengths of another size than the image"
 DEEPEST = 8  # lists in lists
 MOST_PARTS = 1000  # of a mask whose polygons are compared with each other
-
-
-class NoMaskError(ValueError):
-    """An instance without a usable mask; the message is the reason."""
 
 
 def ignore(_: str) -> None:
@@ -56,6 +55,9 @@ def to_rle(
     if isinstance(segmentation, str):
         segmentation = parse(segmentation)
         tell("masks written as text")
+    if mask_forms.is_foreign(segmentation):
+        segmentation = mask_forms.points_of(segmentation)
+        tell("polygons in the form of another program")
     if isinstance(segmentation, list):
         if is_list_of_runs(segmentation):
             tell("run lengths in a list")
@@ -78,6 +80,13 @@ def is_list_of_runs(segmentation: Any) -> bool:
     )
 
 
+def show(segmentation: Any, reason: str, height: int, width: int) -> str:
+    """What is to be seen of a mask that cannot be read for that reason; may be empty."""
+    if reason in (EXCHANGED, OTHER_SIZE) and isinstance(segmentation, dict):
+        return f"size {segmentation.get('size')!r:.40}, of the image {[height, width]}"
+    return f"{segmentation!r:.60}" if reason in mask_forms.SHOWN else ""
+
+
 def polygons_of(segmentation: list, tell: Callable[[str], None] = ignore) -> list[list[float]]:
     """The polygons ``x y x y ...`` of three points or more that a list holds.
 
@@ -95,14 +104,15 @@ def polygons_of(segmentation: list, tell: Callable[[str], None] = ignore) -> lis
         return [segmentation]
     found = list(_rings(segmentation, DEEPEST))
     if not found:
-        raise NoMaskError("no polygon of three finite points")
+        lists = list(_innermost(segmentation, DEEPEST))
+        raise NoMaskError(mask_forms.name_lists(lists) or "no polygon of three finite points")
     if len(found) > MOST_PARTS:
         raise NoMaskError(f"more than {MOST_PARTS} polygons in lists of lists")
     boxes = np.array([(*_corner(one, min), *_corner(one, max)) for one in found])
     low, high = boxes[:, :2], boxes[:, 2:]
     within = ((low[:, None] >= low) & (high[:, None] <= high)).all(2)
     if within.sum() > len(found):  # each lies in itself
-        raise NoMaskError("polygons in polygons, holes or parts; write run lengths")
+        raise NoMaskError(HOLES)
     tell("polygons of points in pairs, as objects, as text or too deep in lists")
     return found
 
@@ -122,6 +132,15 @@ def _rings(values: Any, depth: int) -> Iterator[list[float]]:
     else:
         for one in values:
             yield from _rings(one, depth - 1)
+
+
+def _innermost(values: Any, depth: int) -> Iterator[list]:
+    """The lists of numbers in lists in lists."""
+    if is_numbers(values) and values:
+        yield values
+    elif isinstance(values, list) and depth:
+        for one in values:
+            yield from _innermost(one, depth - 1)
 
 
 def _corner(polygon: list[float], choose: Callable[[list[float]], float]) -> tuple[float, float]:
@@ -148,17 +167,28 @@ def parse(text: str) -> Any:
         content = json.loads(text)
     except (ValueError, RecursionError):
         content = None
-    if not isinstance(content, dict | list):
-        raise NoMaskError(NO_SEGMENTATION)
-    return content
+    if isinstance(content, dict | list):
+        return content
+    # With spaces alone they may be run lengths as well.
+    if "," in text and (numbers := mask_forms.numbers_in(text)):
+        return [_number(one) for one in numbers]
+    raise NoMaskError(mask_forms.name_text(text))
 
 
 def _read_runs(
     segmentation: dict, height: int, width: int, tell: Callable[[str], None] = ignore
 ) -> dict[str, Any]:
-    if segmentation.get("size") != [height, width]:
-        raise NoMaskError("run lengths of another size than the image")
-    counts: Any = segmentation.get("counts")
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    sides = [_number(side) for side in size] if isinstance(size, list) else []
+    if sides != [height, width]:
+        raise NoMaskError(EXCHANGED if sides == [width, height] else OTHER_SIZE)
+    given = counts
+    if isinstance(counts, str):
+        counts = mask_forms.numbers_in(counts) or counts
+    if isinstance(counts, list):
+        counts = [_number(run) for run in counts]
+    if sides != size or counts != given:
+        tell("run lengths with numbers as text")
     if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):  # no run length begins so
         try:
             counts = ast.literal_eval(counts).decode("ascii")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
-from solojax.data import annotations, json_lists, polygons
+from solojax.data import annotations, json_lists, mask_forms, polygons, segmentations
 from solojax.data.rle import decode
 from solojax.types import InputError
 
@@ -236,6 +236,19 @@ POINTS = [{"x": x, "y": y} for x, y in PAIRS]
         (json.dumps([TRIANGLE]), "written as text"),
         (json.dumps(PAIRS), "written as text"),
         ([TRIANGLE, [1, 2, 3]], "no three finite points"),
+        (", ".join(map(str, TRIANGLE)), "written as text"),
+        *(
+            (one, "another program")
+            for one in (
+                {"x": TRIANGLE[::2], "y": TRIANGLE[1::2]},
+                {"all_points_x": TRIANGLE[::2], "all_points_y": TRIANGLE[1::2]},
+                {"points": PAIRS},
+                {"exterior": [PAIRS], "interiors": []},
+                {"points": {"exterior": PAIRS, "interior": []}},
+                {"type": "Polygon", "coordinates": [[*PAIRS, PAIRS[0]]]},
+                {"geometry": {"type": "MultiPolygon", "coordinates": [[[*PAIRS, PAIRS[0]]]]}},
+            )
+        ),
     ],
 )
 def test_polygons_in_forms_near_to_those_of_coco_are_read_and_told_of(
@@ -261,10 +274,13 @@ def test_several_polygons_of_points_in_pairs_are_parts_of_a_mask(tmp_path: Path)
         lambda mask: [rle(compressed(mask))],
         lambda mask: rle(str(compressed(mask).encode())),
         lambda mask: rle([float(run) for run in runs_of(mask)]),
+        lambda mask: rle([str(run) for run in runs_of(mask)]),
+        lambda mask: rle(" ".join(map(str, runs_of(mask)))),
+        lambda mask: rle(compressed(mask), (str(HEIGHT), str(WIDTH))),
         lambda mask: rle(compressed(mask), (float(HEIGHT), float(WIDTH))),
         lambda mask: json.dumps(rle(compressed(mask))),
     ],
-    ids=["list", "bytes", "fractions", "size", "text"],
+    ids=["list", "bytes", "fractions", "texts", "spaces", "size as text", "size", "text"],
 )
 def test_run_lengths_in_forms_near_to_those_of_coco_are_read(form: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask_of(tmp_path, form(blob())), blob())
@@ -564,14 +580,20 @@ def test_file_whose_annotations_are_all_unusable_tells_why(tmp_path: Path) -> No
         ([[]], NOTHING_ENCLOSED),
         ([[5, 5, 20, 20]], NOTHING_ENCLOSED),
         ([[5, 5, 20, 20, 5]], NOTHING_ENCLOSED),
-        ([[5, 5, 20, 20, 5, 20, 7]], NOTHING_ENCLOSED),
+        ([[5, 5, 20, 20, 5, 20, 7]], mask_forms.ODD),
+        ([[5, 5, 2], [20, 5, 2], [20, 20, 2]], mask_forms.TRIPLES),
+        ([[[5, 5, 2], [20, 5, 2], [20, 20, 2], [20, 20, 2]]], mask_forms.TRIPLES),
         ([[5, 5, 20, float("nan"), 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, 20, float("inf"), 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, 20, -float("inf"), 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, 20, 10**400, 5, 20]], NOTHING_ENCLOSED),
         ([[5, 5, "nan", 20, 5, 20]], NOTHING_ENCLOSED),
         ([5, 5, 20, 20], NOTHING_ENCLOSED),
-        ("[[5, 5", "no segmentation"),
+        ("[[5, 5", mask_forms.TEXT),
+        ("5 5 20 20 5 20", mask_forms.NUMBERS),
+        ("masks/1.PNG", mask_forms.FILE),
+        ("POLYGON ((5 5, 20 5, 20 20, 5 5))", mask_forms.WKT),
+        (" ", "no segmentation"),
         ([[[[[[[[[[5, 5, 20, 20, 5, 20]]]]]]]]]], NOTHING_ENCLOSED),
         ([[[[0, 0], [30, 0], [30, 30]], [[9, 5], [20, 5], [20, 9]]]], HOLES),
         ([rle([5]), rle([6])], WRONG_SUM),
@@ -583,7 +605,7 @@ def test_file_whose_annotations_are_all_unusable_tells_why(tmp_path: Path) -> No
         ([[5, 5, 5, 5, 5, 5]], "mask without a pixel"),
         ([[100, 100, 120, 100, 120, 120]], "mask without a pixel"),
         (None, "no segmentation"),
-        ("abc", "no segmentation"),
+        ("abc", mask_forms.TEXT),
         (3, "no segmentation"),
         (rle([HEIGHT * WIDTH]), "mask without a pixel"),
         (rle([HEIGHT * WIDTH, 0]), "mask without a pixel"),
@@ -595,14 +617,21 @@ def test_file_whose_annotations_are_all_unusable_tells_why(tmp_path: Path) -> No
         (rle([-10, HEIGHT * WIDTH + 10]), WRONG_SUM),
         (rle([2**32, HEIGHT * WIDTH]), WRONG_SUM),
         (rle([10**400]), WRONG_SUM),
-        (rle([10, HEIGHT * WIDTH - 10], (WIDTH, HEIGHT)), WRONG_SIZE),
+        (rle([10, HEIGHT * WIDTH - 10], (WIDTH, HEIGHT)), segmentations.EXCHANGED),
         (rle([10, HEIGHT * WIDTH - 10], (HEIGHT + 1, WIDTH)), WRONG_SIZE),
         (rle([10, HEIGHT * WIDTH - 10], (HEIGHT,)), WRONG_SIZE),
         ({"counts": [10, HEIGHT * WIDTH - 10]}, WRONG_SIZE),
-        ({}, WRONG_SIZE),
+        ({}, "no segmentation"),
+        ({"x": 5, "y": 5, "width": 9, "height": 9}, mask_forms.OBJECT),
+        ({"shape_type": "linestrip", "points": PAIRS}, mask_forms.OBJECT),
+        ({"points": {"exterior": PAIRS, "interior": [PAIRS]}}, HOLES),
+        ({"type": "Polygon", "coordinates": [PAIRS, PAIRS]}, HOLES),
+        ({"type": "Polygon", "coordinates": None}, mask_forms.OBJECT),
         ({"size": [HEIGHT, WIDTH]}, NO_RUNS),
         (rle([10.5, HEIGHT * WIDTH - 10.5]), NO_RUNS),
-        (rle(["10"]), NO_RUNS),
+        (rle(["10"]), WRONG_SUM),
+        (rle(["x"]), NO_RUNS),
+        (rle("10 x"), CORRUPT),
         (rle(None), NO_RUNS),
         (rle("Größe"), NO_RUNS),
         (rle(""), WRONG_SUM),
@@ -623,6 +652,13 @@ def test_instance_without_a_usable_mask_is_skipped_and_counted(
     found = read(tmp_path, coco(annotations=entries))
     assert lost(found) == {reason: 1}
     assert [instance.id for instance in found.images[0].instances] == [2]
+
+
+def test_a_mask_of_another_size_is_told_with_both_sizes(tmp_path: Path) -> None:
+    runs = rle([10, HEIGHT * WIDTH - 10], (WIDTH, HEIGHT))
+    found = read(tmp_path, coco(annotations=[annotation(1, segmentation=runs), annotation(2)]))
+    (finding,) = found.findings
+    assert f"size [{WIDTH}, {HEIGHT}], of the image [{HEIGHT}, {WIDTH}]" in finding.places[0]
 
 
 def test_instance_without_a_segmentation_is_skipped_and_counted(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from pycocotools import mask as coco_mask
 
 from solojax.data.findings import Findings
-from solojax.data.segmentations import FARTHEST, NoMaskError, to_rle
+from solojax.data.mask_forms import NoMaskError
+from solojax.data.segmentations import FARTHEST, to_rle
 from solojax.types import InputError
 
 SPLITS = ("train", "val")
