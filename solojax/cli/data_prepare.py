@@ -17,8 +17,5 @@ def run(arguments: argparse.Namespace) -> None:
     from solojax.data import coco
 
     data = options.load_data(arguments).data
-    splits: tuple[coco.Split, ...] = ("train", "val")
-    # A folder of one split only is legal; that none is there is told of the first.
-    for split in [split for split in splits if coco.has_split(data, split)] or splits[:1]:
-        records = coco.prepare(data, split)
+    for split, records in coco.prepare_all(data):
         print(f"{split}: {len(records.image_ids)} images, {len(records.categories)} classes")

@@ -16,7 +16,7 @@ from solojax.config import Category
 from solojax.data import categories, ids, image_entries, json_lists, segmentations, suspicions
 from solojax.data.findings import Findings
 from solojax.data.instances import Entry, Image, Instance, add_instances
-from solojax.data.left_out import Faults, LeftOut
+from solojax.data.left_out import Faults
 from solojax.data.mask_forms import NO_SEGMENTATION
 from solojax.data.rescale import rescale
 from solojax.data.survey import Survey
@@ -39,7 +39,8 @@ class Annotations(NamedTuple):
     categories: tuple[Category, ...]
     images: list[Image]
     findings: Findings  # what people should hear of
-    left_out: list[LeftOut]
+    faults: Faults  # what is left out
+    total: int  # of annotations, those included that are left out
     category_ids: dict[int | str, int]  # of what ``Entry.category`` says
 
 
@@ -57,7 +58,7 @@ def read(
 
     Raises:
       InputError: the file is missing or not COCO, an image file is missing, an annotation names an
-        unknown image or category, ids of images repeat, or there is no annotation at all.
+        unknown image or category, an image has no id or another's, or there is no annotation.
     """
     reader = _Reader(json_path, image_root, data or config.Data(), see)
     reader.walk()
@@ -67,7 +68,9 @@ def read(
 def read_images(json_path: Path) -> list[Image]:
     """The images of a COCO JSON without what is in them; raises InputError as ``read`` does."""
     entries = [one for *_, one in json_lists.elements(json_path, ("images",), "reading images")]
-    read = image_entries.read(entries, json_path, None, config.Data(), Findings(), Faults())
+    data, findings, faults = config.Data(), Findings(), Faults()
+    read = image_entries.read(entries, json_path, None, data, findings, faults)
+    faults.settle(json_path, data, len(entries), 0, findings)
     return list(read.images.values())
 
 
@@ -80,7 +83,7 @@ class _Reader:
         self._categories: list[Any] = []
         self._used: set[int | str] = set()  # ids of categories
         self._wanted: set[int | str] = set()  # ids of images
-        self._count, self._anew = 0, ""  # annotations, and why they are numbered anew
+        self._count = 0  # annotations
         self._found: list[Entry] = []
         self._findings, self._faults, self._survey = Findings(), Faults(), Survey()
 
@@ -119,10 +122,7 @@ class _Reader:
             what = "annotations that are no objects"
             self._faults.add_annotation(what, f"[{number}]", None, f"{annotation!r:.60}")
             return
-        given: Any = annotation.get("id")
-        key = ids.read(given)
-        if not isinstance(key, int):
-            self._anew = self._anew or f"annotations[{number}] has the id {given!r:.40}"
+        key = ids.read(annotation.get("id"))
         shown = f"[{number}]" if key is None else key
         image_id: Any = annotation.get("image_id")
         category_id: Any = annotation.get("category_id")
@@ -166,7 +166,9 @@ class _Reader:
 
     def finish(self) -> Annotations:
         """What was read, category ids turned into labels."""
-        listed = categories.read(self._categories, self._used, self._path, self._findings)
+        listed = categories.read(
+            self._categories, self._used, self._path, self._findings, self._faults
+        )
         images = list(self._images.images.values())
         for image in images:
             kept = []
@@ -186,35 +188,37 @@ class _Reader:
                 why = f"kind of ids is off by one: every {key} is known with {added:+d} added to it"
                 self._faults.explain(why)
         self._number(images)
-        count = len(images) + len(self._images.gone)
+        count = len(images) + self._faults.images
         self._faults.settle(self._path, self._data, count, self._count, self._findings)
         suspicions.look(self._survey.rows(), images, self._findings)
         if self._root is not None:  # else nothing is learned from it
             suspicions.count(images, listed.all, self._findings)
             self._check_any(images)
-        left_out = self._faults.left_out
         names = {key: listed.all[label].id for key, label in listed.labels.items()}
-        return Annotations(listed.all, images, self._findings, left_out, names)
+        return Annotations(listed.all, images, self._findings, self._faults, self._count, names)
 
     def _number(self, images: list[Image]) -> None:
         """Sees to it that each instance has an id of its own."""
         first: dict[int, tuple[Image, Instance]] = {}
+        every = (one.id for image in images for one in image.instances)
+        texts = (f"annotation {one} has no whole number" for one in every if type(one) is not int)
+        anew = next(texts, "")
         for image in images:
             kept = []
             for one in image.instances:
-                if self._anew or one.id not in first:
+                if anew or one.id not in first:
                     first.setdefault(one.id, (image, one))
                 elif first[one.id][0] is image and first[one.id][1] == one:
                     what = "annotations that are listed twice"
                     self._findings.add("repaired", what, f"annotation {one.id}")
                     continue
                 else:
-                    self._anew = f"annotation id {one.id} occurs twice"
+                    anew = f"annotation id {one.id} occurs twice"
                 kept.append(one)
             image.instances[:] = kept
-        if self._anew:
+        if anew:
             what = "annotations are numbered anew, from 1 on"
-            self._findings.add("repaired", what, self._anew, count=self._count)
+            self._findings.add("repaired", what, anew, count=self._count)
             number = itertools.count(1)
             for image in images:
                 image.instances[:] = [one._replace(id=next(number)) for one in image.instances]

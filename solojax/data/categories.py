@@ -1,5 +1,7 @@
 """The categories of a COCO file."""
 
+import unicodedata
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from etils.epath import Path
@@ -7,6 +9,7 @@ from etils.epath import Path
 from solojax.config import Category
 from solojax.data import ids
 from solojax.data.findings import Findings
+from solojax.data.left_out import Faults
 from solojax.types import InputError
 
 
@@ -17,7 +20,9 @@ class Categories(NamedTuple):
     labels: dict[int | str, int]  # place among them, by the id as ``ids.read`` reads it
 
 
-def read(entries: list[Any], used: set[Any], path: Path, findings: Findings) -> Categories:
+def read(
+    entries: list[Any], used: set[Any], path: Path, findings: Findings, faults: Faults
+) -> Categories:
     """Reads and checks the entries of the list.
 
     Args:
@@ -25,15 +30,19 @@ def read(entries: list[Any], used: set[Any], path: Path, findings: Findings) -> 
       used: ids that annotations name, as ``ids.read`` reads them.
       path: of the JSON, for people.
       findings: what is told of them.
+      faults: takes those without an id and those that share one.
 
     Raises:
-      InputError: there is none, or one has no id, or two share an id.
+      InputError: there is none.
     """
     names: dict[int | str, str] = {}
+    several: set[int | str] = set()
     for number, entry in enumerate(entries):
         key = ids.read(entry.get("id")) if isinstance(entry, dict) else None
         if key is None:
-            raise InputError(f"{path}: categories[{number}] has no id: {entry!r:.60}; give it one")
+            what = "categories without an id that is a text or a whole number below 2**63"
+            faults.add_class(what, f"categories[{number}]: {entry!r:.60}", "give each one")
+            continue
         if entry["id"] != key or isinstance(entry["id"], float):
             findings.add("repaired", "category ids that were no whole numbers", f"{entry['id']!r}")
         given = entry.get("name")
@@ -42,18 +51,22 @@ def read(entries: list[Any], used: set[Any], path: Path, findings: Findings) -> 
         # Text that JSON can hold and no file can.
         name = str(key if given is None else given).encode(errors="replace").decode()
         if key in names and names[key] != name:
-            raise InputError(
-                f"{path}: category id {key} occurs twice, as {names[key]!r} and as {name!r}; give "
-                "each an id of its own"
-            )
+            place = f"category {key}: {names[key]!r} and {name!r}"
+            faults.add_class("category ids that several have", place, "give each its own")
+            several.add(key)
+            continue
         if key in names:
             findings.add("repaired", "categories that are there twice", f"{key}: {name}")
         names[key] = name
-    for key in _roots(entries, used) & names.keys():
+    for key in several:
+        del names[key]
+    sound = [one for one in entries if isinstance(one, dict)]
+    for key in _roots(sound, used) & names.keys():
         what = "classes left out: roots that are above others and have no instance"
         findings.add("told", what, f"{names.pop(key)} (category {key})")
     if not names:
-        raise InputError(f"{path}: the list of categories is empty")
+        why = "has none with an id of its own" if entries else "is empty"
+        raise InputError(f"{path}: the list of categories {why}")
     order = sorted(names) if all(isinstance(key, int) for key in names) else sorted(names, key=str)
     numbers = ids.number(order)
     if any(isinstance(key, str) for key in names):
@@ -65,10 +78,34 @@ def read(entries: list[Any], used: set[Any], path: Path, findings: Findings) -> 
     )
 
 
+def compare(train: Sequence[Category], val: Sequence[Category], findings: Findings) -> None:
+    """Adds ids and names of classes that differ between the splits."""
+    by_id = {one.id: one.name for one in train}
+    by_name = {_fold(one.name): one for one in train}
+    differ = []
+    for one in val:
+        near = by_name.get(_fold(one.name))
+        if by_id.get(one.id, one.name) != one.name:
+            text = f"{one.id} is {by_id[one.id]!r} in train, {one.name!r} in val"
+        elif one.id not in by_id and near:
+            text = f"{near.name!r} is {near.id} in train, {one.name!r} is {one.id} in val"
+        else:
+            continue
+        if near and near.name != one.name and near.name.casefold() != one.name.casefold():
+            text += f", {near.name!a} and {one.name!a} in ASCII"  # they look the same
+        differ.append(text)
+    cure = "give each class one id and one name in both JSONs"
+    findings.add_all("doubtful", "classes differ between train and val", differ, cure=cure)
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold().strip()
+
+
 def _roots(entries: list[Any], used: set[Any]) -> set[Any]:
     """Ids of what Roboflow puts above its classes."""
     texts = [
-        (one["id"], one["name"], one["supercategory"])
+        (one.get("id"), one["name"], one["supercategory"])
         for one in entries
         if isinstance(one.get("supercategory"), str) and isinstance(one.get("name"), str)
     ]

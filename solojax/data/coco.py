@@ -8,7 +8,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,10 +22,12 @@ from solojax.data import (
     image_values,
     json_lists,
     layout,
+    left_out,
     record_files,
     stamps,
 )
-from solojax.data.findings import shorten
+from solojax.data.categories import compare
+from solojax.data.findings import Findings, shorten
 from solojax.data.image_values import Range
 from solojax.data.layout import Split, has_split, locate
 from solojax.data.record_files import FORMAT
@@ -85,7 +87,8 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         builder = tfds.builder_from_directory(os.fspath(folder))
         about = builder.info.metadata
         categories = tuple(config_lib.Category(i, name) for i, name in about["categories"])
-        doubts = list(about.get("doubts", ())) if was_there else []  # else they were told just now
+        told = list(about.get("doubts", ())) if was_there else []  # else it was told just now
+        shares = about.get("shares", ()) if was_there else ()  # else they were checked
         images = [(image_id, (height, width)) for image_id, height, width in about["images"]]
         source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except Exception as error:  # whatever TFDS makes of files that are damaged
@@ -94,8 +97,11 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
             f"the records in {folder} are damaged ({type(error).__name__}: {said}); delete that "
             "folder, and they are written anew"
         ) from error
-    for doubt in doubts:
-        print(f"{json_path}: {doubt}")
+    left_out.check(shares, json_path, data, "; ".join(told))
+    for line in told:
+        print(f"{json_path}: {line}")
+    if was_there and (folder / record_files.LEFT_OUT).exists():
+        print(f"{json_path}: what is left out is listed in {folder / record_files.LEFT_OUT}")
     seen = [FORMAT, digest, data.faults, data.boxes_as_masks, images, stamps.sizes(folder)]
     return Records(
         source=source,
@@ -106,6 +112,22 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         labels=_labels(categories, data, split, json_path),
         fingerprint=hashlib.sha256(json.dumps(seen).encode()).hexdigest(),
     )
+
+
+def prepare_all(data: config_lib.Data) -> Iterator[tuple[Split, Records]]:
+    """Each split that there is, prepared; tells of classes that differ between them."""
+    splits: tuple[Split, ...] = ("train", "val")
+    classes = []
+    # A folder of one split only is legal; that none is there is told of the first.
+    for split in [split for split in splits if has_split(data, split)] or splits[:1]:
+        records = prepare(data, split)
+        classes.append(records.categories)
+        yield split, records
+    if len(classes) == 2:
+        findings = Findings()
+        compare(classes[0], classes[1], findings)
+        for finding in findings:
+            print(f"{data.root}: {finding}")
 
 
 def read(records: Records, index: int) -> Record:
@@ -209,6 +231,7 @@ def _name(data: config_lib.Data, split: Split, digest: str) -> str:
     root = _absolute(Path(data.root))
     _, images = layout.given(data, split)
     known = [FORMAT, os.fspath(root), images, digest, data.faults, data.boxes_as_masks]
+    known += ["follow_links"] * data.follow_links
     return f"{root.name}-{split}-{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]}"
 
 

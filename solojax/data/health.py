@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 from etils.epath import Path
 
 from solojax import config as config_lib
-from solojax.data import annotations, checksums, coco, file_survey, image_values, orientation
+from solojax.data import (
+    annotations,
+    categories,
+    checksums,
+    coco,
+    file_survey,
+    image_values,
+    orientation,
+)
 from solojax.data.findings import Effect, Finding, Findings, shorten
 from solojax.data.suspicions import MOST_EQUAL
 from solojax.types import InputError
@@ -177,16 +185,7 @@ def _compare_classes(
     train: annotations.Annotations, val: annotations.Annotations, findings: Findings
 ) -> None:
     """Adds ids and names of classes that differ, and classes that are scored and never learned."""
-    by_id = {one.id: one.name for one in train.categories}
-    by_name = {one.name: one.id for one in train.categories}
-    differ = []
-    for one in val.categories:
-        if by_id.get(one.id, one.name) != one.name:
-            differ.append(f"{one.id} is {by_id[one.id]!r} in train, {one.name!r} in val")
-        elif one.id not in by_id and one.name in by_name:
-            differ.append(f"{one.name!r} is {by_name[one.name]} in train, {one.id} in val")
-    cure = "give each class one id and one name in both JSONs"
-    findings.add_all("doubtful", "classes differ between train and val", differ, cure=cure)
+    categories.compare(train.categories, val.categories, findings)
     learned = _counts(train)
     unknown = [
         f"{name}: {count}" for name, count in _counts(val).items() if count and not learned[name]

@@ -1,14 +1,15 @@
 """The images of a COCO file: their ids, where their files lie, and their sides."""
 
+import collections
+import operator
 import os
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from etils.epath import Path
 from tqdm import tqdm
 
 from solojax import config
-from solojax.data import ids, image_files, image_headers, image_places
+from solojax.data import ids, image_files, image_headers, image_search
 from solojax.data.findings import Findings
 from solojax.data.instances import Image
 from solojax.data.json_lists import BAR_DELAY
@@ -17,7 +18,6 @@ from solojax.types import InputError
 
 MOST_PIXELS = 2**31  # run lengths are counted in 32 bits
 UNREADABLE = "images that cannot be read"
-SEVERAL = "images whose file_name is found in several folders"
 SIDES = ("height", "width")
 EXCHANGED = 5  # and above: EXIF orientations that exchange the sides
 
@@ -57,26 +57,32 @@ def read(
       faults: what is refused or left out.
 
     Raises:
-      InputError: an entry is no image, two share an id, or nothing tells how large one is.
+      InputError: nothing tells how large an image is.
     """
-    found = _check(entries, path, root, findings)
+    read = Images({}, {}, {})
+    found = _check(entries, findings, faults, read.gone)
     numbers = ids.number([one.key for one in found])
     if any(isinstance(one.key, str) for one in found):
         what = "image ids that are text, numbered anew: results name their images by file_name"
         findings.add_all("repaired", what, [f"{one.key!r} is {numbers[one.key]}" for one in found])
-    places = _find(found, root, data, findings) if root is not None else {}
-    read = Images({}, {}, {})
     first: dict[str, int | str] = {}
+    places: dict[int | str, image_search.Place] = {}
+    if root is not None:
+        names = {one.key: one.about.get("file_name") for one in found}
+        places = image_search.find(names, root, data.follow_links, findings)
     for one in tqdm(found, "looking at images", unit="image", delay=BAR_DELAY):
         image_id, where, sides = numbers[one.key], Path(), (one.height, one.width)
         fault, value, cure = "", "", ""
         if root is not None:
             where, fault, value, cure = places[one.key]
-            if not fault and (not min(sides) or data.faults == "repair"):
+            if not fault and (max(sides) <= 1 or not min(sides) or data.faults == "repair"):
                 try:
                     sides, scale = _measure(one, where, findings)
                 except InputError as error:
                     fault, value = UNREADABLE, str(error)
+                except ValueError as error:
+                    fault, value = "images with one side, which is not the file's", str(error)
+                    cure = "give both"
                 else:
                     if scale != (1, 1):
                         read.scales[image_id] = scale
@@ -101,85 +107,63 @@ def read(
     return read
 
 
-def _check(entries: list[Any], path: Path, root: Path | None, findings: Findings) -> list[_Entry]:
-    """What the entries say, each image once."""
-    found: dict[int | str, _Entry] = {}
+def _check(entries: list[Any], findings: Findings, faults: Faults, gone: dict) -> list[_Entry]:
+    """What the entries say, each image once; those that say nothing of use are faults."""
+    read = collections.defaultdict[int | str, list[_Entry]](list)
     for number, entry in enumerate(entries):
+        place = f"[{number}]"
         if not isinstance(entry, dict):
-            raise InputError(f"{path}: images[{number}] is not an object: {entry!r:.60}")
-        key = ids.read(entry.get("id"))
+            faults.add_image(
+                "entries of images that are no objects", place, "", [], f"{entry!r:.60}"
+            )
+            continue
+        given = entry.get("id")
+        key = ids.read(given)
         name = entry["file_name"] if isinstance(entry.get("file_name"), str) else ""
         if key is None:
-            raise InputError(
-                f"{path}: images[{number}] ({name}) has the id {entry.get('id')!r:.60}; give it a "
-                "whole number, which the image_id of its annotations names"
-            )
-        if type(entry["id"]) is not int and isinstance(key, int):
-            what = "image ids read as whole numbers"
-            findings.add("repaired", what, repr(entry["id"]))
-        where = f"{path}: image {key} ({name})"
-        height, width = (_side(entry.get(side), side, where) for side in SIDES)
-        if key in found and found[key].about != entry:
-            raise InputError(
-                f"{path}: image id {key} occurs twice, as {found[key].name!r} and as {name!r}; "
-                "give each an id of its own"
-            )
-        if key in found:
-            findings.add("repaired", "images that are listed twice", f"image {key} ({name})")
+            what = "images without an id"
+            if type(given) is int:
+                what = "images whose id is too large"
+            cure = "give it a whole number below 2**63, which the image_id of its annotations names"
+            faults.add_image(what, place, name, [], f"{given!r:.60}", cure)
+            continue
+        if type(given) is not int and isinstance(key, int):
+            findings.add("repaired", "image ids read as whole numbers", repr(given))
+        sides = [_side(entry.get(side)) for side in SIDES]
+        if None in sides:
+            side = SIDES[sides.index(None)]
+            gone.setdefault(key, [])
+            what, value = "images with a side that is none", f"{side} {entry[side]!r:.40}"
+            faults.add_image(what, given, name, gone[key], value, "give pixels, 1 or more")
         else:
-            found[key] = _Entry(key, name, height, width, entry)
-    return list(found.values())
+            height, width = (side or 0 for side in sides)
+            read[key].append(_Entry(key, name, height, width, entry))
+    found = []
+    for key, same in read.items():
+        first = same[0]
+        others = [one for one in same if one[:-1] != first[:-1]]
+        if key in gone or others:
+            gone.setdefault(key, [])
+            other = others[0] if others else first
+            value = f"as {first.name!r} and as {other.name!r}"
+            if first.about["id"] != other.about["id"]:
+                value += f", {first.about['id']!r} and {other.about['id']!r} being one number"
+            for one in (first, *others):
+                what, cure = "images with an id that others have", "give each an id of its own"
+                faults.add_image(what, key, one.name, gone[key], value, cure)
+            continue
+        found.append(first)
+        for one in same[1:]:
+            findings.add("repaired", "images that are listed twice", f"image {key} ({one.name})")
+    return found
 
 
-def _side(value: Any, side: str, where: str) -> int:
-    """A side in pixels; 0 where there is none."""
+def _side(value: Any) -> int | None:
+    """A side in pixels; 0 where there is none, None where it can be none."""
     if value is None or value == 0 or value in ("", "0"):
         return 0
     read = ids.read(value)
-    if not isinstance(read, int) or read < 1:
-        raise InputError(f"{where} has the {side} {value!r:.40}; give pixels, 1 or more")
-    return read
-
-
-def _find(
-    found: list[_Entry], root: Path, data: config.Data, findings: Findings
-) -> dict[int | str, tuple[Path, str, str, str]]:
-    """The file of each image, what is wrong with it, the value that is, and the cure."""
-    faulty = {one.key: image_places.fault_of_name(one.about.get("file_name")) for one in found}
-    paths = {
-        one.key: root / PurePosixPath(one.name.replace("\\", "/"))
-        for one in found
-        if not faulty[one.key]
-    }
-    places = image_places.look(paths.values(), root, data.follow_links)
-    lost = [key for key, path in paths.items() if places[path].fault == image_places.MISSING]
-    names = image_places.below(root) if lost else {}
-    cures = {
-        image_places.MISSING: f"none is in {root}; set data.train_images or data.val_images",
-        image_places.LINK: "put the files there, or allow it by data.follow_links=true",
-    }
-    read: dict[int | str, tuple[Path, str, str, str]] = {}
-    for one in found:
-        if faulty[one.key]:
-            cure = "write its path from the folder of images on"
-            shown = f"{one.about.get('file_name')!r:.60}"
-            read[one.key] = root, faulty[one.key], shown, cure
-            continue
-        path = paths[one.key]
-        fault = places[path].fault
-        if fault == image_places.MISSING:
-            elsewhere = names.get(path.name, [])
-            if len(elsewhere) == 1:
-                path = root / elsewhere[0]
-                fault = image_places.look([path], root, data.follow_links)[path].fault
-                what = "images found in a folder that their file_name does not name"
-                findings.add("repaired", what, f"image {one.key}: {elsewhere[0]}")
-            elif elsewhere:
-                fault, shown = SEVERAL, ", ".join(elsewhere[:3])
-                read[one.key] = path, fault, shown, "write the folder into the file_name of each"
-                continue
-        read[one.key] = path, fault, "", cures.get(fault, "")
-    return read
+    return read if isinstance(read, int) and read >= 1 else None
 
 
 def _measure(
@@ -189,12 +173,17 @@ def _measure(
 
     Raises:
       InputError: the file is no image.
+      ValueError: it has not the one side that is stated.
     """
     shown = f"image {one.key} ({one.name})"
     stated, (sides, turned) = (one.height, one.width), _sides_of(path)
-    if not min(stated):
-        findings.add("repaired", "images without sides, taken from their files", shown)
-        return sides, (1, 1)
+    if max(stated) <= 1 or not min(stated):  # exporters write 1 as well
+        frames = [sides, sides[::-1]] if turned else [sides]
+        for frame in frames:
+            if max(stated) <= 1 or any(map(operator.eq, stated, frame)):
+                findings.add("repaired", "images without sides, taken from their files", shown)
+                return frame, (1, 1)
+        raise ValueError(f"{path} is {sides[1]}x{sides[0]}, not {stated[1]}x{stated[0]}")
     shown += f": {sides[1]}x{sides[0]}, not {stated[1]}x{stated[0]}"
     if stated == sides[::-1] and stated != sides:
         if turned:  # annotated as stored, maybe

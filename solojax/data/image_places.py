@@ -84,15 +84,14 @@ def is_left_over(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def below(root: Path) -> dict[str, list[str]]:
-    """The paths of all files below a folder, from it on, by file name."""
-    found: dict[str, list[str]] = collections.defaultdict(list)
+def below(root: Path) -> list[str]:
+    """The paths of all files below a folder, from it on; none of a bucket."""
+    found = []
     if "://" not in os.fspath(root):
         for folder, folders, names in os.walk(root):
             folders[:] = [name for name in folders if not is_left_over(name)]
-            for name in names:
-                path = os.path.relpath(os.path.join(folder, name), root)
-                found[name].append(LocalPath(path).as_posix())
+            start = os.path.relpath(folder, root)
+            found += [LocalPath(os.path.join(start, name)).as_posix() for name in names]
     return found
 
 

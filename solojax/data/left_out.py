@@ -24,7 +24,8 @@ class Faults:
     def __init__(self) -> None:
         self.left_out: list[LeftOut] = []
         self._found = Findings()
-        self._images = self._annotations = 0
+        self.images = self._annotations = 0
+        self.shares: list[tuple[str, int, int]] = []  # what is left out, how many of how many
 
     def add_image(
         self, what: str, image_id: Any, name: str, ids: list[Any], value: str = "", cure: str = ""
@@ -33,7 +34,7 @@ class Faults:
 
         Ids that are added to the list later on are listed as well.
         """
-        self._images += 1
+        self.images += 1
         place = f"image {image_id} ({name})" + (f": {value}" if value else "")
         self._found.add("lost", what, place, cure=cure)
         self.left_out.append(LeftOut(what + (f": {value}" if value else ""), image_id, name, ids))
@@ -44,6 +45,10 @@ class Faults:
         place = f"annotation {annotation_id}" + (f": {value}" if value else "")
         self._found.add("lost", what, place)
         self.note(what + (f": {value}" if value else ""), annotation_id, image_id)
+
+    def add_class(self, what: str, place: str, cure: str) -> None:
+        """Counts a category that is left out; of its annotations it is told as they are read."""
+        self._found.add("lost", what, place, cure=cure)
 
     def explain(self, why: str) -> None:
         """Says what is likely wrong with all of what is left out."""
@@ -56,20 +61,30 @@ class Faults:
     def settle(
         self, where: Path, data: config.Data, images: int, annotations: int, findings: Findings
     ) -> None:
-        """Refuses a set of so many images and annotations, or tells of what is left out of it."""
+        """Refuses a set of so many images and annotations, or tells of what is left out of it.
+
+        Of what was told before, at an earlier call, only the number counts.
+        """
+        self.shares = [
+            ("images", self.images, images),
+            ("annotations", self._annotations, annotations),
+        ]
         found = list(self._found)
         if not found:
             return
         told = "; ".join(map(str, found))
         if data.faults == "fail":
             raise InputError(f"{where}: {told}; mend them, or leave them out by data.faults=skip")
-        for what, left, whole in (
-            ("images", self._images, images),
-            ("annotations", self._annotations, annotations),
-        ):
-            if left > data.most_skipped * whole:
-                raise InputError(
-                    f"{where}: {left} of {whole} {what} cannot be taken, more than "
-                    f"data.most_skipped={data.most_skipped:g} of them: {told}"
-                )
+        check(self.shares, where, data, told)
         findings.take(found)
+        self._found = Findings()
+
+
+def check(shares: Any, where: Path, data: config.Data, told: str) -> None:
+    """Refuses a set of which more is left out than ``data.most_skipped`` allows."""
+    for what, left, whole in shares:
+        if left > data.most_skipped * whole:
+            raise InputError(
+                f"{where}: {left} of {whole} {what} cannot be taken, more than "
+                f"data.most_skipped={data.most_skipped:g} of them: {told}"
+            )

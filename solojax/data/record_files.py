@@ -18,9 +18,16 @@ from etils.epath import Path
 from tqdm import tqdm
 
 from solojax import config
-from solojax.data import annotations, image_values, orientation, record_examples, stamps, suspicions
+from solojax.data import (
+    annotations,
+    image_places,
+    image_values,
+    orientation,
+    record_examples,
+    stamps,
+    suspicions,
+)
 from solojax.data.findings import Findings
-from solojax.data.left_out import Faults
 from solojax.types import InputError
 
 NAME = "coco_instances"  # of the TFDS data set
@@ -69,17 +76,21 @@ def write(
         with contextlib.suppress(FileNotFoundError):  # by another process that tidies up
             if time.time() - left.stat().mtime > STALE:
                 left.rmtree() if left.is_dir() else left.unlink()
-    absent = [image_root / one.file_name for one in content.left_out if one.file_name]
+    absent = [
+        image_root / one.file_name
+        for one in content.faults.left_out
+        if not image_places.fault_of_name(one.file_name)
+    ]
+    count = len(images) + content.faults.images
     named = [[one.path for one in shard] for shard in shards]
     stamps.renew(folder, staging, image_root, named, paths, absent)
     faults = _write_all(paths, staging, shards, split, data, content.findings, threads)
-    left = Faults()
     for place, found in enumerate(faults):
         for number, (what, value, cure) in found.items():
             one = shards[place][number]
             inside = [instance.id for instance in one.instances]
-            left.add_image(what, one.id, one.name, inside, value, cure)
-    left.settle(json_path, data, len(images), 1, content.findings)
+            content.faults.add_image(what, one.id, one.name, inside, value, cure)
+    content.faults.settle(json_path, data, count, content.total, content.findings)
     for finding in content.findings:
         print(f"{json_path}: {finding}")
     kept = [
@@ -87,15 +98,16 @@ def write(
         for place, shard in enumerate(shards)
     ]
     _check_kept(json_path, kept, content.findings)
-    listed = [*content.left_out, *left.left_out]
+    listed = [one._asdict() for one in content.faults.left_out]
+    (folder / LEFT_OUT).unlink(missing_ok=True)
     if listed:
-        path = folder / LEFT_OUT
-        path.write_text(json.dumps([one._asdict() for one in listed], indent=1, default=str))
-        print(f"{json_path}: what is left out is listed in {path}")
+        (folder / LEFT_OUT).write_text(json.dumps(listed, indent=1, default=str))
+        print(f"{json_path}: what is left out is listed in {folder / LEFT_OUT}")
     metadata = tfds.core.MetadataDict(
         categories=[[one.id, one.name] for one in content.categories],
         images=[[one.id, one.height, one.width] for shard in kept for one in shard],
-        doubts=[str(one) for one in content.findings if one.effect == "doubtful"],
+        doubts=[str(one) for one in content.findings if one.effect in ("doubtful", "lost")],
+        shares=content.faults.shares,
     )
     sizes = {path.name: path.stat().length for path in paths}
     lengths = [len(shard) for shard in kept]

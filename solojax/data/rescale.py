@@ -22,6 +22,8 @@ def rescale(
     changed = {**annotation, "segmentation": _mask(annotation.get("segmentation"), size, scale)}
     box: Any = annotation.get("bbox")
     if segmentations.is_numbers(box) and len(box) == 4:
+        if annotation.get("segmentation") in (box, [box]):
+            changed["segmentation"] = None  # no mask, but the box again
         changed["bbox"] = [box[0] * x, box[1] * y, box[2] * x, box[3] * y]
     area: Any = annotation.get("area")
     if segmentations.is_numbers([area]):

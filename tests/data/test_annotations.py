@@ -333,7 +333,10 @@ def test_missing_list_is_named(key: str, value: Any, tmp_path: Path) -> None:
 def test_missing_image_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").touch()
     message = refusal(tmp_path, coco(images=[image_entry(1), image_entry(2)]))
-    assert f"1 image files missing (image 2 (2.jpg)); none is in {tmp_path}; set data.t" in message
+    assert f"1 image files missing (image 2 (2.jpg)); others are in {tmp_path}; put the" in message
+    (tmp_path / "1.jpg").unlink()
+    message = refusal(tmp_path, coco())
+    assert f"1 image files missing (image 1 (1.jpg)); none is in {tmp_path}; set data.t" in message
 
 
 def test_of_many_missing_image_files_the_first_20_and_the_count_are_named(tmp_path: Path) -> None:
@@ -376,9 +379,9 @@ def test_of_many_bad_annotations_the_first_20_and_the_count_are_named(tmp_path: 
     ("ids", "told"),
     [
         ([0, 0, 0], "annotation id 0 occurs twice"),
-        ([None, 1, 2], "annotations[0] has the id None"),
-        ([5, "a", "b"], "annotations[1] has the id 'a'"),
-        ([1, 2, 1.5], "annotations[2] has the id 1.5"),
+        ([None, 1, 2], "annotation [0] has no whole number"),
+        ([5, "a", "b"], "annotation a has no whole number"),
+        ([1, 2, 1.5], "annotation [2] has no whole number"),
     ],
 )
 def test_annotations_without_ids_of_their_own_are_numbered_anew(
@@ -389,6 +392,12 @@ def test_annotations_without_ids_of_their_own_are_numbered_anew(
     found = read(tmp_path, coco(annotations=entries))
     assert [one.id for one in found.images[0].instances] == [1, 2, 3]
     assert ("repaired", (told,)) in {(one.effect, one.places) for one in found.findings}
+
+
+def test_annotations_keep_their_ids_where_one_without_is_left_out(tmp_path: Path) -> None:
+    entries = [annotation(7), annotation(8, id=None, segmentation=[])]
+    found = read(tmp_path, coco(annotations=entries))
+    assert [one.id for one in found.images[0].instances] == [7]
 
 
 def test_an_annotation_that_is_listed_twice_is_read_once(tmp_path: Path) -> None:
@@ -433,26 +442,33 @@ def test_ids_that_are_text_are_numbered_anew_and_told_of(tmp_path: Path) -> None
 def test_image_id_that_occurs_twice_is_named(tmp_path: Path) -> None:
     other = image_entry(3, file_name="x.jpg")
     message = refusal(tmp_path, coco(images=[image_entry(3), image_entry(4), other]))
-    assert "image id 3 occurs twice, as '3.jpg' and as 'x.jpg'" in message
+    assert "2 images with an id that others have" in message
+    assert "image 3 (x.jpg): as '3.jpg' and as 'x.jpg'" in message
+
+
+def test_image_ids_that_are_one_number_are_named_as_they_are(tmp_path: Path) -> None:
+    entries = [image_entry(id="01", file_name="a.jpg"), image_entry(id="1", file_name="b.jpg")]
+    assert "'01' and '1' being one number" in refusal(tmp_path, coco(images=entries))
 
 
 def test_an_image_that_is_listed_twice_is_read_once(tmp_path: Path) -> None:
-    found = read(tmp_path, coco(images=[image_entry(1), image_entry(2), image_entry(1)]))
+    again = image_entry(1, license=2)
+    found = read(tmp_path, coco(images=[image_entry(1), image_entry(2), again]))
     assert [image.id for image in found.images] == [1, 2]
     assert "1 images that are listed twice (image 1 (1.jpg))" in map(str, found.findings)
 
 
 def test_category_id_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     entries = [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]
-    assert "category id 1 occurs twice, as 'a' and as 'b'" in refusal(
-        tmp_path, coco(categories=entries)
-    )
+    message = refusal(tmp_path, coco(categories=[*entries, {"id": 2, "name": "c"}]))
+    assert "category ids that several have (category 1: 'a' and 'b')" in message
 
 
 @pytest.mark.parametrize("entry", [{"name": "a"}, {"id": []}, {"id": True}, 3])
 def test_category_without_an_id_is_named_by_its_place(entry: Any, tmp_path: Path) -> None:
     message = refusal(tmp_path, coco(categories=[{"id": 1, "name": "a"}, entry]))
-    assert "categories[1] has no id" in message
+    assert "categories without an id that is a text or a whole number below 2**63" in message
+    assert f"(categories[1]: {entry!r})" in message
 
 
 def test_no_categories_are_refused(tmp_path: Path) -> None:
@@ -463,13 +479,44 @@ def test_no_categories_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("image_id", [None, True, [1], 1.5, 2**70, {}])
 def test_image_without_an_id_is_named_by_its_place(image_id: Any, tmp_path: Path) -> None:
     message = refusal(tmp_path, coco(images=[image_entry(1), image_entry(2, id=image_id)]))
-    assert f"images[1] (2.jpg) has the id {image_id!r}; give it a whole number" in message
+    assert f"(image [1] (2.jpg): {image_id!r}); give it a whole number below 2**63" in message
+    assert ("id is too large" in message) == (image_id == 2**70)
 
 
 @pytest.mark.parametrize("side", [-1, 1.5, "x", True, [], float("nan"), 10**400])
 def test_side_that_is_none_is_named_with_its_image(side: Any, tmp_path: Path) -> None:
     message = refusal(tmp_path, coco(images=[image_entry(8, width=side)]))
-    assert f"image 8 (8.jpg) has the width {side!r:.40}; give pixels" in message
+    assert f"(image 8 (8.jpg): width {side!r:.40}); give pixels" in message
+
+
+SPOILT_IMAGES: list[Any] = [
+    None,
+    image_entry(id=None),
+    image_entry(3, width=-1),
+    image_entry(3, height="n/a"),
+    image_entry(1, file_name="other.jpg"),
+]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT_IMAGES, ids=["none", "id", "width", "height", "twice"])
+def test_entries_of_images_that_say_nothing_of_use_are_left_out_where_asked_for(
+    spoilt: Any, tmp_path: Path
+) -> None:
+    for n in (1, 2):
+        (tmp_path / f"{n}.jpg").touch()
+    content = coco(
+        images=[image_entry(1), image_entry(2), spoilt],
+        annotations=[annotation(1), annotation(2, image_id=2), annotation(3, image_id=3)],
+        categories=[{"id": 1, "name": "thing"}, {"name": "nothing"}],
+    )
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    lenient = Data(faults="skip", most_skipped=1)
+    found = annotations.read(tmp_path / "instances.json", tmp_path, data=lenient)
+    twice = spoilt is SPOILT_IMAGES[4]
+    assert [image.id for image in found.images] == ([2] if twice else [1, 2])
+    assert found.images[-1].instances[0].id == 2
+    assert found.faults.images == (2 if twice else 1)
+    assert any(one.what.startswith("categories without an id") for one in found.findings)
 
 
 @pytest.mark.parametrize("side", [0, None, "", "0", 0.0])
@@ -483,6 +530,19 @@ def test_sides_that_are_absent_are_those_of_the_file(side: Any, tmp_path: Path) 
     )
     with pytest.raises(InputError, match="image 1 .* has no height and width above 0; give both"):
         annotations.read(tmp_path / "instances.json", None)
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, WIDTH), (HEIGHT, 0), (1, 1)])
+def test_one_side_alone_has_to_be_the_one_of_the_file(
+    height: int, width: int, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "1.jpg"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    found = read(tmp_path, coco(images=[image_entry(height=height, width=width)]), touch=False)
+    assert (found.images[0].height, found.images[0].width) == (HEIGHT, WIDTH)
+    if max(height, width) > 1:
+        content = coco(images=[image_entry(height=height // 2, width=width // 2)])
+        message = refusal(tmp_path, content)
+        assert f"1.jpg is {WIDTH}x{HEIGHT}, not {width // 2}x{height // 2}); give both" in message
 
 
 @pytest.mark.parametrize(
@@ -557,6 +617,44 @@ def test_image_that_lies_in_one_folder_below_is_found(tmp_path: Path) -> None:
     message = refusal(tmp_path, coco())
     assert "found in several folders (image 1 (1.jpg): x/1.jpg, y/1.jpg)" in message
     assert "write the folder into the file_name" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("A.JPG", "a.jpg"),
+        ("a%20b.jpg", "a b.jpg"),
+        ("\u00e9.jpg", "e\u0301.jpg"),
+        ("a.jpg ", "a.jpg"),
+        ("a", "a.jpg"),
+        ("a.jpg", "a.png"),
+        ("X/a.jpg", "x/a.jpg"),
+        ("x/a.JPG", "y/a.jpg"),
+    ],
+)
+def test_image_is_found_by_a_name_that_is_near_where_one_file_fits(
+    name: str, file: str, tmp_path: Path
+) -> None:
+    def put(path: str) -> None:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+
+    put(file)
+    found = read(tmp_path, coco(images=[image_entry(file_name=name)]), touch=False)
+    assert found.images[0].path == tmp_path / file
+    assert [(one.effect, one.places) for one in found.findings] == [
+        ("repaired", (f"image 1: {file}",))
+    ]
+    # One file is not of two images, and another image's is not this one's.
+    both = [image_entry(file_name=name), image_entry(2, file_name=file)]
+    assert "1 image files missing" in refusal(tmp_path, coco(images=both))
+    assert "put these there" in refusal(tmp_path, coco(images=both))
+
+
+def test_a_mask_that_is_called_as_its_image_is_not_taken_for_it(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/1.png").touch()
+    assert "1 image files missing" in refusal(tmp_path, coco())
 
 
 def test_file_without_any_annotation_is_refused(tmp_path: Path) -> None:

@@ -789,9 +789,29 @@ def test_unsound_images_are_left_out_and_listed_where_that_is_asked_for(
     assert "1 image files missing (image 30 (30.png))" in out
     before = shards(data)
     assert coco.prepare(data, "train").image_ids == kept
+    out = capsys.readouterr().out
+    assert "1 image files missing (image 30 (30.png))" in out
+    assert "1 images that cannot be read (image 3 (3.png): " in out
+    with pytest.raises(InputError, match=r"2 of 50 images cannot be taken, more than data\.most_"):
+        coco.prepare(put(many, faults="skip", most_skipped=0.03), "train")
     (records_of(data) / record_files.COMPLETE).unlink()
     assert coco.prepare(data, "train").image_ids == kept
     assert shards(data) == before
+
+
+def test_what_is_left_out_at_reading_and_at_decoding_counts_together(
+    many: Data, tmp_path: Path
+) -> None:
+    break_two(tmp_path)
+    with pytest.raises(InputError, match=r"2 of 50 images cannot be taken, more than data\.most_"):
+        coco.prepare(put(many, faults="skip", most_skipped=0.03), "train")
+
+
+def test_records_with_linked_images_are_not_those_without(many: Data, tmp_path: Path) -> None:
+    (tmp_path / "images/3.png").rename(tmp_path / "3.png")
+    (tmp_path / "images/3.png").symlink_to(tmp_path / "3.png")
+    coco.prepare(put(many, follow_links=True), "train")
+    assert "1 images that are links out of the folder" in refusal(many)
 
 
 def test_what_was_left_out_is_taken_once_it_is_mended(many: Data, tmp_path: Path) -> None:
@@ -881,6 +901,11 @@ def test_boxes_are_taken_for_masks_where_that_is_asked_for(
     data = block(tmp_path, (40, 60), segmentation, bbox=[12, 8, 24, 16])
     assert "draw masks, or take boxes for masks by data.boxes_as_masks=true" in refusal(data)
     check_block(put(data, boxes_as_masks=True))
+
+
+def test_boxes_in_place_of_masks_are_scaled_as_well(tmp_path: Path) -> None:
+    box = [60, 40, 120, 80]
+    check_block(put(block(tmp_path, (200, 300), [box], bbox=box), boxes_as_masks=True))
 
 
 # What is told from what

@@ -153,12 +153,30 @@ def test_one_file_in_both_splits_is_found_without_its_bytes(tmp_path: Path) -> N
     assert what.startswith("images are in train and in val") and one == ("both", "doubtful", 4)
 
 
-def test_classes_that_differ_between_the_splits_are_told(tmp_path: Path) -> None:
-    make(tmp_path)
+@pytest.mark.parametrize(
+    ("category", "text"),
+    [
+        ({"id": 1, "name": "b"}, "1 is '\u00c4' in train, 'b' in val"),
+        ({"id": 1, "name": "\u00e4"}, "1 is '\u00c4' in train, '\u00e4' in val"),
+        ({"id": 2, "name": "\u00e4"}, "'\u00c4' is 1 in train, '\u00e4' is 2 in val"),
+        ({"id": 2, "name": "A\u0308"}, "'\\xc4' and 'A\\u0308' in ASCII"),
+    ],
+)
+def test_classes_that_differ_between_the_splits_are_told(
+    category: dict[str, Any], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = make(tmp_path)
+    content["categories"] = [{"id": 1, "name": "\u00c4"}]
+    put(tmp_path, content)
     content = make(tmp_path, "val", 10)
-    content["categories"] = [{"id": 1, "name": "b"}]
+    for entry in content["annotations"]:
+        entry["category_id"] = category["id"]
+    content["categories"] = [category]
     put(tmp_path, content, "val")
     told = found(tmp_path)
+    records = f"data.records={tmp_path / 'records'}"
+    assert main(["data", "prepare", str(tmp_path), "--set", records]) == 0
+    assert text in capsys.readouterr().out
     assert told["classes differ between train and val"] == ("both", "doubtful", 1)
     assert told["classes have instances in val and none in train"] == ("both", "told", 1)
 
