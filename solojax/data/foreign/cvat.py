@@ -82,6 +82,8 @@ def _parse(path: Path) -> ElementTree.Element:
     parser.EntityDeclHandler = refuse
     try:
         parser.Parse(path.read_bytes(), True)
+    except InputError:
+        raise
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise InputError(f"{path} cannot be parsed: {error}; export it again") from error
     root = builder.close()

@@ -17,6 +17,7 @@ import yaml
 from solojax.data import image_files, image_headers, image_places
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import SPLITS, Size
+from solojax.data.image_entries import is_scaled
 from solojax.data.image_files import IMAGE_ENDINGS, why_left_out
 from solojax.types import InputError
 
@@ -156,8 +157,30 @@ class _Plain(yaml.SafeLoader):
 
 
 def parse_yaml(content: bytes) -> Any:
-    """What YAML says in plain values; for ``load``."""
-    return yaml.load(content, _Plain)
+    """What YAML says in plain values, but for the texts below ``names``: no, 1.0 and null are such.
+
+    For ``load``.
+    """
+    loader = _Plain(content)
+    try:
+        root = loader.get_single_node()
+        for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+            if key.value == "names":
+                _take_as_text(value)
+        return loader.construct_document(root) if root else None
+    finally:
+        loader.dispose()
+
+
+def _take_as_text(node: yaml.Node) -> None:
+    if isinstance(node, yaml.ScalarNode):
+        node.tag = "tag:yaml.org,2002:str"
+    elif isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            _take_as_text(value)
+    else:
+        for value in node.value:
+            _take_as_text(value)
 
 
 def check_name(name: str, where: Path) -> str:
@@ -178,25 +201,29 @@ def size_of(encoded: bytes, where: Any, as_stored: bool = False) -> Size:
 
 
 def size_in_frame(
-    encoded: bytes, where: Any, stated: tuple[Any, Any], findings: Findings | None = None
+    encoded: bytes,
+    where: Any,
+    stated: tuple[Any, Any],
+    findings: Findings | None = None,
+    may_be_scaled: bool = False,
 ) -> Size:
     """The size (height, width) of an image in the frame of what was drawn on it.
 
     It is that of the image as it is displayed; or as stored where that is the one that is stated,
     for readers of COCO take pixels as they are stored where the sides are exchanged. Another size
-    is told of where there are ``findings``.
+    is told of where there are ``findings``, unless it is of the same shape and that may be.
     """
     size = size_of(encoded, where)
     if stated == size or not all(type(side) is int and side > 0 for side in stated):
         return size
     if stated == size[::-1] and size_of(encoded, where, as_stored=True) == stated:
         return stated
-    if findings is None:
+    if findings is None or (may_be_scaled and is_scaled(stated, size)):
         return size
     findings.add(
         "doubtful",
-        "images of another size than is stated for them; points are taken for pixels of the image "
-        "as it is",
+        "images of another size than is stated for them; what is drawn is taken for drawn on the "
+        "image as it is",
         f"{str(where).rpartition('/')[2]} is {size[1]}x{size[0]}, not {stated[1]}x{stated[0]}",
         cure="put the images back that were drawn on if they were resized since",
     )

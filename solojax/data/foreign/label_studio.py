@@ -30,7 +30,10 @@ from solojax.data.image_files import IMAGE_ENDINGS
 from solojax.types import InputError
 
 SHAPES = ("polygon", "rectangle", "ellipse", "brush")
-SHAPELESS = ("keypoint", "vector")
+NO_REGIONS = (  # answers about an image or a region, which have no shape of their own
+    "labels", "choices", "taxonomy", "textarea", "number", "rating", "datetime", "pairwise",
+    "ranker", "relation",
+)  # fmt: skip
 PREFIX = re.compile(r"[0-9a-f]{8}-")  # before the names of files that were uploaded
 
 
@@ -60,6 +63,8 @@ def _read_task(
 ) -> Drawing | None:
     task = task if isinstance(task, dict) else {}
     data, annotations = task.get("data"), task.get("annotations", task.get("completions"))
+    if annotations is None and isinstance(task.get("predictions"), list):
+        annotations = []
     if not isinstance(data, dict) or not isinstance(annotations, list):
         raise InputError(
             f"{path} is not Label Studio's: a task has no 'data' or 'annotations'; export the "
@@ -69,7 +74,12 @@ def _read_task(
     where = f"{path}: {place}"
     kept = [one for one in annotations if isinstance(one, dict) and not one.get("was_cancelled")]
     if not kept:
-        findings.add("lost", "tasks without an annotation left out", place)
+        why, cure = "without an annotation", ""
+        if annotations:
+            why, cure = "whose annotations were all cancelled", "annotate them"
+        elif task.get("predictions"):
+            why, cure = "of predictions alone", "make annotations of them in Label Studio"
+        findings.add("lost", f"tasks {why} left out", place, cure=cure)
         return None
     if len(kept) > 1:
         what = "tasks of several annotations, of which the true or the last is read"
@@ -79,24 +89,26 @@ def _read_task(
     if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
         raise InputError(f"{where}: its annotation has no list 'result'; export it again")
     file = _find_image(task, data, path, place, source, finder)
-    labels: dict[Any, Any] = {}
+    labels: dict[str, list[str]] = {}
     for result in results:  # a region and its label may be two results of one id
-        if label := _label(result):
-            labels.setdefault(str(result.get("id")), label)
+        if named := _labels(result):
+            labels.setdefault(str(result.get("id")), named)
     regions = [
         region
         for number, result in enumerate(results)
         if (
             region := _read_result(
                 result,
-                _label(result) or labels.get(str(result.get("id"))),
+                _labels(result) or labels.get(str(result.get("id")), []),
                 f"{path}: {place}: result {number}",
                 f"{place}: result {number}",
                 findings,
             )
         )
     ]
-    return Drawing(path, file, file.read_bytes, (None, None), regions)
+    sides = ((one.get("original_height"), one.get("original_width")) for one in results)
+    stated = next((size for size in sides if None not in size), (None, None))
+    return Drawing(path, file, file.read_bytes, stated, regions, in_percent=True)
 
 
 def _find_image(
@@ -122,26 +134,34 @@ def _find_image(
     )
 
 
-def _label(result: dict) -> str | None:
+def _labels(result: dict) -> list[str]:
     value = result.get("value")
     for key, names in value.items() if isinstance(value, dict) else ():
         if key.endswith("labels") and isinstance(names, list) and names:
             if all(isinstance(name, str | int) for name in names):
-                return str(names[0])
-    return None
+                return [str(name) for name in names]
+    return []
 
 
 def _read_result(
-    result: dict, label: str | None, where: str, place: str, findings: Findings
+    result: dict, labels: list[str], where: str, place: str, findings: Findings
 ) -> Region | None:
-    value, kind = result.get("value"), str(result.get("type")).removesuffix("labels")
-    if kind in SHAPELESS:
-        skip(findings, f"region of type {kind}", place, "draw a polygon or use the brush")
+    value, kind = result.get("value"), str(result.get("type"))
+    if kind in NO_REGIONS:
+        return None
+    kind = kind.removesuffix("labels")
     if kind not in SHAPES or not isinstance(value, dict):
-        return None  # the text of a form, or the label of another result
-    if label is None:
+        cure = "draw a polygon or use the brush"
+        skip(findings, f"region of type {kind[:40]}", place, cure)
+        return None
+    label = labels[0] if labels else ""
+    if not label.strip():
         skip(findings, "region without a label", place, "give it one or delete it")
         return None
+    if len(labels) > 1:
+        what = "regions of several labels, of which the first is read"
+        shown = f"{place}: {', '.join(labels)[:80]}"
+        findings.add("doubtful", what, shown, cure="give each region the label of its class alone")
     if result.get("image_rotation"):
         reason = "region drawn while its image was turned in Label Studio"
         skip(findings, reason, place, "turn the image file itself and draw it anew")

@@ -3,7 +3,7 @@
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -14,6 +14,7 @@ from solojax.data.foreign.files import (
     check_name,
     file_called,
     files_in,
+    folder_called,
     folder_of,
     from_base64,
     load,
@@ -30,9 +31,10 @@ def read(source: Path) -> Import:
 
     Shapes of one label that share a ``group_id`` are one instance. All is train, unless ``source``
     has both folders ``train`` and ``val``. Classes are numbered from 1 in the order of their names.
-    An image is looked for where ``imagePath`` says, then beside the JSON, then embedded in it, and
-    is at last one beside it that is called as the JSON is. Its own size counts, not the one that
-    the JSON states, unless the sides are exchanged by EXIF. Images without a JSON are left out.
+    An image is looked for where ``imagePath`` says, then beside the JSON, then embedded in it, in
+    ``images`` beside its folder, and is at last one beside it that is called as the JSON is. Its
+    own size counts, not the one that the JSON states, unless the sides are exchanged by EXIF.
+    Images without a JSON are left out.
 
     Raises:
       InputError: a JSON is not labelme's, a coordinate is no number, an image is missing.
@@ -82,12 +84,24 @@ def _find_image(
                 return file, file.read_bytes
         if embedded:
             return beside, functools.partial(_embedded, path)
+        for place in _among_images(beside, source):
+            if file := file_called(place):
+                return file, file.read_bytes
     for ending in IMAGE_ENDINGS:
         if file := file_called(path.with_suffix(ending)):
             what = "images that are not where imagePath says, taken from beside their JSON"
             findings.add("repaired", what, file.relative_to(source).as_posix())
             return file, file.read_bytes
     raise InputError(f"{path}: the image {named!r} is missing; put it beside the JSON")
+
+
+def _among_images(path: Path, source: Path) -> Iterator[Path]:
+    """What a path is in a folder of images beside its own, or beside one above it."""
+    for folder in path.parents:
+        if folder == source or not folder.is_relative_to(source):
+            return
+        if images := folder_called(folder.parent, ("images", "image", "imgs", "img")):
+            yield images / path.relative_to(folder)
 
 
 def _embedded(path: Path) -> bytes:

@@ -32,6 +32,9 @@ def read_shape(shape: Any, path: Path, place: str, findings: Findings) -> Region
         findings.add("repaired", "labels that are numbers, read as text", place)
     if not isinstance(label, str) or not isinstance(points, list):
         raise InputError(f"{where} has no 'label' or no 'points'; correct or delete it")
+    if not label.strip():
+        skip(findings, "shape without a label", place, "give it one or delete it")
+        return None
     if label in NO_OBJECTS:
         skip(findings, f"shape of the label {label}, which stands for no object", place, "")
         return None

@@ -64,10 +64,13 @@ def _read_json(path: Path, source: Path, split: str) -> Split:
         by_image[image].append(entry)
     pictures, findings = [], Findings()
     for entry in tqdm(content["images"], f"reading {split}", unit="image"):
-        name = entry.get("file_name") or "/".join(str(entry.get("coco_url")).split("/")[-2:])
-        file = source / (name := check_name(str(name), path))
-        if not os.path.isfile(file):  # unlike Path's, false of names that no file can have
-            raise InputError(f"{path}: the image {file} is missing; put COCO's images there")
+        names = [check_name(name, path) for name in _names(entry)]
+        found_at = [name for name in names if os.path.isfile(source / name)]  # unlike Path's, false
+        if not found_at:  # of names that no file can have
+            raise InputError(
+                f"{path}: the image {source / names[0]} is missing; put COCO's images there"
+            )
+        name, file = found_at[0], source / found_at[0]
         size, stated = size_of(file.read_bytes(), file), (entry.get("height"), entry.get("width"))
         if stated not in (size, (None, None)):
             raise InputError(f"{file}: height, width are {size}, not {stated} as in {path}")
@@ -84,6 +87,15 @@ def _read_json(path: Path, source: Path, split: str) -> Split:
         pictures.append(Picture(name, file, file.read_bytes, size, instances, entry))
     extra = {key: content[key] for key in content if key not in ("images", "annotations")}
     return Split(extra.pop("categories"), pictures, findings, extra)
+
+
+def _names(entry: dict[str, Any]) -> list[str]:
+    """Where the image of an entry may lie; LVIS v0.5 has the names that COCO's had in 2014."""
+    given, number = str(entry.get("file_name") or ""), f"{entry['id']:012}.jpg"
+    names = [given, "/".join(str(entry.get("coco_url")).split("/")[-2:])]
+    if given.startswith("COCO_") and given.endswith(number):
+        names += [f"{folder}/{number}" for folder in ("train2017", "val2017")]
+    return list(filter(None, names))
 
 
 def _id(entry: dict[str, Any], key: str, path: Path) -> int:

@@ -46,6 +46,7 @@ class Drawing(NamedTuple):
     load: Callable[[], bytes]
     stated: tuple[Any, Any]  # height and width that are stated for it
     regions: list[Region]
+    in_percent: bool = False  # drawn so, and therefore the same on images made larger or smaller
 
 
 def assemble(
@@ -87,7 +88,7 @@ def assemble(
 def _picture(drawing: Drawing, source: Path, ids: dict[str, int], findings: Findings) -> Picture:
     name, encoded = drawing.image.relative_to(source).as_posix(), drawing.load()
     where = drawing.image if os.path.isfile(drawing.image) else f"{drawing.origin}: {name}"
-    size = size_in_frame(encoded, where, drawing.stated, findings)
+    size = size_in_frame(encoded, where, drawing.stated, findings, drawing.in_percent)
     objects = collections.defaultdict(list)
     for number, region in enumerate(drawing.regions):
         objects[region.label, number if region.group is None else repr(region.group)].append(region)

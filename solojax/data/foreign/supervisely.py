@@ -87,6 +87,9 @@ def _read_object(one: dict, where: str, place: str, findings: Findings) -> Regio
     label, kind = one.get("classTitle"), one.get("geometryType")
     if not isinstance(label, str):
         raise InputError(f"{where} has no 'classTitle'; correct or delete it")
+    if not label.strip():
+        skip(findings, "object without a class", place, "give it one or delete it")
+        return None
     bitmap, points = one.get("bitmap"), one.get("points")
     if kind == "bitmap" and isinstance(bitmap, dict):
         origin = check_numbers(bitmap.get("origin"), where)

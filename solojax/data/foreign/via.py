@@ -124,7 +124,7 @@ def _read_region(
     if isinstance(label, dict):  # the boxes that are ticked
         ticked = [name for name, value in label.items() if value is True]
         label = ticked[0] if len(ticked) == 1 else None
-    label = str(label) if isinstance(label, str | int | float) and label != "" else None
+    label = str(label) if isinstance(label, str | int | float) and str(label).strip() else None
     if label is None:
         skip(findings, "region without one class", place, "give it one or delete it")
         return None

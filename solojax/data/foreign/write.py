@@ -68,7 +68,12 @@ def _tell_equals(first: str, place: str, findings: Findings) -> None:
 
 
 def _put(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path.parent} cannot be made: {error.strerror}; choose another folder"
+        ) from error
     draft = path.with_name(f".import-{os.getpid()}.tmp")  # its own name may be as long as allowed
     try:
         draft.write_bytes(content)
@@ -80,13 +85,16 @@ def _put(path: Path, content: bytes) -> None:
 def _check_pictures(found: Import) -> None:
     places: dict[str, Path] = {}
     for split, content in found.splits.items():
+        why = "; ".join(map(str, content.findings))
         if not content.pictures:
-            raise InputError(f"{found.source} has no image for {split}; add some or leave it out")
+            raise InputError(
+                f"{found.source} has no image for {split}{why and f' ({why})'}; add some or leave "
+                "it out"
+            )
         if not any(picture.instances for picture in content.pictures):
-            why = [str(finding) for finding in content.findings]
             raise InputError(
                 f"{found.source}: {split} has no instance with a mask "
-                f"({'; '.join(why) or 'none was skipped'}); there is nothing to learn from it"
+                f"({why or 'none was skipped'}); there is nothing to learn from it"
             )
         for picture in content.pictures:
             if (other := places.setdefault(picture.name, picture.source)) != picture.source:

@@ -40,6 +40,11 @@ def read(source: Path) -> Import:
     # A path that leads nowhere is one of the machine that the set was made on.
     root = Path(os.path.abspath(path.parent / _text(about.get("path"), path, "path")))
     root = root if os.path.isdir(root) else path.parent
+    if "kpt_shape" in about:
+        raise InputError(
+            f"{path} is of poses, it has kpt_shape: they have no masks; export the set as "
+            "segmentation, with polygons"
+        )
     names = _names(about.get("names"), path)
     categories = categories_of(names)
     splits, labels = {}, Labels(root, names)
@@ -61,6 +66,10 @@ def read(source: Path) -> Import:
     if not splits:
         raise InputError(f"{path} has neither train nor val; add the folders of the images")
     findings = next(iter(splits.values())).findings
+    if about.get("nc") not in (None, len(names)):
+        what = f"number of classes that is not that of names, which has {len(names)}"
+        cure = "add the names that are missing, in their order, or correct nc"
+        findings.add("doubtful", what, f"{path.name}: nc: {str(about['nc'])[:20]}", cure=cure)
     labels.report(findings)
     if about.get("test"):
         findings.add("told", f"entry of {path.name} left out: only train and val are read", "test")
@@ -103,9 +112,13 @@ def _names(names: Any, path: Path) -> dict[int, str]:
     for key, name in pairs:
         digits = isinstance(key, str) and key.strip().isdecimal() and len(key) < 10
         number = int(key) if digits else key
-        if type(number) is not int or number < 0 or not isinstance(name, str | int | float):
+        if type(number) is not int or number < 0:
             break
-        found[number] = str(name)
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(
+                f"{path}: the name of class {number} is {str(name)[:60]!r}, not a text; correct it"
+            )
+        found[number] = name
     if not pairs or len(found) != len(pairs):
         raise InputError(f"{path} has no names of classes; add them, as in names: [cat, dog]")
     return {number: found[number] for number in sorted(found)}

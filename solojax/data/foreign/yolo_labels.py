@@ -115,6 +115,10 @@ class Labels:
         if category not in self._names:
             raise InputError(f"{where}: class {category:g} is not among names; add it to data.yaml")
         wrong = [value for value in polygon if not -SLACK <= value <= 1 + SLACK]
+        if set(wrong) == {2} and len(polygon) % 3 == 1:  # a box, and then points that are seen
+            raise InputError(
+                f"{where} seems to be a pose, not a polygon; export the set as segmentation"
+            )
         if wrong:
             raise InputError(
                 f"{where}: coordinates must be in 0..1, and {wrong[0]:g} is not; divide pixels by "

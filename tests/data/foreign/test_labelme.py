@@ -204,6 +204,7 @@ def test_image_without_shapes_is_kept(source: Path, out: Path) -> None:
     [
         (shape("x", [[1, 1], [9, 9]], "line"), "shape of type line"),
         (shape("x", [[1, 1]], "point"), "shape of type point"),
+        (shape(" ", BOX), "shape without a label"),
         (shape("x", BOX, "linestrip"), "shape of type linestrip"),
         (shape("x", BOX, "mask"), "mask shape without its mask"),
         (shape("x", [[1, 1], [9, 9]]), "polygon of fewer than 3 points"),
@@ -413,6 +414,14 @@ def test_image_that_was_renamed_with_its_drawing_is_found(
     bring("labelme", source, out)
     assert [i["file_name"] for i in raw(out)["images"]] == ["a.png"]
     assert list(found_in(labelme.read(source).splits["train"], "repaired").values()) == [1]
+
+
+@pytest.mark.parametrize("layout", ["{}/a", "{}/train/a", "train/{}/a"])
+def test_image_may_lie_in_images_beside_the_folder_of_labels(layout: str, source: Path) -> None:
+    put(source / f"{layout.format('Images')}.png", png())
+    put_drawing(source / f"{layout.format('labels')}.json", shape("x", BOX), image=b"")
+    (picture,) = labelme.read(source).splits["train"].pictures
+    assert picture.name == f"{layout.format('Images')}.png"
 
 
 def test_what_is_left_out_of_a_folder_is_named(source: Path) -> None:

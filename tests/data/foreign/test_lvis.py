@@ -49,6 +49,13 @@ def test_lvis_file_name_precedes_the_url(source: Path, out: Path) -> None:
     assert content_of(out / "images") == {"mine/a.jpg": png(3, end=".jpg")}
 
 
+def test_lvis_names_of_2014_mean_the_files_of_2017(source: Path, out: Path) -> None:
+    (image,) = lvis_json()["images"]
+    image = {**image, "file_name": "COCO_val2014_000000397133.jpg", "coco_url": None}
+    bring("lvis", put_lvis(source, lvis_json(images=[image])), out)
+    assert list(content_of(out / "images")) == ["val2017/000000397133.jpg"]
+
+
 def test_lvis_boxes_areas_and_crowds_are_added_where_absent(source: Path, out: Path) -> None:
     (entry,) = lvis_json()["annotations"]
     for key in ("bbox", "area"):

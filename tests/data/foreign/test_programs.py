@@ -24,6 +24,7 @@ from tests.data.foreign.scene import (
     lost,
     masks,
     percent,
+    png,
     put,
     put_any,
     put_cvat,
@@ -200,7 +201,9 @@ def test_cvat_xml_that_declares_entities_is_refused(source: Path) -> None:
     path = put_cvat(source) / "annotations.xml"
     bomb = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]>'
     path.write_text(path.read_text().replace("<annotations>", f"{bomb}<annotations>"))
-    assert "declares entities" in refusal("cvat", source)
+    message = refusal("cvat", source)
+    assert "declares entities" in message
+    assert "cannot be parsed" not in message
 
 
 # Label Studio
@@ -282,6 +285,49 @@ def test_label_studio_tasks_and_regions_without_use_are_counted(source: Path) ->
         "tasks without an annotation left out": 1,
     }
     assert list(found_in(split, "doubtful").values()) == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"annotations": [], "predictions": [{"result": []}]}, "1 tasks of predictions alone"),
+        ({"annotations": None, "predictions": [{"result": []}]}, "1 tasks of predictions alone"),
+        ({"annotations": [{"result": [], "was_cancelled": True}]}, "were all cancelled"),
+    ],
+)
+def test_label_studio_tasks_that_nobody_did_are_told(
+    changes: dict, words: str, source: Path
+) -> None:
+    message = refusal("label_studio", put_studio(source, **changes))
+    assert "has no image for train" in message
+    assert words in message
+
+
+def test_label_studio_regions_of_other_kinds_or_several_labels_are_told(source: Path) -> None:
+    box = {"points": percent(BOX)}
+    kinds = ("bitmask", "magicwand", "videorectangle", "any")
+    others = [{**studio("", box), "type": kind} for kind in (*kinds, "bitmasklabels", "choices")]
+    put_studio(source, studio("polygon", box, "cat", "dog"), studio("polygon", box, ""), *others)
+    split = train_of("label_studio", source)
+    assert [len(picture.instances) for picture in split.pictures] == [1]
+    counts = {f"region of type {kind}": 1 for kind in kinds}
+    assert lost(split) == {**counts, "region of type bitmask": 2, "region without a label": 1}
+    assert [f.places for f in split.findings if f.effect == "doubtful"] == [
+        ("task 7: result 0: cat, dog",)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "is_told"), [(WIDTH, WIDTH, True), (2 * WIDTH, 2 * HEIGHT, False)]
+)
+def test_label_studio_image_of_another_shape_is_told(
+    width: int, height: int, is_told: bool, source: Path
+) -> None:
+    sides = {"original_width": width, "original_height": height}
+    put_studio(source, {**studio("polygon", {"points": percent(BOX)}, "cat"), **sides})
+    split = train_of("label_studio", source)
+    assert bool(found_in(split, "doubtful")) == is_told
+    assert split.pictures[0].instances[0]["bbox"] == [40, 10, 20, 15]
 
 
 def test_label_studio_json_min_is_refused(source: Path) -> None:
@@ -401,6 +447,16 @@ def test_supervisely_bitmaps_and_holes(source: Path, out: Path) -> None:
     expected[3:11, 20:25] = patch
     found = masks(read(out).images[0])
     np.testing.assert_array_equal(found, [expected, expected, drawn(BOX) - drawn(hole)])
+
+
+def test_supervisely_object_without_a_class_is_skipped(source: Path) -> None:
+    sound = {"classTitle": "cat", "geometryType": "polygon", "points": {"exterior": BOX}}
+    put_supervisely(source, sound, {**sound, "classTitle": ""})
+    put(source / "__MACOSX/ds/img/a.png", png())
+    put(source / "__MACOSX/ds/ann/a.png.json", "{}")
+    split = train_of("supervisely", source)
+    assert lost(split) == {"object without a class": 1}
+    assert len(split.pictures) == 1
 
 
 def test_supervisely_classes_of_the_wrong_type_are_named(source: Path) -> None:

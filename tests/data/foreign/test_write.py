@@ -65,6 +65,13 @@ def test_output_within_the_source_is_refused(source: Path) -> None:
     assert content_of(source) == before
 
 
+def test_folder_that_cannot_be_made_is_named(source: Path, out: Path) -> None:
+    put_any("labelme", source)
+    put(out, b"a file")
+    with pytest.raises(InputError, match=r"cannot be made: Not a directory; choose another folder"):
+        bring("labelme", source, out)
+
+
 def test_nothing_half_written_stays(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

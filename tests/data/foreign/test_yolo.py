@@ -164,6 +164,7 @@ def test_yolo_masks_without_a_pixel_are_skipped_and_counted(source: Path) -> Non
         ("0 .1 .1 .2 .2 .1 -.2", "coordinates must be in 0..1"),
         ("0 .1 .1 .2 .2 .1", "5 numbers follow the class, not x y pairs"),
         ("0 .1 .1 .2 .2 .1 .2 .3", "7 numbers follow the class, not x y pairs"),
+        ("0 .1 .1 .2 .2 .1 .2 2 .3 .3 2", "seems to be a pose, not a polygon"),
         ("\xff", "is not a class and numbers"),
     ],
 )
@@ -191,6 +192,9 @@ def test_data_yaml_without_names_is_refused(names: Any, source: Path) -> None:
         ("names: [a\ntrain: b", "data.yaml cannot be parsed"),
         ("a: 2020-99-99", "data.yaml cannot be parsed"),
         ("just text", "data.yaml has no names"),
+        ("names: {0: [a, b]}", "the name of class 0 is \"['a', 'b']\", not a text"),
+        ("names: [a, ' ']", "the name of class 1 is ' ', not a text"),
+        ("names: [a]\nkpt_shape: [17, 3]", "is of poses, it has kpt_shape"),
         ("names: [a]", "data.yaml has neither train nor val"),
         ("names: [a]\ntrain: lost", "lost is no folder or .txt list"),
         (f"names: [a]\ntrain: {'x' * 300}", "is no folder or .txt list"),
@@ -222,6 +226,16 @@ def test_two_images_that_would_share_a_name_are_refused(source: Path) -> None:
 def test_train_and_val_may_be_the_same_images(source: Path, out: Path) -> None:
     bring("yolo", put_yolo(source, val="images/train"), out)
     assert raw(out)["images"] == raw(out, "val")["images"]
+
+
+def test_names_are_texts_and_as_many_as_nc_says(source: Path) -> None:
+    put_yolo(source, names=None)
+    path = source / "data.yaml"
+    path.write_text(f"{path.read_text()}nc: 5\nnames: [no, 1.0, null, 2020-01-01]\n")
+    split = yolo.read(source).splits["train"]
+    assert [c["name"] for c in split.categories] == ["no", "1.0", "null", "2020-01-01"]
+    (what,) = found_in(split, "doubtful")
+    assert "not that of names, which has 4" in what
 
 
 @pytest.mark.parametrize("key", ["valid", "validation"])
