@@ -66,7 +66,8 @@ def read(
         findings.add("told", what, f"{names.pop(key)} (category {key})")
     if not names:
         why = "has none with an id of its own" if entries else "is empty"
-        raise InputError(f"{path}: the list of categories {why}")
+        cure = "list each class with its id and name"
+        raise InputError(f"{path}: the list of categories {why}; {cure}")
     order = sorted(names) if all(isinstance(key, int) for key in names) else sorted(names, key=str)
     numbers = ids.number(order)
     if any(isinstance(key, str) for key in names):

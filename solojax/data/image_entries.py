@@ -113,9 +113,8 @@ def _check(entries: list[Any], findings: Findings, faults: Faults, gone: dict) -
     for number, entry in enumerate(entries):
         place = f"[{number}]"
         if not isinstance(entry, dict):
-            faults.add_image(
-                "entries of images that are no objects", place, "", [], f"{entry!r:.60}"
-            )
+            what, cure = "entries of images that are no objects", "write id, file_name and sides"
+            faults.add_image(what, place, "", [], f"{entry!r:.60}", cure)
             continue
         given = entry.get("id")
         key = ids.read(given)

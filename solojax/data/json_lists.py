@@ -14,12 +14,14 @@ from typing import Any
 from etils.epath import Path
 from tqdm import tqdm
 
+from solojax.data import image_faults
 from solojax.types import InputError
 
 CHUNK = 2**22  # bytes that are read at once
 BAR_DELAY = 2  # seconds; what takes less needs no bar
 MARGIN = 16  # characters before the end of a chunk where a fault may be nothing but the cut
 SPACE = " \t\n\r"
+CURE = "give the JSON of a COCO instances set, or make one by data import"
 
 
 def elements(path: Path, names: tuple[str, ...], title: str) -> Iterator[tuple[str, int, Any]]:
@@ -45,7 +47,7 @@ def elements(path: Path, names: tuple[str, ...], title: str) -> Iterator[tuple[s
             kind = "a list" if text.peek() == "[" else f"{text.value()!r:.40}"
             raise InputError(
                 f"{path} is not a COCO instances file: it holds {kind} where an object with the "
-                f"lists {', '.join(names)} is wanted"
+                f"lists {', '.join(names)} is wanted; {CURE}"
             )
         for name in text.keys():
             if name not in names:
@@ -55,7 +57,8 @@ def elements(path: Path, names: tuple[str, ...], title: str) -> Iterator[tuple[s
             elif text.peek() != "[":
                 found = f"{text.value()!r:.40}"
                 raise InputError(
-                    f"{path} is not a COCO instances file: it has no list {name!r} but {found}"
+                    f"{path} is not a COCO instances file: it has no list {name!r} but {found}; "
+                    f"{CURE}"
                 )
             else:
                 missing.remove(name)
@@ -63,7 +66,9 @@ def elements(path: Path, names: tuple[str, ...], title: str) -> Iterator[tuple[s
                     yield name, number, element
     for name in names:
         if name in missing:
-            raise InputError(f"{path} is not a COCO instances file: it has no list {name!r}")
+            raise InputError(
+                f"{path} is not a COCO instances file: it has no list {name!r}; {CURE}"
+            )
 
 
 def open_bytes(path: Path) -> Any:
@@ -200,6 +205,10 @@ class _Text:
         encoded = self._file.read(max(CHUNK, len(rest)))
         self._bar.update(len(encoded))
         if self._decoder is None:
+            stranger = image_faults.recognize(encoded)
+            if stranger and encoded.lstrip()[:1] not in b"{[":
+                cure = stranger[1] if stranger[1] in image_faults.ANY_FILE else CURE
+                raise InputError(f"{self._path} is not JSON: it seems to be {stranger[0]}; {cure}")
             # The first bytes tell, as RFC 4627 has it.
             self._decoder = codecs.getincrementaldecoder(json.detect_encoding(encoded[:4]))()
         self._ended = not encoded

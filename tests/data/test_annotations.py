@@ -1,5 +1,6 @@
 """Claims about reading a COCO file: what is read, what is refused, what is skipped and counted."""
 
+import gzip
 import itertools
 import json
 import os
@@ -925,6 +926,35 @@ def test_text_that_is_not_read_is_told_with_its_place(
         annotations.read(path, tmp_path)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (gzip.compress(b"{}"), "it seems to be a gzip archive; unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS; run git lfs pull"),
+        (b"\n<!DOCTYPE html>", "a web page (HTML); download the file itself"),
+        (b"<annotation>", "XML, such as SVG; give the JSON of a COCO instances set"),
+        (bytes(40), "nothing but zeros"),
+        (b'{"abc":"webp"}', "it has no list 'images'; give the JSON"),
+        (b"{}", "it has no list 'images'; give the JSON"),
+        (
+            b'{"images": [], "categories": [], "annotations": []}',
+            "categories is empty; list each class",
+        ),
+        (
+            b'{"images": [5], "categories": [], "annotations": []}',
+            "no objects (image [0] (): 5); write id, file_name",
+        ),
+    ],
+)
+def test_what_is_no_coco_file_is_named_with_the_cure(
+    content: bytes, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "instances.json").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        annotations.read(tmp_path / "instances.json", tmp_path)
+    assert told in str(caught.value)
 
 
 def test_lists_may_come_in_any_order(tmp_path: Path) -> None:

@@ -97,6 +97,24 @@ def told_of(encoded: bytes) -> list[str]:
     return [note.what for note in image_files.decode(encoded).notes]
 
 
+@pytest.mark.parametrize(
+    ("encoded", "told"),
+    [
+        *((b"\0\0\0\x20ftyp" + brand, "name it .mp4") for brand in (b"mp42", b"mp41", b"M4V ")),
+        (b"\0\0\0\x20ftypqt  ", "name it .mov"),
+        (b"\0\0\0\x20ftypmif1", "a HEIC photo"),
+        (bytes(400), "nothing but zeros, as of a copy that broke off; copy it again"),
+        (b"8BPS\0\1", "a Photoshop picture; save it as PNG"),
+        (bytes(128) + b"DICM", "a DICOM file; export its slices as PNG"),
+        (b"II*\0\x10\0\0\0CR\2\0", "a camera's raw photo; develop it"),
+        (b"what?", "text; read what it says, and copy the image again"),
+        (b"\1\2", "begins with 01 02; copy it again"),
+    ],
+)
+def test_what_is_no_image_is_named_with_the_cure(encoded: bytes, told: str) -> None:
+    assert told in fault_of(encoded)
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_every_orientation_is_applied_once_in_every_form(form: str) -> None:
     for orientation, turned in TURNS.items():
