@@ -16,6 +16,7 @@ from solojax.types import InputError
 BAR_DELAY = 2  # seconds; what takes less needs no bar
 PART = 1024  # files that are handed to threads at once
 LABEL_ENDINGS = (".txt", ".json", ".xml", ".csv")  # of files that hold the labels of one image
+HEAD = 4096  # bytes by which those are known
 CONSTANT = "images have the same value everywhere"
 
 
@@ -128,12 +129,22 @@ def tell_of_equals(
     findings.add_all(effect, what, within, cure="delete one of each, with its annotations")
 
 
-def tell_of_others(root: Path, named: Iterable[Path], findings: Findings) -> None:
-    """Adds files beside the images of a folder which no JSON names."""
-    known = {str(path) for path in named}
+def tell_of_others(
+    root: Path, read: Iterable[Path], left_out: Iterable[str], findings: Findings
+) -> None:
+    """Adds files beside the images of a folder which no JSON names.
+
+    Args:
+      root: the folder.
+      read: the images, and the JSONs.
+      left_out: names of images that a JSON names and that are not read, as it writes them.
+      findings: what was found.
+    """
+    known = {str(path) for path in read}
     stems = {path.rpartition(".")[0] for path in known}
+    names = {name.replace("\\", "/").rpartition("/")[2] for name in left_out}
     for path in _files_in(root):
-        if str(path) in known:
+        if str(path) in known or path.name in names:
             continue
         ending = path.suffix.lower()
         if ending in image_files.IMAGE_ENDINGS:
@@ -144,12 +155,26 @@ def tell_of_others(root: Path, named: Iterable[Path], findings: Findings) -> Non
             what = "files of labels beside their images, which nothing reads"
             if not has_image:
                 what = "files of labels without an image, which nothing reads"
-            findings.add("told", what, str(path), cure="data import reads labelme and YOLO")
+            if has_image or _holds_labels(path, ending):
+                findings.add("told", what, str(path), cure="data import reads labelme and YOLO")
         elif reason := image_files.why_left_out(path):
             if ending in image_files.UNREAD:
                 findings.add(
                     "told", f"files are {reason[0]} and not read", str(path), cure=reason[1]
                 )
+
+
+def _holds_labels(path: Path, ending: str) -> bool:
+    """Whether a file holds the labels of an image, by its first bytes: YOLO's, labelme's, VOC's."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(HEAD)
+    except OSError:
+        return False
+    if ending == ".txt":
+        first = start.partition(b"\n")[0].split()
+        return len(first) > 4 and not b"".join(first).translate(None, b"0123456789+-.eE")
+    return b'"shapes"' in start if ending == ".json" else b"<annotation" in start
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

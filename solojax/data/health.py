@@ -168,9 +168,11 @@ def check(
         if len(read) == 2:
             _compare_classes(read["train"], read["val"], both)
         named = [image.path for content in read.values() for image in content.images]
+        named += [Path(about["json"]) for about in counts.values()]
+        left_out = [one.file_name for content in read.values() for one in content.left_out]
         for root in roots:
             if not any(root != other and root.is_relative_to(other) for other in roots):
-                file_survey.tell_of_others(root, named, both)
+                file_survey.tell_of_others(root, named, left_out, both)
     findings = [(split, one) for split, content in read.items() for one in content.findings]
     findings += [(SET, one) for one in both]
     findings.sort(key=lambda one: ORDER.index(one[1].effect))

@@ -185,15 +185,36 @@ def test_files_that_nothing_names_are_told(tmp_path: Path) -> None:
     make(tmp_path)
     images = tmp_path / "images"
     shutil.copy(images / "1.jpg", images / "other.jpg")
-    for name in ("1.txt", "gone.txt", "scan.dcm", ".DS_Store"):
+    for name in ("1.txt", "LICENSE.txt", "settings.json", "notes.xml", "scan.dcm", ".DS_Store"):
         (images / name).touch()
+    (images / "gone.txt").write_text("0 .5 -.5 .1 1e-2\n")
+    (images / "gone.json").write_text('{"version": "5.0", "shapes": []}')
     told = found(tmp_path)
     assert {what: one[1:] for what, one in told.items()} == {
         "images that no JSON names, and nothing reads": ("told", 1),
         "files of labels beside their images, which nothing reads": ("told", 1),
-        "files of labels without an image, which nothing reads": ("told", 1),
+        "files of labels without an image, which nothing reads": ("told", 2),
         "files are medical volumes (.dcm) and not read": ("told", 1),
     }
+
+
+def test_what_is_read_or_left_out_is_not_called_unread(tmp_path: Path) -> None:
+    content = make(tmp_path)
+    images = tmp_path / "images"
+    (images / "1.jpg").rename(images / "x.jpg")  # left out: it is in two folders
+    for folder in ("a", "b"):
+        (images / folder).mkdir()
+        shutil.copy(images / "x.jpg", images / folder / "1.jpg")
+    content["images"][2]["file_name"] = "x.jpg"
+    (images / "2.jpg").unlink()
+    (tmp_path / "annotations" / "instances_train.json").unlink()
+    (images / "_annotations.coco.json").write_text(json.dumps(content))
+    data = Data(
+        root=str(tmp_path), train_json="images/_annotations.coco.json", train_images="images"
+    )
+    report = health.check(data)
+    assert not report.unread
+    assert not [one for _, one in report.findings if "nothing reads" in one.what]
 
 
 def test_decoding_finds_damage_and_values_that_are_almost_none(tmp_path: Path) -> None:
