@@ -5,12 +5,14 @@ They say where a file ends, which no decoder tells, and of most images they are 
 
 import struct
 import zlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 LIGHT, HEAVY = 6, 12  # bytes a pixel that decoding takes at most, if it is straight or takes copies
 ORIENTATION = 0x0112
+ANIMATION = (b"acTL", b"fcTL", b"fdAT")  # chunks of an animated PNG
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -125,6 +127,25 @@ def has_sound_chunks(encoded: bytes) -> bool:
             break
         place = end
     return True
+
+
+def without_remarks(encoded: bytes, keep: Collection[bytes] = ()) -> bytes:
+    """A PNG without what its pixels do not need, of whose faults libpng would speak aloud.
+
+    Chunks of the kinds ``keep`` stay, and files of other forms are as they were.
+    """
+    if encoded[:4] != b"\x89PNG":
+        return encoded
+    place, begin, view = 8, 0, memoryview(encoded)
+    kept: list[memoryview] = []
+    while place + 12 <= len(encoded):
+        size, kind = struct.unpack_from(">I4s", encoded, place)
+        end = place + 12 + size
+        if not kind[:1].isupper() and kind not in ANIMATION and kind not in keep:
+            kept.append(view[begin:place])
+            begin = end
+        place = end
+    return b"".join([*kept, view[begin:]]) if kept else encoded
 
 
 def read_webp(encoded: bytes) -> Header:

@@ -232,7 +232,8 @@ def _opencv(encoded: bytes, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray | N
     """What OpenCV makes of it, as stored; None where it is damaged."""
     flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        silent = image_chunks.without_remarks(encoded)
+        return cv2.imdecode(np.frombuffer(silent, np.uint8), flags)
     except cv2.error:
         return None
 

@@ -347,6 +347,21 @@ def test_a_png_whose_bytes_changed_is_damaged(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr() == ("", "")
 
 
+def test_faults_beside_the_pixels_of_a_png_are_passed_over_in_silence(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + bytes(4)  # a wrong check sum
+
+    for image in (noise(), noise().convert("P"), noise().convert("I;16")):
+        encoded = encode(image, "PNG")
+        odd = b"".join(chunk(kind, b"\x99" * 3) for kind in (b"iCCP", b"sBIT", b"tRNS", b"tEXt"))
+        odd = encoded[:33] + odd + encoded[33:]
+        for decode in (lambda one: image_files.decode(one).pixels, image_files.decode_image):
+            np.testing.assert_array_equal(decode(odd), decode(encoded))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import yaml
 
-from solojax.data import image_files, image_headers, image_places
+from solojax.data import image_chunks, image_files, image_headers, image_places
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import SPLITS, Size
 from solojax.data.image_entries import is_scaled
@@ -244,7 +244,8 @@ def decode(encoded: bytes, flags: int) -> np.ndarray | None:
     try:
         if header := image_headers.read(encoded):
             image_files.check_size(header)
-        return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        silent = image_chunks.without_remarks(encoded, keep=(b"tRNS", b"eXIf"))
+        return cv2.imdecode(np.frombuffer(silent, np.uint8), flags)
     except (cv2.error, InputError):
         return None
 
