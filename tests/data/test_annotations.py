@@ -943,7 +943,7 @@ def test_text_that_is_not_read_is_told_with_its_place(
             "categories is empty; list each class",
         ),
         (
-            b'{"images": [5], "categories": [], "annotations": []}',
+            b'{"images": [5], "categories": [{"id": 1}], "annotations": []}',
             "no objects (image [0] (): 5); write id, file_name",
         ),
     ],
