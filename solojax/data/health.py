@@ -169,7 +169,7 @@ def check(
             _compare_classes(read["train"], read["val"], both)
         named = [image.path for content in read.values() for image in content.images]
         named += [Path(about["json"]) for about in counts.values()]
-        left_out = [one.file_name for content in read.values() for one in content.left_out]
+        left_out = [one.file_name for content in read.values() for one in content.faults.left_out]
         for root in roots:
             if not any(root != other and root.is_relative_to(other) for other in roots):
                 file_survey.tell_of_others(root, named, left_out, both)
