@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+import numpy as np
+
 from solojax.data import image_files
 
 AXES = (("x", "y"), ("all_points_x", "all_points_y"))
@@ -16,6 +18,7 @@ NUMBERS = "numbers in a text, points or run lengths; write them as a list"
 TEXT = "a text that is no mask; write polygons or run lengths"
 TRIPLES = "points of three numbers; write x and y alone"
 ODD = "polygons of an odd count of numbers; write x y x y"
+ROWS = "rows of zeros and ones, not as many as the image has pixels"
 SHOWN = (OBJECT, NUMBERS, TEXT)  # reasons that are clear with the value alone
 
 
@@ -57,6 +60,25 @@ def points_of(about: dict[str, Any]) -> list:
             if isinstance(points, list):
                 return points
     raise NoMaskError(OBJECT if about else NO_SEGMENTATION)
+
+
+def array_of(segmentation: list, height: int, width: int) -> np.ndarray | None:
+    """``H W`` uint8 of a mask that is written pixel by pixel, in rows; None where it is not.
+
+    Raises:
+      NoMaskError: it is of another size than the image.
+    """
+    rows = len(segmentation)
+    if rows < 2 or not all(isinstance(row, list) and row for row in segmentation):
+        return None
+    if not all(value in (0, 1) for row in segmentation for value in row):
+        return None
+    if rows == height and all(len(row) == width for row in segmentation):
+        return np.array(segmentation, np.uint8)
+    # A few polygons may lie in the image's first pixels.
+    if rows > 8 and len({len(row) for row in segmentation}) == 1:
+        raise NoMaskError(ROWS)
+    return None
 
 
 def numbers_in(text: str) -> list[str] | None:

@@ -62,6 +62,9 @@ def to_rle(
         if is_list_of_runs(segmentation):
             tell("run lengths in a list")
             return coco_mask.merge([_read_runs(part, height, width) for part in segmentation])
+        if (array := mask_forms.array_of(segmentation, height, width)) is not None:
+            tell("zeros and ones, pixel by pixel")
+            return coco_mask.encode(np.asfortranarray(array))
         found = polygons_of(segmentation, tell)
         if any(max(one) > FARTHEST or min(one) < -FARTHEST for one in found):
             raise NoMaskError(f"a polygon point beyond {FARTHEST} pixels")
@@ -179,6 +182,9 @@ def _read_runs(
     segmentation: dict, height: int, width: int, tell: Callable[[str], None] = ignore
 ) -> dict[str, Any]:
     size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size is None and counts:  # they must add up to the image
+        size = [height, width]
+        tell("run lengths without a size, as the image's")
     sides = [_number(side) for side in size] if isinstance(size, list) else []
     if sides != [height, width]:
         raise NoMaskError(EXCHANGED if sides == [width, height] else OTHER_SIZE)

@@ -59,6 +59,8 @@ def read(
         if entries and masks and kind == "bbox":
             what = f"results are scored by their boxes: {truth_path} has no masks"
             findings.add("told", what, count=len(entries))
+    if kind == "segm":  # before results, which may be of the right size
+        truths.check_sides(truth, truth_path)
     checked = _Checked(truth, findings, kind)
     problems = {}
     results: list[dict[str, Any]] = []
@@ -145,7 +147,12 @@ class _Checked:
             self._findings.add("repaired", f"results are read: {what}", f"results[{number}]")
 
         size = self._sizes[image_id]
-        return {"segmentation": segmentations.to_rle(entry.get("segmentation"), *size, tell)}
+        segmentation = entry.get("segmentation")
+        try:
+            return {"segmentation": segmentations.to_rle(segmentation, *size, tell)}
+        except ValueError as error:
+            shown = segmentations.show(segmentation, str(error), *size)
+            raise ValueError(f"{error}{shown and ': '}{shown}") from None
 
     def hint(self, entries: list[Any]) -> str:
         """What the ids tell where they are not the truth's; empty where they tell nothing."""

@@ -6,7 +6,8 @@ from typing import Any
 from etils import epath
 
 from solojax.data import annotations, segmentations
-from solojax.data.findings import Findings
+from solojax.data.findings import Findings, shorten
+from solojax.data.mask_forms import NO_SEGMENTATION
 from solojax.evaluation import coco
 from solojax.types import InputError
 
@@ -53,6 +54,8 @@ def read(path: Path, findings: Findings) -> dict[str, Any]:
             one["area"] = area if segmentations.is_numbers([area]) else box[2] * box[3]
             one["iscrowd"] = int(stated.get("iscrowd") in (1, "1"))
             one["maskless"] = read_as, f"annotation {stated.get('id')}"
+            if read_as in (segmentations.EXCHANGED, segmentations.OTHER_SIZE):
+                one["sides"] = _other_sides(entry)
         else:
             place = f"annotation {stated.get('id')}"
             findings.add("lost", f"instances of {path} are left out: {read_as}, no box", place)
@@ -82,8 +85,19 @@ def read(path: Path, findings: Findings) -> dict[str, Any]:
 
 
 def has_masks(truth: dict[str, Any]) -> bool:
-    """Whether any instance has one."""
-    return any("segmentation" in one for one in truth["annotations"])
+    """Whether any instance has one, usable or not."""
+    return any(
+        "segmentation" in one or one["maskless"][0] != NO_SEGMENTATION
+        for one in truth["annotations"]
+    )
+
+
+def check_sides(truth: dict[str, Any], path: Path) -> None:
+    """Raises InputError where masks are of another size than their images."""
+    faults = [one["sides"] for one in truth["annotations"] if "sides" in one]
+    if faults:
+        told = shorten(faults, len(faults))
+        raise InputError(f"{path}: {told}; correct the sides, or --iou-type bbox scores boxes")
 
 
 def of_kind(
@@ -94,7 +108,14 @@ def of_kind(
         return truth
     if not has_masks(truth):
         raise InputError(f"{path} has no masks to score by; --iou-type bbox scores boxes")
+    check_sides(truth, path)
     whole = [one for one in truth["annotations"] if "segmentation" in one]
+    if not whole:
+        why = (one["maskless"] for one in truth["annotations"])
+        reason, place = next(one for one in why if one[0] != NO_SEGMENTATION)
+        raise InputError(
+            f"{path}: no mask is usable ({place}: {reason}); --iou-type bbox scores boxes"
+        )
     for one in truth["annotations"]:
         if "segmentation" not in one:
             reason, place = one["maskless"]
@@ -106,6 +127,17 @@ def of_kind(
 def sizes(truth: dict[str, Any]) -> dict[int, tuple[int, int]]:
     """(height, width) by image id."""
     return {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+
+
+def _other_sides(entry: annotations.Entry) -> str:
+    """What a person compares."""
+    image, mask = entry.image, entry.annotation["segmentation"]
+    size = mask.get("size") if isinstance(mask, dict) else None
+    given = "x".join(map(str, size)) if isinstance(size, list) else "of another size"
+    return (
+        f"the mask of annotation {entry.id} is {given:.40} and image {image.id} is "
+        f"{image.height}x{image.width} (height x width)"
+    )
 
 
 def _stated_box(annotation: dict[str, Any]) -> list[float] | None:

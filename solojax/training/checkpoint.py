@@ -16,9 +16,18 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
-from solojax import __version__, processes
+from solojax import __version__, fields, processes
 from solojax import config as config_lib
-from solojax.training.manager import DIGEST, FOLDER, STATE, best_of, manager_of, quietly, scores_in
+from solojax.training.manager import (
+    DIGEST,
+    FOLDER,
+    STATE,
+    best_of,
+    irregular,
+    manager_of,
+    quietly,
+    scores_in,
+)
 from solojax.types import InputError, TrainState
 
 CONFIG = "config.json"  # in the run folder
@@ -34,7 +43,8 @@ class Damaged(Exception):
 def steps_in(workdir: Path) -> list[int]:
     """The steps that a run folder holds checkpoints of, without a look into them."""
     names = [path.name for path in (workdir / FOLDER).glob("*") if path.is_dir()]
-    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+    steps = [int(name) for name in names if re.fullmatch("0|[1-9][0-9]{,9}", name)]
+    return sorted(step for step in steps if step <= fields.MOST)
 
 
 def read_config(workdir: Path) -> config_lib.Config:
@@ -63,10 +73,11 @@ def read_variables(
     Raises:
       InputError: there is none such, or it is of another model or version.
     """
-    found = np.zeros((), np.int32), jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     if processes.is_first():
         step, arrays = read_arrays(workdir, which)
         found = np.array(step, np.int32), fill(like, arrays, f"checkpoint {step} of {workdir}")
+    else:
+        found = np.zeros((), np.int32), jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     here, variables = processes.broadcast(found)
     return int(here), variables
 
@@ -135,12 +146,17 @@ def read_step(
       Damaged: it is.
     """
     try:
-        about = Path(manager.directory) / str(step) / _ABOUT
+        folder = Path(manager.directory) / str(step)
+        if strange := irregular(folder):
+            raise Damaged(f"{strange} is no regular file")
+        about = folder / _ABOUT
         if about.exists() and not isinstance(json.loads(about.read_bytes()), dict):
             raise Damaged(f"{_ABOUT} holds no JSON object")
         digest = _restore(manager, step, DIGEST, ocp.args.JsonRestore())
         if (version := digest["format"]) != FORMAT:
-            by = digest.get("solojax", "0.1.0")
+            by = str(digest.get("solojax", "0.1.0"))
+            if not re.fullmatch(r"[0-9][0-9A-Za-z.+-]{,40}", by):  # else no command is made of it
+                raise Damaged(f"its version is {fields.shown(by)}")
             raise InputError(
                 f"checkpoint {step} was written by solojax {by} (format {version}, here {FORMAT}); "
                 f"go on with that version, `pip install solojax=={by}`, or take another workdir"

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
+from solojax import fields
+
 FOLDER = "checkpoints"  # in the run folder
 SCORE = "AP"  # whose best checkpoint is kept as well
 STATE, DIGEST = "state", "digest"  # what is in a checkpoint, beside the scores
@@ -19,6 +21,8 @@ STATE, DIGEST = "state", "digest"  # what is in a checkpoint, beside the scores
 class _Manager(ocp.CheckpointManager):
     def metrics(self, step: int) -> dict[str, float] | None:
         """The scores of a checkpoint; none where they cannot be read, which is no damage to it."""
+        if irregular(Path(self.directory) / str(step)):
+            return None
         try:
             scores = super().metrics(step)
             return scores if np.isfinite(scores[SCORE]) else None
@@ -41,11 +45,18 @@ class _Steps(ocp.path.step.NameFormat[_Step]):
         return self._orbax.build_name(step)
 
     def find_all(self, base_path: Any) -> Iterator[_Step]:
-        return (_Step(one.step, one.path) for one in self._orbax.find_all(base_path))
+        found = self._orbax.find_all(base_path)
+        return (_Step(one.step, one.path) for one in found if one.step <= fields.MOST)
 
     def find_step(self, base_path: Any, step: int) -> _Step:
         one = self._orbax.find_step(base_path, step)
         return _Step(one.step, one.path)
+
+
+def irregular(folder: Path) -> str | None:
+    """What in a checkpoint is neither file nor folder, such as a pipe, which is waited for."""
+    paths = (path for path in folder.rglob("*") if not (path.is_file() or path.is_dir()))
+    return next((str(path.relative_to(folder)) for path in paths), None)
 
 
 def best_of(scores: dict[int, float]) -> int | None:

@@ -91,8 +91,10 @@ def refusal(files: tuple[Path, Path], content: Any) -> str:
         text(A),
         {"size": list(SIZE), "counts": runs.read_runs([rle(A)["counts"]]).lengths.tolist()},
         [[10, 10, 30, 10, 30, 30, 10, 30]],
+        mask_of(A).tolist(),
+        {"counts": rle(A)["counts"].decode()},
     ],
-    ids=["compressed", "run lengths", "polygon"],
+    ids=["compressed", "run lengths", "polygon", "pixels", "without size"],
 )
 def test_masks_of_all_forms_of_coco_are_read(segmentation, files):
     found, kind = read(files, [entry(segmentation=segmentation)])
@@ -299,6 +301,27 @@ def test_what_cannot_be_scored_so_is_told(kind, given, said, files, capfd):
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("sides", [(200, 200), (50, 100)])
+def test_masks_of_another_size_than_their_image_are_never_scored_by_boxes(sides, files, capfd):
+    gt, path = files
+    images = [{"id": 42, "height": sides[0], "width": sides[1]}]
+    one = {**TRUTH["annotations"][0], "segmentation": text(A)}
+    gt.write_text(json.dumps({**TRUTH, "images": images, "annotations": [one]}))
+    path.write_text(json.dumps([entry()]))
+    assert evaluate("--results", path, "--gt", gt) == 2
+    said = f"annotation 1 is 100x100 and image 42 is {sides[0]}x{sides[1]} (height x width); corr"
+    assert said in capfd.readouterr().err
+
+
+def test_a_truth_of_unusable_masks_is_not_scored_by_boxes(files, capfd):
+    gt, path = files
+    one = {**TRUTH["annotations"][0], "segmentation": {"size": [100, 100], "counts": "o" * 40}}
+    gt.write_text(json.dumps({**TRUTH, "annotations": [one]}))
+    path.write_text(json.dumps([entry()]))
+    assert evaluate("--results", path, "--gt", gt) == 2
+    assert "no mask is usable (annotation 1: corrupt run lengths)" in capfd.readouterr().err
+
+
 def test_a_truth_without_an_instance_is_told(files):
     files[0].write_text(json.dumps({**TRUTH, "annotations": [{**BOXED, "bbox": [1, 2, 0, 3]}]}))
     with pytest.raises(InputError, match=r"no instance to score against: 1 .* \(annotation 1\)"):
@@ -445,7 +468,11 @@ COUNTS = rle(A)["counts"].decode()
         (entry(segmentation=[]), "has no polygon of three finite points"),
         (entry(segmentation=[[1, 2, 3, 4]]), "has no polygon of three finite points"),
         (entry(segmentation=[[1, 2, float("nan"), 4, 5, 6]]), "has no polygon of three finite"),
-        (entry(segmentation=text(A, (100, 90))), "has run lengths of another size than the image"),
+        (
+            entry(segmentation=text(A, (100, 90))),
+            "has run lengths of another size than the image: size [100, 90], of the image [100, 1",
+        ),
+        (entry(segmentation=mask_of(A)[:50].tolist()), "has rows of zeros and ones, not as many"),
         (entry(segmentation={"size": [100, 100]}), "has no run lengths"),
         (entry(segmentation={"size": [100, 100], "counts": 5}), "has no run lengths"),
         (entry(segmentation={"size": [100, 100], "counts": [5, 9]}), "do not add up to the image"),

@@ -151,11 +151,16 @@ def be_a_list(path: Path) -> None:
     path.write_text("[]")
 
 
+def be_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def be_deep(path: Path) -> None:
     path.write_text("[" * 100_000)
 
 
-@pytest.mark.parametrize("damage", [flip, cut, swap, Path.unlink, be_a_list, be_deep])
+@pytest.mark.parametrize("damage", [flip, cut, swap, Path.unlink, be_a_list, be_deep, be_a_pipe])
 def test_a_damaged_file_costs_one_checkpoint_at_most(saved, tmp_path, capsys, damage: Callable):
     fell_back = 0
     for number, path in enumerate(sorted((saved / "checkpoints" / "6").rglob("*"))):
@@ -189,7 +194,7 @@ def test_what_orbax_says_of_a_checkpoint_is_json_of_its_kind_or_that_is_damaged(
     assert told.count("checkpoint 6 is damaged (_CHECKPOINT_METADATA holds no JSON object)") == 2
 
 
-@pytest.mark.parametrize("name", ["²", "٣", "07", "-1"])
+@pytest.mark.parametrize("name", ["²", "٣", "07", "-1", "2147483648", "9" * 19])
 def test_a_folder_that_is_called_no_step_is_none(run, name):
     (run / "checkpoints" / name).mkdir()
     assert checkpoint.steps_in(run) == [4, 6]
@@ -263,6 +268,16 @@ def test_a_checkpoint_of_another_format_is_refused(run, monkeypatch):
     with pytest.raises(InputError, match=said):
         restored(run)
     assert steps_in(run) == ["4", "6"]
+
+
+def test_a_version_that_is_none_gets_into_no_command(run, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
+    path = run / "checkpoints" / "6" / "digest" / "metadata"
+    path.write_text('{"format": 1, "solojax": "9\\n9; rm -rf x"}')
+    with pytest.raises(InputError, match="checkpoint 4 was written by"):
+        checkpoint.read_arrays(run)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and r"damaged (its version is '9\n9; rm -rf x')" in told
 
 
 def test_a_run_of_an_older_release_goes_on(tmp_path):
