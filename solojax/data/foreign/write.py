@@ -68,18 +68,19 @@ def _tell_equals(first: str, place: str, findings: Findings) -> None:
 
 
 def _put(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{path.parent} cannot be made: {error.strerror}; choose another folder"
-        ) from error
     draft = path.with_name(f".import-{os.getpid()}.tmp")  # its own name may be as long as allowed
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(content)
         os.replace(draft, path)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}; see that there is space and "
+            "leave to write, or choose another folder"
+        ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        if draft.parent.is_dir():
+            draft.unlink(missing_ok=True)
 
 
 def _check_pictures(found: Import) -> None:
@@ -99,7 +100,8 @@ def _check_pictures(found: Import) -> None:
         for picture in content.pictures:
             if (other := places.setdefault(picture.name, picture.source)) != picture.source:
                 raise InputError(
-                    f"{other} and {picture.source} both become images/{picture.name}; rename one"
+                    f"{other} and {picture.source} both become images/{picture.name}; rename one, "
+                    "or move one of two descriptions away"
                 )
 
 

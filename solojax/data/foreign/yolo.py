@@ -67,9 +67,9 @@ def read(source: Path) -> Import:
         raise InputError(f"{path} has neither train nor val; add the folders of the images")
     findings = next(iter(splits.values())).findings
     if about.get("nc") not in (None, len(names)):
-        what = f"number of classes that is not that of names, which has {len(names)}"
+        what = f"entry of {path.name} that differs from its {len(names)} names"
         cure = "add the names that are missing, in their order, or correct nc"
-        findings.add("doubtful", what, f"{path.name}: nc: {str(about['nc'])[:20]}", cure=cure)
+        findings.add("doubtful", what, f"nc: {str(about['nc'])[:20]}", cure=cure)
     labels.report(findings)
     if about.get("test"):
         findings.add("told", f"entry of {path.name} left out: only train and val are read", "test")

@@ -65,10 +65,12 @@ def test_output_within_the_source_is_refused(source: Path) -> None:
     assert content_of(source) == before
 
 
-def test_folder_that_cannot_be_made_is_named(source: Path, out: Path) -> None:
+def test_file_that_cannot_be_written_is_named(source: Path, out: Path) -> None:
     put_any("labelme", source)
     put(out, b"a file")
-    with pytest.raises(InputError, match=r"cannot be made: Not a directory; choose another folder"):
+    with pytest.raises(
+        InputError, match=r"cannot be written: Not a directory; see that there is space"
+    ):
         bring("labelme", source, out)
 
 
@@ -81,7 +83,7 @@ def test_nothing_half_written_stays(
         raise OSError("disk full")
 
     monkeypatch.setattr(write.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=r"\.png cannot be written: disk full; see that"):
         bring("labelme", source, out)
     assert content_of(out) == {}
 
