@@ -101,7 +101,9 @@ def _without_yaml(path: Path) -> dict[str, Any]:
     images = folder_called(path.parent, ("images",)) or path.parent
     folders = split_folders(images) or split_folders(path.parent) or {"train": images}
     names = [line.strip() for line in lines_of(path) if line.strip()]
-    return {"names": names, **{split: str(folder) for split, folder in folders.items()}}
+    beside = next(iter(folders.values())).parent
+    test = folder_called(beside, SPELLINGS["test"]) if folders != {"train": images} else None
+    return {"names": names, "test": test, **{split: str(one) for split, one in folders.items()}}
 
 
 def _names(names: Any, path: Path) -> dict[int, str]:

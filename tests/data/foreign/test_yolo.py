@@ -337,6 +337,16 @@ def test_set_without_a_yaml_has_a_list_of_classes(source: Path, out: Path) -> No
     assert len(read(out).images[0].instances) == 1
 
 
+def test_test_images_of_a_set_without_a_yaml_are_told_of(source: Path) -> None:
+    put(source / "classes.txt", "cat")
+    for split in ("train", "test"):
+        put(source / f"images/{split}/a.png", png())
+        put(source / f"labels/{split}/a.txt", yolo_line(0, BOX))
+    (split,) = yolo.read(source).splits.values()
+    assert len(split.pictures) == 1
+    assert [f.places for f in split.findings] == [("test",)]
+
+
 def test_yaml_may_have_another_name_if_it_is_the_only_one(source: Path, out: Path) -> None:
     (put_yolo(source) / "data.yaml").rename(source / "mine.yml")
     bring("yolo", source, out)
