@@ -158,7 +158,7 @@ def tell_of_others(
             if has_image or _holds_labels(path, ending):
                 findings.add("told", what, str(path), cure="data import reads labelme and YOLO")
         elif reason := image_files.why_left_out(path):
-            if ending in image_files.UNREAD:
+            if ending in image_faults.UNREAD:
                 findings.add(
                     "told", f"files are {reason[0]} and not read", str(path), cure=reason[1]
                 )

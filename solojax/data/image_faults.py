@@ -8,6 +8,25 @@ COPY, DOWNLOAD, UNPACK, PULL = (
     *("copy it again", "download the file itself", "unpack it", "run git lfs pull"),
 )
 ANY_FILE = (DOWNLOAD, UNPACK, PULL)  # cures that hold whatever the file should be
+# Pictures by their endings that are not decoded: what they are, the cure.
+UNREAD = {
+    **dict.fromkeys(
+        (".heic", ".heif", ".hif"), ("HEIC photos", "pip install pillow-heif reads them")
+    ),
+    **dict.fromkeys(
+        (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
+        ("a camera's raw photos", "develop them to JPEG or TIFF"),
+    ),
+    **dict.fromkeys(
+        (".czi", ".lif", ".mrxs", ".nd2", ".ndpi", ".oib", ".svs", ".vsi", ".zarr"),
+        ("a microscope's own files", "export them as TIFF"),
+    ),
+    **dict.fromkeys((".dcm", ".nii", ".nrrd"), ("medical volumes", "export their slices as PNG")),
+    **dict.fromkeys(
+        (".exr", ".hdr", ".ico", ".j2k", ".jpx", ".jxl", ".npy", ".pcx", ".psd", ".svg", ".tga"),
+        ("pictures of a kind that is not read", "save them as PNG"),
+    ),
+}
 # What files that are no images begin with: their bytes from that place on, what they are, the cure.
 STRANGERS = (
     (0, b"\xff\xd8\xff", "the start of a JPEG image", COPY),

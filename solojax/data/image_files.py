@@ -28,25 +28,6 @@ IMAGE_ENDINGS = (
 VIDEO_ENDINGS = (
     *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"),
 )
-# Pictures by their endings that are not decoded: what they are, the cure.
-UNREAD = {
-    **dict.fromkeys(
-        (".heic", ".heif", ".hif"), ("HEIC photos", "pip install pillow-heif reads them")
-    ),
-    **dict.fromkeys(
-        (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
-        ("a camera's raw photos", "develop them to JPEG or TIFF"),
-    ),
-    **dict.fromkeys(
-        (".czi", ".lif", ".mrxs", ".nd2", ".ndpi", ".oib", ".svs", ".vsi", ".zarr"),
-        ("a microscope's own files", "export them as TIFF"),
-    ),
-    **dict.fromkeys((".dcm", ".nii", ".nrrd"), ("medical volumes", "export their slices as PNG")),
-    **dict.fromkeys(
-        (".exr", ".hdr", ".ico", ".j2k", ".jpx", ".jxl", ".npy", ".pcx", ".psd", ".svg", ".tga"),
-        ("pictures of a kind that is not read", "save them as PNG"),
-    ),
-}
 MOST_BYTES = 24 * 10**8  # that decoding may take: 400 megapixels, or 200 where it takes copies
 MOST_FILE = 2**32  # bytes of a file
 DEEP = ("PNG", "TIFF", "JPEG2000", "PPM")  # forms that OpenCV gives all bits of
@@ -73,8 +54,8 @@ def why_left_out(path: str | os.PathLike) -> tuple[str, str] | None:
     ending = os.path.splitext(name)[1].lower()
     if ending in IMAGE_ENDINGS or name.startswith("."):
         return None
-    if ending in UNREAD:
-        what, cure = UNREAD[ending]
+    if ending in image_faults.UNREAD:
+        what, cure = image_faults.UNREAD[ending]
         return f"{what} ({ending})", cure
     if ending in VIDEO_ENDINGS:
         return f"videos ({ending})", "name them, for predict alone reads them"
@@ -129,6 +110,8 @@ def decode(
     header = image_headers.read(encoded)
     if header is None:
         raise InputError(image_faults.describe(encoded))
+    if header.unread:
+        raise InputError(f"is {header.unread}; save it as PNG")
     check_size(header, most_pixels)
     value_range = (0, header.white) if header.white else value_range
     pixels: np.ndarray | None = None
@@ -146,6 +129,9 @@ def decode(
             pixels, notes = image_values.of_pillow(header.opened, value_range)
         else:
             pixels = _opencv(encoded)
+            size = header.height * header.width
+            if pixels is None and header.form == "TIFF" and size * image_chunks.HEAVY < MOST_BYTES:
+                pixels, notes = image_values.of_pillow(_pillow(encoded, header), value_range)
         if header.form == "TIFF" and pixels is not None:  # its decoders turn it, asked to or not
             back = {6: 8, 8: 6}.get(header.orientation, header.orientation)
             pixels = image_values.turn(pixels, back)
@@ -158,6 +144,12 @@ def decode(
     if header.pages > 1:
         what = "images of several pages or frames, of which the first is read"
         notes = [*notes, Note("told", what, "save the others as files of their own")]
+    if header.planes > 1:
+        what = "TIFFs of several grey planes, of which the first is read"
+        notes = [
+            *notes,
+            Note("told", what, "save them as RGB, or the others as files of their own"),
+        ]
     return Decoded(pixels if as_stored else image_values.turn(pixels, header.orientation), notes)
 
 
@@ -279,13 +271,18 @@ def _libjpeg(encoded: bytes, header: Header) -> np.ndarray | None:
     return _opencv(encoded)
 
 
+def _pillow(encoded: bytes, header: Header) -> Image.Image:
+    """Pillow's image, not yet decoded: of TIFFs tiled or packed as OpenCV does not know."""
+    return Image.open(io.BytesIO(encoded), formats=[header.form])
+
+
 def _decode_deep(
     encoded: bytes, header: Header, value_range: Range | None
 ) -> tuple[np.ndarray, list[Note]]:
     """The pixels of an image of more than 8 bits, as stored."""
     values = _opencv(encoded, cv2.IMREAD_UNCHANGED)
     if values is None:
-        values = np.asarray(Image.open(io.BytesIO(encoded), formats=[header.form]))
+        values = np.asarray(_pillow(encoded, header))
     elif values.ndim == 3 and values.shape[2] > 2:
         values = values[..., [2, 1, 0]]
     pixels, notes = image_values.to_bytes(values, value_range)

@@ -1,6 +1,7 @@
 """What an image file says of itself, read without decoding a pixel; most of it by Pillow."""
 
 import io
+import logging
 import warnings
 
 from PIL import (
@@ -17,6 +18,7 @@ from solojax.data.image_chunks import HEAVY, LIGHT, ORIENTATION, Header
 
 # What Pillow says of odd files would stand between our lines, and we say it ourselves.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 TIFF_OF_PILLOW = ("RGBA", "LAB")  # OpenCV would multiply by alpha, or mistake colours
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -79,6 +81,14 @@ def _read_tiff(encoded: bytes) -> Header:
         width, height = tile, 1
     is_deep = depth > 8 or not is_plain
     by_pillow = colors in TIFF_OF_PILLOW and not is_deep
+    planes = channels if colors == "L" else 1
+    unread = ""
+    if first.get(284) == 2 and channels > 1 and (is_deep or colors in ("L", "LA")):
+        # OpenCV would give what was in memory before.
+        unread = f"a TIFF of separate colour planes ({colors}, {depth} bits)"
+    elif is_deep and (planes > 1 or colors not in ("L", "LA", "RGB", "RGBA")):
+        what = f"{planes} grey planes" if planes > 1 else f"colours {colors}"
+        unread = f"a TIFF of {what} of more than 8 bits"  # OpenCV takes all for grey or RGB
     offsets = first.get(324) or first.get(273) or ()
     lengths = first.get(325) or first.get(279) or ()
     return Header(
@@ -91,6 +101,8 @@ def _read_tiff(encoded: bytes) -> Header:
         pages=max(pages, 1),
         is_whole=max(map(sum, zip(offsets, lengths, strict=False)), default=0) <= len(encoded),
         opened=TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)) if by_pillow else None,
+        planes=planes,
+        unread=unread,
     )
 
 

@@ -12,6 +12,7 @@ from solojax.types import InputError
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits of the values of cameras
 UNIT = 16  # floats above 1 and below it may be shares of 1 that went over, or a few grey levels
+WHITE_OR_BLACK = 262  # the tag of a TIFF that is 0 where the highest value is black
 DARK, DARK_SHARE = 16, 0.995  # an image is as good as black with so many 8-bit values below that
 
 Range = tuple[float, float]
@@ -114,7 +115,8 @@ def of_pillow(image: Image.Image, value_range: Range | None) -> tuple[np.ndarray
     mode = image.mode
     if mode in ("I", "F") or mode.startswith("I;"):
         pixels, notes = to_bytes(np.asarray(image), value_range)
-        return to_rgb(pixels), notes
+        is_dark_high = getattr(image, "tag_v2", {}).get(WHITE_OR_BLACK) == 0  # of a TIFF
+        return to_rgb(255 - pixels if is_dark_high else pixels), notes
     if mode in ("La", "RGBa"):  # multiplied by their alpha
         image = image.convert(mode.upper())
     if mode == "LAB":

@@ -41,7 +41,7 @@ def read_video(path: Path, faults: list[str]) -> Iterator[Frame]:
         if not path.stat().st_size:
             raise InputError("is empty; copy it again")
         # A colon in a relative name would be taken for a protocol.
-        with av.open(str(path.absolute())) as container:
+        with av.open(str(path.absolute()), metadata_errors="replace") as container:
             yield from _read_video(container)
     except av.DecoderNotFoundError:
         faults.append(f"{path} {NO_DECODER}")
@@ -58,7 +58,7 @@ def count_frames(path: Path) -> int | None:
     import av
 
     try:
-        with av.open(str(path.absolute())) as container:
+        with av.open(str(path.absolute()), metadata_errors="replace") as container:
             stream = container.streams.best("video")
             if stream is None:
                 return None

@@ -225,6 +225,8 @@ def test_the_highest_value_can_be_black() -> None:
         struct.pack("<HHII", 262, 3, 1, 1), struct.pack("<HHII", 262, 3, 1, 0)
     )
     np.testing.assert_array_equal(image_files.decode(encoded).pixels[..., 0], 255 - TWELVE)
+    as_object = image_files.of_pillow(Image.open(io.BytesIO(encoded)))
+    np.testing.assert_array_equal(as_object[..., 0], 255 - TWELVE)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +262,76 @@ def test_of_pages_and_frames_the_first_is_read_and_the_others_are_told(form: str
     assert [note.what for note in notes] == [
         "images of several pages or frames, of which the first is read"
     ]
+
+
+# TIFFs
+
+
+def tiff_of(
+    data: bytes, photometric: int, samples: int, bits: int = 8, *, parts: int = 1, tile: int = 0
+) -> bytes:
+    """A plain TIFF of 40 x 32 pixels: in planes where it has several ``parts``, or in tiles."""
+    parts = parts if not tile else -(-40 // tile) * -(-32 // tile)
+    size = len(data) // parts
+    planar = 2 if parts > 1 and not tile else 1
+    tags = [
+        (256, 4, 40), (257, 4, 32), (258, 3, *[bits] * samples), (259, 3, 1), (262, 3, photometric),
+        (277, 3, samples), (284, 3, planar),
+        (324 if tile else 273, 4, *[8 + i * size for i in range(parts)]),
+        (325 if tile else 279, 4, *[size] * parts),
+    ]  # fmt: skip
+    tags += [(322, 3, tile), (323, 3, tile)] if tile else [(278, 4, 32)]
+    tags += [(338, 3, 2)] if samples in (2, 4) and photometric < 3 else []
+    entries, place = b"", 8 + len(data)
+    for number, kind, *values in sorted(tags):
+        packed = struct.pack(f"<{len(values)}{'HI'[kind - 3]}", *values)
+        entry = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack("<I", place)
+        if len(packed) > 4:
+            data, place = data + packed, place + len(packed)
+        entries += struct.pack("<HHI", number, kind, len(values)) + entry
+    head = b"II*\0" + struct.pack("<I", place)
+    return head + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(("photometric", "samples"), [(2, 3), (2, 4)])
+def test_colour_planes_of_8_bits_are_read_and_deeper_ones_refused(
+    photometric: int, samples: int
+) -> None:
+    planes = np.concatenate([colors(), colors()[..., :1]], -1)[..., :samples].transpose(2, 0, 1)
+    encoded = tiff_of(planes.tobytes(), photometric, samples, parts=samples)
+    np.testing.assert_array_equal(image_files.decode(encoded).pixels, colors())
+    np.testing.assert_array_equal(image_files.decode_image(encoded), colors())
+    grey = tiff_of(planes[:2].tobytes(), 1, 2, parts=2)
+    assert fault_of(grey).startswith("is a TIFF of separate colour planes (LA, 8 bits)")
+    for kind in (np.uint16, np.uint32):
+        deep = planes.astype(kind).tobytes()
+        bits = 8 * kind().itemsize
+        fault = fault_of(tiff_of(deep, photometric, samples, bits, parts=samples))
+        assert fault.startswith("is a TIFF of separate colour planes") and "as PNG" in fault
+
+
+def test_deep_colours_that_no_decoder_here_knows_are_refused() -> None:
+    deep = bytes(40 * 32 * 2 * 4)
+    assert "is a TIFF of colours CMYK" in fault_of(tiff_of(deep, 5, 4, 16))
+    assert "is a TIFF of 3 grey planes" in fault_of(tiff_of(deep[: 40 * 32 * 6], 1, 3, 16))
+
+
+def test_of_several_grey_planes_the_first_is_read_and_the_others_are_told() -> None:
+    encoded = tiff_of(colors().tobytes(), 1, 3)
+    pixels, (note,) = image_files.decode(encoded)
+    np.testing.assert_array_equal(pixels, np.repeat(colors()[..., :1], 3, -1))
+    assert note.what == "TIFFs of several grey planes, of which the first is read"
+
+
+def test_tiffs_that_opencv_does_not_know_are_read() -> None:
+    grey = np.pad(colors()[..., 0], ((0, 0), (0, 8)))
+    tiles = grey.reshape(2, 16, 3, 16).transpose(0, 2, 1, 3).tobytes()
+    wanted = np.repeat(colors()[..., :1], 3, -1)
+    np.testing.assert_array_equal(image_files.decode(tiff_of(tiles, 1, 1, tile=16)).pixels, wanted)
+    few = np.arange(40 * 32).reshape(32, 40) % 16
+    packed = (few[:, ::2] * 16 + few[:, 1::2]).astype(np.uint8).tobytes()
+    pixels = image_files.decode(tiff_of(packed, 1, 1, 4)).pixels
+    np.testing.assert_array_equal(pixels[..., 0], few * 17)
 
 
 # Objects of Pillow

@@ -47,6 +47,7 @@ def read(path: Path) -> tuple[list[videos.Frame], list[str]]:
 def test_every_frame_of_a_video_comes_in_order_with_its_time(tmp_path: Path) -> None:
     path = tmp_path / "a:b.mp4"  # no protocol
     made = make_video(path)
+    path.write_bytes(path.read_bytes().replace(b"Lavf", b"L\xfcvf"))  # a tag that is no UTF-8
     frames, faults = read(path)
     assert faults == []
     assert videos.count_frames(path) == len(frames) == 45
