@@ -227,4 +227,8 @@ class _Reader:
         if not any(image.instances for image in images):
             lost = [str(one) for one in self._findings if one.effect in ("lost", "doubtful")]
             why = f" with a usable mask ({'; '.join(lost)})" if lost else ""
-            raise InputError(f"{self._path}: no annotation{why}; there is nothing to learn from it")
+            raise InputError(
+                f"{self._path}: no annotation{why}; there is nothing to learn from it or to be "
+                "scored by it: annotate some images, or name another JSON by data.train_json or "
+                "data.val_json"
+            )

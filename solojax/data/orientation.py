@@ -5,6 +5,7 @@ turned by 180 degrees or mirrored, they do not: these are taken as the others of
 their masks fit what is seen.
 """
 
+import collections
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ RING = 5  # pixels around a mask which are compared with it
 ENOUGH = 10  # masks that have to tell
 AGREE = 0.7  # of them, which have to tell the same
 CLEAR = 1.5  # mean of logarithms, from which on fewer are enough if all tell the same
+FEWEST = 3  # photos that have to tell that they are turned over, however clearly
+UNLIKELY = 1e-4  # chance of sound masks by which as many fit a photo turned over better
 FAINT = 0.05  # of what a mask stands out by, so much tells nothing
 CURE = "see them with data show; if masks lie beside, turn the files upright and export again"
 
@@ -73,12 +76,28 @@ def _read_header(path: Any) -> Header | None:
 def look_upside_down(photos: Sequence[Photo], findings: Findings, *, threads: int) -> None:
     """Adds that masks fit images which EXIF does not turn better where these are turned over."""
     for turn, how in ((4, "upside down"), (2, "from right to left"), (3, "turned by 180 degrees")):
-        if _compare([one._replace(orientation=turn) for one in photos], threads) is False:
+        if _are_turned_over([one._replace(orientation=turn) for one in photos], threads):
             what = f"images of which the masks stand out better {how}"
             cure = "see them with data show; count x from the left and y from the top"
             places = [str(one.image.path) for one in photos]
             findings.add_all("doubtful", what, places, cure=cure)
             return
+
+
+def _are_turned_over(photos: Sequence[Photo], threads: int) -> bool:
+    """Whether masks fit photos turned so in more of them than chance would have it.
+
+    Unlike of a photo that EXIF turns, nothing but the masks speaks for it. Copies count once.
+    """
+    by_bytes = collections.defaultdict[int, list[float]](list)
+    for photo, told in _look_at_some(photos, threads):
+        by_bytes[photo] += told
+    means = np.array([np.mean(told) for told in by_bytes.values() if told])
+    count, others = len(means), int((means >= 0).sum())
+    if count >= FEWEST and not others and means.mean() <= -CLEAR:
+        return True
+    chance = sum(math.comb(count, k) for k in range(others + 1)) / 2**count
+    return others <= (1 - AGREE) * count and chance < UNLIKELY
 
 
 def settle(images: Sequence[Any], findings: Findings, *, threads: int) -> list[Any]:
@@ -145,10 +164,7 @@ def _compare(photos: Sequence[Photo], threads: int) -> bool | None:
 
     A mask that fits has other colours than what is around it.
     """
-    some = [one for one in photos if one.image.instances]
-    step = max(1, len(some) // MOST_LOOKED_AT)
-    each = run(_look_at, some[::step][:MOST_LOOKED_AT], "comparing masks with photos", threads)
-    told = np.array([one for here in each for one in here])
+    told = np.array([one for _, here in _look_at_some(photos, threads) for one in here])
     if not len(told):
         return None
     share = float((told > 0).mean())
@@ -158,13 +174,19 @@ def _compare(photos: Sequence[Photo], threads: int) -> bool | None:
     return None
 
 
-def _look_at(photo: Photo) -> list[float]:
-    """Of each mask, how much more it stands out as it is stored, by the logarithm."""
+def _look_at_some(photos: Sequence[Photo], threads: int) -> list[tuple[int, list[float]]]:
+    some = [one for one in photos if one.image.instances]
+    step = max(1, len(some) // MOST_LOOKED_AT)
+    return run(_look_at, some[::step][:MOST_LOOKED_AT], "comparing masks with photos", threads)
+
+
+def _look_at(photo: Photo) -> tuple[int, list[float]]:
+    """The file, by its bytes; of each mask, how much more it stands out as stored, a logarithm."""
     try:
         encoded = image_files.read_file(photo.image.path)
         pixels, _ = image_files.decode(encoded, as_stored=True)
     except InputError:
-        return []
+        return 0, []
     scale = min(1.0, SIDE / max(pixels.shape[:2]))
     pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     turned = np.ascontiguousarray(image_values.turn(pixels, photo.orientation))
@@ -175,7 +197,7 @@ def _look_at(photo: Photo) -> list[float]:
         one, other = _stands_out(pixels, mask), _stands_out(turned, mask)
         if one is not None and other is not None:
             told.append(math.log((one + FAINT) / (other + FAINT)))
-    return told
+    return hash(encoded), told
 
 
 def _stands_out(pixels: np.ndarray, mask: np.ndarray) -> float | None:

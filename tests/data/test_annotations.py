@@ -660,7 +660,10 @@ def test_a_mask_that_is_called_as_its_image_is_not_taken_for_it(tmp_path: Path) 
 
 def test_file_without_any_annotation_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, coco(annotations=[]), touch=True)
-    assert "no annotation; there is nothing to learn from it" in message
+    assert (
+        "no annotation; there is nothing to learn from it or to be scored by it: annotate"
+        in message
+    )
 
 
 def test_file_whose_annotations_are_all_unusable_tells_why(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,19 @@ def test_bytes_that_changed_are_found_by_the_second_check_with_hash(tmp_path: Pa
         ((_, one),) = report.findings
         assert (one.effect, one.places) == ("doubtful", ("images/2.jpg",))
     assert f"  {one.places[0]}\n" in (tmp_path / checksums.NAME).read_text()
+
+
+def test_names_of_any_letters_are_compared_as_sha256sum_does(tmp_path: Path) -> None:
+    content = make(tmp_path)
+    for image, name in zip(content["images"], ("a\nb", "c\rd", "e\x85f", " g"), strict=True):
+        old = tmp_path / "images" / image["file_name"]
+        image["file_name"] = f"{name}.jpg"
+        old.rename(old.with_name(image["file_name"]))
+    put(tmp_path, content)
+    assert len(found(tmp_path, hashes=True)) == 1
+    assert found(tmp_path, hashes=True) == {}
+    if shutil.which("sha256sum"):
+        subprocess.run(["sha256sum", "--check", checksums.NAME], cwd=tmp_path, check=True)
 
 
 def test_a_list_of_checksums_that_is_none_is_refused(

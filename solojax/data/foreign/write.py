@@ -95,7 +95,7 @@ def _check_pictures(found: Import) -> None:
         if not any(picture.instances for picture in content.pictures):
             raise InputError(
                 f"{found.source}: {split} has no instance with a mask "
-                f"({why or 'none was skipped'}); there is nothing to learn from it"
+                f"({why or 'none was skipped'}); there is nothing to learn from it; draw some"
             )
         for picture in content.pictures:
             if (other := places.setdefault(picture.name, picture.source)) != picture.source:
