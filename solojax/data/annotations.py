@@ -201,8 +201,8 @@ class _Reader:
         """Sees to it that each instance has an id of its own."""
         first: dict[int, tuple[Image, Instance]] = {}
         every = (one.id for image in images for one in image.instances)
-        texts = (f"annotation {one} has no whole number" for one in every if type(one) is not int)
-        anew = next(texts, "")
+        texts = (one for one in every if type(one) is not int)
+        anew = next((f"annotation {one} has no whole number below 2**63" for one in texts), "")
         for image in images:
             kept = []
             for one in image.instances:

@@ -65,7 +65,7 @@ def read(
         what = "classes left out: roots that are above others and have no instance"
         findings.add("told", what, f"{names.pop(key)} (category {key})")
     if not names:
-        why = "has none with an id of its own" if entries else "is empty"
+        why = f"has none with an id of its own: {entries[0]!r:.60}" if entries else "is empty"
         cure = "list each class with its id and name"
         raise InputError(f"{path}: the list of categories {why}; {cure}")
     order = sorted(names) if all(isinstance(key, int) for key in names) else sorted(names, key=str)

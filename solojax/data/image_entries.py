@@ -116,12 +116,12 @@ def _check(entries: list[Any], findings: Findings, faults: Faults, gone: dict) -
             what, cure = "entries of images that are no objects", "write id, file_name and sides"
             faults.add_image(what, place, "", [], f"{entry!r:.60}", cure)
             continue
-        given = entry.get("id")
+        given: Any = entry.get("id")
         key = ids.read(given)
         name = entry["file_name"] if isinstance(entry.get("file_name"), str) else ""
         if key is None:
             what = "images without an id"
-            if type(given) is int:
+            if type(given) in (int, float) and abs(given) >= 2**53:
                 what = "images whose id is too large"
             cure = "give it a whole number below 2**63, which the image_id of its annotations names"
             faults.add_image(what, place, name, [], f"{given!r:.60}", cure)

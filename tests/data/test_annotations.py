@@ -380,9 +380,9 @@ def test_of_many_bad_annotations_the_first_20_and_the_count_are_named(tmp_path: 
     ("ids", "told"),
     [
         ([0, 0, 0], "annotation id 0 occurs twice"),
-        ([None, 1, 2], "annotation [0] has no whole number"),
-        ([5, "a", "b"], "annotation a has no whole number"),
-        ([1, 2, 1.5], "annotation [2] has no whole number"),
+        ([None, 1, 2], "annotation [0] has no whole number below 2**63"),
+        ([5, "a", "b"], "annotation a has no whole number below 2**63"),
+        ([1, 2, 1.5], "annotation [2] has no whole number below 2**63"),
     ],
 )
 def test_annotations_without_ids_of_their_own_are_numbered_anew(
@@ -475,13 +475,15 @@ def test_category_without_an_id_is_named_by_its_place(entry: Any, tmp_path: Path
 def test_no_categories_are_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, coco(categories=[], annotations=[]))
     assert "the list of categories is empty" in message
+    message = refusal(tmp_path, coco(categories=["thing"]))
+    assert "has none with an id of its own: 'thing'; list each class" in message
 
 
-@pytest.mark.parametrize("image_id", [None, True, [1], 1.5, 2**70, {}])
+@pytest.mark.parametrize("image_id", [None, True, [1], 1.5, 2**70, 1e18, {}])
 def test_image_without_an_id_is_named_by_its_place(image_id: Any, tmp_path: Path) -> None:
     message = refusal(tmp_path, coco(images=[image_entry(1), image_entry(2, id=image_id)]))
     assert f"(image [1] (2.jpg): {image_id!r}); give it a whole number below 2**63" in message
-    assert ("id is too large" in message) == (image_id == 2**70)
+    assert ("id is too large" in message) == (image_id in (2**70, 1e18))
 
 
 @pytest.mark.parametrize("side", [-1, 1.5, "x", True, [], float("nan"), 10**400])

@@ -632,6 +632,11 @@ def test_a_bucket_is_read_and_written_like_a_folder(
         records="gs://bucket/records",
     )
     assert coco.prepare(data, "train").image_ids == [90, 89, 88, 87, 86, 85]
+    found = coco.locate(Data(root="gs://bucket/coco"), "train")
+    assert [str(path) for path in found] == [
+        "gs://bucket/coco/train.json",
+        "gs://bucket/coco/images",
+    ]
     folder = records_of(Data(records=str(tmp_path / "records")))
     assert folder.name.startswith("coco-train-")
     source = tfds.builder_from_directory(str(folder)).as_data_source("train")
