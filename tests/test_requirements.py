@@ -29,7 +29,10 @@ def test_the_package_asks_for_what_it_imports_and_for_no_tools_of_tests():
     packages_of = importlib.metadata.packages_distributions()
     imported = {name.partition(".")[0] for path in MODULES for name in imports_of(path)}
     third_party = imported - set(sys.stdlib_module_names) - {"solojax"}
-    asked, extras = names(PROJECT["dependencies"]), names(EXTRAS["wandb"] + EXTRAS["supervision"])
+    asked, extras = (
+        names(PROJECT["dependencies"]),
+        names(EXTRAS["wandb"] + EXTRAS["supervision"] + EXTRAS["heif"]),
+    )
     used = set()
     for module in third_party:
         packages = names(packages_of.get(module, [module]))

@@ -15,6 +15,8 @@ from solojax.inference.save.files import encode, put
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
 
+MOST = np.iinfo(np.uint16).max  # detections that 16 bits number
+
 
 class IdMaps:
     """A file for each image or frame."""
@@ -51,7 +53,7 @@ def id_map(result: Result) -> np.ndarray:
 
     uint16 as long as that holds their numbers, else int32.
     """
-    kind = np.uint16 if len(result) <= np.iinfo(np.uint16).max else np.int32
+    kind = np.uint16 if len(result) <= MOST else np.int32
     ids = np.zeros(result.size, kind)
     for number in range(len(result), 0, -1):
         (patch,), ((top, left),) = rle.decode_patches([result.rles[number - 1]], len(ids))
