@@ -73,7 +73,7 @@ def test_an_id_map_holds_more_detections_than_16_bits_can_number(
 ) -> None:
     assert id_maps.MOST == 2**16 - 1
     monkeypatch.setattr(id_maps, "MOST", 20)  # so many detections take long
-    count, (height, width) = 21, (5, 6)
+    count, (height, width) = 21, (257, 256)
     few = dataclasses.replace(TWO, image=np.zeros((height, width, 3), np.uint8))
     pixels = np.arange(count)
     runs = [
