@@ -85,8 +85,12 @@ def describe(encoded: bytes) -> str:
         return "is empty; copy it again"
     if stranger := recognize(encoded):
         return f"is no image: it seems to be {stranger[0]}; {stranger[1]}"
+    if encoded[:1] == b"P" and encoded[1:2] in b"123456" and encoded[2:3].isspace():
+        return f"is a PNM image of no pixels, or whose numbers make no sense; {COPY}"
     if not encoded[:1024].translate(None, bytes(range(32, 127)) + b"\t\n\r"):
         return "is no image: it seems to be text; read what it says, and copy the image again"
+    if encoded[:2] == b"BM":
+        return f"is a BMP image that was cut, or of a kind that is not read; {TIFF_CURE}"
     begin = encoded[:8].hex(" ")
     return (
         f"is no image: no kind of file known here begins with {begin}; copy it again or save it "

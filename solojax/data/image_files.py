@@ -113,6 +113,8 @@ def decode(
     if header.unread:
         raise InputError(f"is {header.unread}; save it as PNG")
     check_size(header, most_pixels)
+    if header.form == "PPM":
+        encoded += b"\n"  # without which OpenCV misses the last number in digits
     value_range = (0, header.white) if header.white else value_range
     pixels: np.ndarray | None = None
     notes: list[Note] = []
@@ -209,6 +211,8 @@ def of_pillow(image: Image.Image, value_range: Range | None = None) -> np.ndarra
 def check_size(header: Header, most_pixels: int | None = None) -> None:
     """Raises InputError where decoding would take too much memory, as of ``decode``."""
     pixels = header.height * header.width
+    if pixels and not header.is_whole and header.form in ("BMP", "PPM"):  # no claim of theirs holds
+        raise InputError(image_faults.describe_damaged(header))
     most = MOST_BYTES // header.cost if most_pixels is None else most_pixels
     if pixels > most:
         raise InputError(
@@ -278,9 +282,11 @@ def _pillow(encoded: bytes, header: Header) -> Image.Image:
 
 def _decode_deep(
     encoded: bytes, header: Header, value_range: Range | None
-) -> tuple[np.ndarray, list[Note]]:
-    """The pixels of an image of more than 8 bits, as stored."""
+) -> tuple[np.ndarray | None, list[Note]]:
+    """The pixels of an image of more than 8 bits, as stored; None where it is damaged."""
     values = _opencv(encoded, cv2.IMREAD_UNCHANGED)
+    if values is None and header.white:  # Pillow has another white
+        return None, []
     if values is None:
         values = np.asarray(_pillow(encoded, header))
     elif values.ndim == 3 and values.shape[2] > 2:

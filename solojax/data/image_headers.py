@@ -48,10 +48,13 @@ def _read(encoded: bytes) -> Header | None:
     stream = io.BytesIO(encoded)
     if encoded[:2] == b"BM":
         return _read_bmp(encoded, BmpImagePlugin.BmpImageFile(stream))
+    if encoded[:4] == b"\x28\0\0\0":  # a BMP without its first 14 bytes
+        dib = BmpImagePlugin.DibImageFile(stream)
+        return _of_pillow(dib) if dib.tile[0].codec_name == "raw" else None
     if encoded[:4] == b"GIF8":
         return _of_pillow(GifImagePlugin.GifImageFile(stream))
     if encoded[:2] in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"):
-        return _read_pnm(PpmImagePlugin.PpmImageFile(stream))
+        return _read_pnm(encoded, PpmImagePlugin.PpmImageFile(stream))
     if encoded[4:8] == b"ftyp":
         return _read_heif(encoded)
     return None
@@ -107,16 +110,46 @@ def _read_tiff(encoded: bytes) -> Header:
 
 
 def _read_bmp(encoded: bytes, opened: ImageFile.ImageFile) -> Header:
-    end = 0
-    for tile in opened.tile:
-        if tile.codec_name == "raw" and isinstance(tile.args, tuple):
-            end = max(end, tile.offset + tile.args[1] * opened.height)
     header = Header("BMP", opened.height, opened.width, opened.mode)
-    return header._replace(is_whole=end <= len(encoded))
+    (tile,) = opened.tile
+    assert isinstance(tile.args, tuple)
+    if tile.codec_name == "raw":
+        end = tile.offset + tile.args[1] * opened.height
+        return header._replace(is_whole=end <= len(encoded))
+    rows = _count_rows(encoded, tile.offset, bool(tile.args[1]))
+    return header._replace(cost=HEAVY, is_whole=rows >= opened.height - 1)
 
 
-def _read_pnm(opened: ImageFile.ImageFile) -> Header:
+def _count_rows(encoded: bytes, place: int, is_of_4: bool) -> int:
+    """The rows of a BMP of run lengths, of 4 bits or 8, that are ended: the last need not be."""
+    rows = 0
+    while place + 1 < len(encoded):
+        count, value = encoded[place], encoded[place + 1]
+        place += 2
+        if count:  # a run
+            continue
+        if value == 1:
+            break
+        if value == 0:
+            rows += 1
+        elif value == 2:  # a way to the right and down
+            rows += encoded[place + 1]
+            place += 2
+        else:  # single pixels, filled up to an even number of bytes
+            size = (value + 1) // 2 if is_of_4 else value
+            place += size + size % 2
+    return rows
+
+
+def _read_pnm(encoded: bytes, opened: ImageFile.ImageFile) -> Header:
     header = _of_pillow(opened)
+    values = opened.height * opened.width * len(opened.getbands())
+    body = len(encoded) - opened.tile[0].offset
+    if encoded[:2] == b"P4":
+        values = opened.height * -(-opened.width // 8)
+    elif encoded[:2] in (b"P2", b"P3"):  # digits with spaces between them
+        values = 2 * values - 1
+    header = header._replace(is_whole=values <= body)
     white = opened.tile[0].args[1] if isinstance(opened.tile[0].args, tuple) else 0
     if opened.mode == "I" or white > 255:
         header = header._replace(is_deep=True, cost=22, white=white if white < 0xFFFF else 0)

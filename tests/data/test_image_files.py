@@ -20,7 +20,7 @@ FORMS = {  # by which Pillow writes a file of an ending
     ".apng": "PNG",
     ".avif": "AVIF",
     ".bmp": "BMP",
-    ".dib": "BMP",
+    ".dib": "DIB",
     ".gif": "GIF",
     ".jp2": "JPEG2000",
     ".mpo": "MPO",
@@ -212,6 +212,8 @@ def test_a_given_range_is_black_to_white_in_first_and_later_looks() -> None:
 def test_a_file_that_tells_its_white_is_taken_at_its_word() -> None:
     pixels, notes = image_files.decode(b"P5\n2 1\n1000\n" + struct.pack(">2H", 1000, 500))
     assert (pixels[0, :, 0].tolist(), notes) == ([255, 128], [])
+    pixels, _ = image_files.decode(b"P2\n2 1\n4095\n4095 2048")  # with no line's end
+    assert pixels[0, :, 0].tolist() == [255, 128]
     pixels, _ = image_files.decode(b"P5\n3 1\n15\n\x00\x0f\x05")
     assert pixels[0, :, 0].tolist() == [0, 255, 85]
 
@@ -386,6 +388,32 @@ def test_a_cut_file_is_never_half_an_image_and_no_decoder_speaks(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_bmp_of_run_lengths_whose_rows_are_not_there_was_cut() -> None:
+    def bmp(height: int, runs: bytes, packing: int = 1, bits: int = 8) -> bytes:
+        about = struct.pack("<IiiHHIIiiII", 40, 4, height, 1, bits, packing, len(runs), 1, 1, 2, 0)
+        head = b"BM" + struct.pack("<IHHI", 62 + len(runs), 0, 0, 62)
+        return head + about + bytes(4) + b"\xff\xff\xff\0" + runs
+
+    row, end = b"\4\1\0\0", b"\0\1"
+    for whole in (row * 2 + end, row + b"\0\4\1\1\1\1" + end):
+        assert (image_files.decode(bmp(2, whole)).pixels == 255).all()
+    for cut in (end, row + end):
+        assert "that was cut" in fault_of(bmp(3, cut))
+    assert "BMP image that was cut, or of a kind" in fault_of(bmp(2, row, 3, 32))
+
+
+@pytest.mark.parametrize(
+    ("encoded", "wanted"),
+    [
+        (b"P5\n4000000000 4000000000\n255\n", "that was cut"),
+        (b"P5\n0 0\n255\n", "is a PNM image of no pixels"),
+        (b"P5\n2 1\n70000\nabcd", "whose numbers make no sense; copy it again"),
+    ],
+)
+def test_a_pnm_that_cannot_be_is_told_as_such(encoded: bytes, wanted: str) -> None:
+    assert wanted in fault_of(encoded)
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_that_lacks_its_end_marker_alone_is_read_and_told(progressive: bool) -> None:
     whole = encode(noise(), "JPEG", progressive=progressive)
@@ -505,6 +533,9 @@ def test_a_header_that_claims_too_much_is_refused_before_decoding(
 ) -> None:
     monkeypatch.setattr(cv2, "imdecode", None)  # not reached
     message = fault_of(claim(form))
+    if form in ("PPM", "BMP"):  # whose pixels have a size in the file
+        assert "x40000 pixels (RGB) that was cut" in message
+        return
     assert "x40000 pixels" in message and "megapixels where " in message
     assert "--megapixels 1600" in message
 
