@@ -24,6 +24,7 @@ class Faults:
     def __init__(self) -> None:
         self.left_out: list[LeftOut] = []
         self._found = Findings()
+        self._told: list[str] = []
         self.images = self._annotations = 0
         self.shares: list[tuple[str, int, int]] = []  # what is left out, how many of how many
 
@@ -63,7 +64,7 @@ class Faults:
     ) -> None:
         """Refuses a set of so many images and annotations, or tells of what is left out of it.
 
-        Of what was told before, at an earlier call, only the number counts.
+        What was told at an earlier call counts, and is not told again but where it is refused.
         """
         self.shares = [
             ("images", self.images, images),
@@ -72,7 +73,8 @@ class Faults:
         found = list(self._found)
         if not found:
             return
-        told = "; ".join(map(str, found))
+        self._told += map(str, found)
+        told = "; ".join(self._told)
         if data.faults == "fail":
             raise InputError(f"{where}: {told}; mend them, or leave them out by data.faults=skip")
         check(self.shares, where, data, told)
