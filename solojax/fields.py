@@ -14,6 +14,8 @@ from typing import Any, Literal
 from solojax.types import InputError
 
 MOST = 2**31 - 1  # of what counts: programs have 32 bits for a step, a side, a number of channels
+MANY = 2**16  # of what makes arrays: channels, sides, candidates; more fit in no memory
+DEEPEST = 100  # layers one after the other
 SHOWN = 200  # characters of a value in an error
 _FLOAT32 = 3.4e38  # the greatest, nearly
 
@@ -44,6 +46,12 @@ def check_range(
                 above = number > greatest or most != math.inf
                 limits = f"in {least:.10g}..{greatest:.10g}" if above else f"at least {least:g}"
                 raise InputError(f"{room}.{name}={shown(value)} must be {limits}")
+
+
+def check_count(owner: Any, room: str, *names: str, most: int = MANY) -> None:
+    """Refuses numbers of what makes arrays or layers that are below 1 or fit in no memory."""
+    check_range(owner, room, *names, least=1)
+    check_range(owner, room, *names, least=1, most=most)
 
 
 def expand_home(owner: Any, *names: str) -> None:

@@ -252,7 +252,7 @@ def test_canvas_that_is_no_multiple_of_32_names_the_nearest(
 
 @pytest.mark.parametrize("canvas", [(0, 128), (-32, 64)])
 def test_canvas_without_pixels_is_refused(canvas: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match="data.canvases.*sides of 1 pixel or more"):
+    with pytest.raises(InputError, match="data.canvases.*sides of 1 to 65536 pixels"):
         Data(canvases=((64, 64), canvas))
 
 
@@ -300,6 +300,14 @@ def test_canvas_that_is_a_multiple_of_32_is_taken(canvas: tuple[int, int]) -> No
         ("training.steps=2147483648", "training.steps=2147483648 must be in 0..2147483647"),
         ("training.batch_size=" + "1" * 400, "training.batch_size=111"),
         ("data.workers=100000", "data.workers=100000 must be in 0..1024"),
+        ("training.batch_size=65537", "training.batch_size=65537 must be in 1..65536"),
+        ("data.canvases=((1000000000,128),)", "needs sides of 1 to 65536 pixels"),
+        ("model.backbone.width=65537", "backbone.width=65537 must be in 1..65536"),
+        ("model.backbone.norm_groups=0", "backbone.norm_groups=0 must be at least 1"),
+        ("model.neck.width=65537", "neck.width=65537 must be in 1..65536"),
+        ("model.head.depth=101", "head.depth=101 must be in 1..100"),
+        ("model.head.selection.nms_candidates=" + "9" * 400, "... must be in 1.."),
+        ("model.head.grid.sizes=(8,8,10000)", "head.grid.sizes=(8, 8, 10000) must be in 1..1000"),
         ("model.std=(1,0,1)", "model.std"),
         ("optimizer.ema_decay=-0.1", "optimizer.ema_decay=-0.1"),
         ("data.canvases=((100,100),)", "data.canvases"),

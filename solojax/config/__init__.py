@@ -100,7 +100,7 @@ class Data:
         fields.check_fields(self, "data")
         fields.expand_home(self, "root", "records")
         sizes = ("train_short_sides", "test_short_side", "long_side", "max_instances")
-        fields.check_range(self, "data", *sizes, least=1)
+        fields.check_count(self, "data", *sizes)
         fields.check_range(self, "data", "most_skipped", most=1)
         fields.check_range(self, "data", "workers", most=MOST_WORKERS)
         if self.value_range and not (
@@ -112,8 +112,9 @@ class Data:
         for name, some in (("train_short_sides", "side"), ("canvases", "(height, width)")):
             if not getattr(self, name):
                 raise InputError(f"data.{name} is empty; give at least one {some}")
-        if not all(1 <= side <= fields.MOST for canvas in self.canvases for side in canvas):
-            raise InputError(f"data.canvases={self.canvases} needs sides of 1 pixel or more")
+        if not all(1 <= side <= fields.MANY for canvas in self.canvases for side in canvas):
+            given = fields.shown(self.canvases)
+            raise InputError(f"data.canvases={given} needs sides of 1 to {fields.MANY} pixels")
         if len({one.id for one in self.categories}) < len(self.categories):
             raise InputError("data.categories has two of one id; give each its own")
         if self.resize == "stretch" and self.augmentation.scale_range is not None:
@@ -188,8 +189,8 @@ class Training:
     def __post_init__(self) -> None:
         fields.check_fields(self, "training")
         fields.expand_home(self, "pretrained")
-        counts = ("batch_size", "accumulate", "log_every", "checkpoint_every")
-        fields.check_range(self, "training", *counts, least=1)
+        fields.check_range(self, "training", "log_every", "checkpoint_every", least=1)
+        fields.check_count(self, "training", "batch_size", "accumulate")
         fields.check_range(self, "training", "steps", "evaluate_every", "early_stop")
         fields.check_range(self, "training", "seed", most=2**32 - 1)
         if self.early_stop and not self.evaluate_every:

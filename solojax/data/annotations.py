@@ -16,7 +16,7 @@ from solojax.config import Category
 from solojax.data import categories, ids, image_entries, json_lists, segmentations, suspicions
 from solojax.data.findings import Findings
 from solojax.data.instances import Entry, Image, Instance, add_instances
-from solojax.data.left_out import Faults
+from solojax.data.left_out import SKIP, TAKE_OUT, Faults
 from solojax.data.mask_forms import NO_SEGMENTATION
 from solojax.data.rescale import rescale
 from solojax.data.survey import Survey
@@ -42,6 +42,7 @@ class Annotations(NamedTuple):
     faults: Faults  # what is left out
     total: int  # of annotations, those included that are left out
     category_ids: dict[int | str, int]  # of what ``Entry.category`` says
+    image_ids: dict[int | str, int]  # of the ids in the file, as ``ids.read`` reads them
 
 
 def read(
@@ -70,7 +71,7 @@ def read_images(json_path: Path) -> list[Image]:
     entries = [one for *_, one in json_lists.elements(json_path, ("images",), "reading images")]
     data, findings, faults = config.Data(), Findings(), Faults()
     read = image_entries.read(entries, json_path, None, data, findings, faults)
-    faults.settle(json_path, data, len(entries), 0, findings)
+    faults.settle(json_path, data, len(entries), 0, findings, TAKE_OUT)
     return list(read.images.values())
 
 
@@ -189,13 +190,17 @@ class _Reader:
                 self._faults.explain(why)
         self._number(images)
         count = len(images) + self._faults.images
-        self._faults.settle(self._path, self._data, count, self._count, self._findings)
+        skip = SKIP if self._root else TAKE_OUT
+        self._faults.settle(self._path, self._data, count, self._count, self._findings, skip)
         suspicions.look(self._survey.rows(), images, self._findings)
         if self._root is not None:  # else nothing is learned from it
             suspicions.count(images, listed.all, self._findings)
             self._check_any(images)
         names = {key: listed.all[label].id for key, label in listed.labels.items()}
-        return Annotations(listed.all, images, self._findings, self._faults, self._count, names)
+        image_ids = {key: image.id for key, image in self._images.images.items()}
+        return Annotations(
+            listed.all, images, self._findings, self._faults, self._count, names, image_ids
+        )
 
     def _number(self, images: list[Image]) -> None:
         """Sees to it that each instance has an id of its own."""

@@ -8,6 +8,9 @@ from solojax import config
 from solojax.data.findings import Findings
 from solojax.types import InputError
 
+SKIP = ", or leave them out by data.faults=skip"
+TAKE_OUT = " or take them out of the file"  # of what is no set of a config
+
 
 class LeftOut(NamedTuple):
     """An image with all that is in it, or annotations of one that stays."""
@@ -60,7 +63,13 @@ class Faults:
         self.left_out.append(LeftOut(reason, image_id, "", [annotation_id]))
 
     def settle(
-        self, where: Path, data: config.Data, images: int, annotations: int, findings: Findings
+        self,
+        where: Path,
+        data: config.Data,
+        images: int,
+        annotations: int,
+        findings: Findings,
+        skip: str = SKIP,
     ) -> None:
         """Refuses a set of so many images and annotations, or tells of what is left out of it.
 
@@ -76,7 +85,7 @@ class Faults:
         self._told += map(str, found)
         told = "; ".join(self._told)
         if data.faults == "fail":
-            raise InputError(f"{where}: {told}; mend them, or leave them out by data.faults=skip")
+            raise InputError(f"{where}: {told}; mend them{skip}")
         check(self.shares, where, data, told)
         findings.take(found)
         self._found = Findings()

@@ -4,15 +4,18 @@ The IoU of the bands along the inside of two outlines. Boundary AP is AP by the 
 mask IoU, all else as COCO has it.
 """
 
+import itertools
 from typing import Any
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from solojax.data import rle
 from solojax.evaluation.coco import Scene
 
 WIDTH = 0.02  # of a band, share of the image's diagonal (the paper, section 4)
+MOST_PIXELS = 2**26  # of a mask's rectangle; a larger one takes minutes, and gigabytes
 LEAST_IOU = 0.5  # below COCO's first threshold nothing can match, whatever the outline
 
 
@@ -28,6 +31,20 @@ def overlap(truth: dict[str, Any], scenes: dict[int, Scene]) -> dict[int, Scene]
         image_id: scene._replace(ious=_lesser(scene, sizes[image_id]))
         for image_id, scene in scenes.items()
     }
+
+
+def is_too_large(truth: dict[str, Any], scenes: dict[int, Scene]) -> bool:
+    """Whether a mask that can match is; arguments as of ``overlap``."""
+    large = [i["id"] for i in truth["images"] if i["height"] * i["width"] > MOST_PIXELS]
+    for scene in (scenes[image_id] for image_id in large if image_id in scenes):
+        near = scene.ious >= LEAST_IOU
+        pairs = ((scene.found, near.any(1)), (scene.truths, near.any(0)))
+        masks = [
+            one["segmentation"] for every, met in pairs for one in itertools.compress(every, met)
+        ]
+        if masks and np.prod(coco_mask.toBbox(masks)[:, 2:], axis=1).max() > MOST_PIXELS:
+            return True
+    return False
 
 
 def width_in(size: tuple[int, int]) -> int:

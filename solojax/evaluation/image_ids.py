@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from solojax.data import ids
 from solojax.data.findings import Findings, shorten
 from solojax.data.image_names import Names
 from solojax.types import InputError
@@ -53,6 +54,7 @@ def match(
             "all of them, or to none to go by image_id"
         )
     if not named:
+        _take_keys(objects, truth)
         cure = "give it as its image_id"
         named = {n: e["image_id"] for n, e in objects.items() if _is_name(e.get("image_id"))}
         if not all(name in called.values() for name in named.values()):
@@ -79,6 +81,15 @@ def match(
             )
     for number, name in named.items():
         entries[number]["image_id"] = found[name]
+
+
+def _take_keys(objects: dict[int, dict[str, Any]], truth: dict[str, Any]) -> None:
+    """Follows the images of a truth that were numbered anew, since ids of theirs are texts."""
+    numbers = {image.get("key"): image["id"] for image in truth["images"]}
+    if any(isinstance(key, str) for key in numbers):
+        for entry in objects.values():
+            key = ids.read(entry.get("image_id"))
+            entry["image_id"] = numbers.get(key, entry.get("image_id"))
 
 
 def _find(

@@ -27,9 +27,10 @@ def score(
 
     Returns:
       What JSON can hold: the numbers of ``coco.names``; of masks also those of the ``box`` with
-      each and of their ``boundary``; ``classes``, ``curves`` and ``errors`` as in ``coco`` and
-      ``errors``; ``confusion``, the pairs of category ids, true and predicted, that occur,
-      None for background; ``images``, the F1 of each by its id; ``calibration``, score against IoU.
+      each and, unless masks are too large, of their ``boundary``; ``classes``, ``curves`` and
+      ``errors`` as in ``coco`` and ``errors``; ``confusion``, the pairs of category ids, true and
+      predicted, that occur, None for background; ``images``, the F1 of each by its id;
+      ``calibration``, score against IoU.
     """
     found = coco.masks_found(results) if kind == "segm" else coco.boxes_found(results)
     counted = coco.best(found, most)
@@ -41,8 +42,9 @@ def score(
         scores["box"] = coco.numbers_of(
             coco.judge(truth, coco.boxes_found(boxed), "bbox", most=most)
         )
-        outlines = boundary.overlap(truth, scenes)
-        scores["boundary"] = coco.numbers_of(coco.judge(truth, counted, kind, outlines, most))
+        if not boundary.is_too_large(truth, scenes):
+            outlines = boundary.overlap(truth, scenes)
+            scores["boundary"] = coco.numbers_of(coco.judge(truth, counted, kind, outlines, most))
     scores["classes"] = coco.classes_of(judged, truth)
     scores["curves"] = coco.curves_of(judged)
     scores["errors"] = errors.split(judged, scenes)
@@ -71,6 +73,9 @@ def table(scores: dict[str, Any]) -> str:
     for name, what in coco.names(scores["max_detections"]).items():
         numbers = "".join(f" {column[name]:8.3f}" for column in columns.values())
         lines.append(f"  {name:6}{numbers}  {what}")
+    if "box" in scores and "boundary" not in scores:
+        pixels = f"{boundary.MOST_PIXELS:,} pixels"
+        lines.append(f"  boundary AP is left out: a mask is larger than {pixels}")
     lines.append("  errors and what AP50 would gain without them")
     for kind, what in errors.KINDS.items():
         one = scores["errors"][kind]

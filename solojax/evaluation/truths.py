@@ -26,7 +26,8 @@ def read(path: Path, findings: Findings) -> dict[str, Any]:
     Returns:
       What ``of_kind`` takes: a COCO dictionary whose annotations have a ``bbox``, to the bit as the
       file has it where it has one, and a ``segmentation`` (compressed run lengths) unless they have
-      a box alone. Images have a ``file_name`` where the file names them.
+      a box alone. Images have a ``file_name`` where the file names them, and the id it
+      gives them as ``key``.
 
     Raises:
       InputError: the file is missing or not COCO, as ``annotations.read`` says, or has no instance.
@@ -74,9 +75,16 @@ def read(path: Path, findings: Findings) -> dict[str, Any]:
     if not instances:
         reasons = [str(one) for one in findings]
         raise InputError(": ".join([f"{path} has no instance to score against", *reasons]))
+    keys = {image_id: key for key, image_id in found.image_ids.items()}
     return {
         "images": [
-            {"id": image.id, "height": image.height, "width": image.width, "file_name": image.name}
+            {
+                "id": image.id,
+                "key": keys[image.id],
+                "height": image.height,
+                "width": image.width,
+                "file_name": image.name,
+            }
             for image in found.images
         ],
         "annotations": instances,

@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from solojax.fields import check_fields, check_range
+from solojax.fields import check_count, check_fields
 from solojax.heads.levels import check_levels
 from solojax.ops import resize
 from solojax.types import InputError
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6")  # of the pyramid
+MOST_CELLS = 1000  # per side; networks have tens
 STRIDES = (4, 8, 16, 32)  # to which a level can be resized: all divide a canvas
 
 
@@ -54,7 +55,7 @@ class Grid:
                     f"head.grid: level {level!r} at stride {stride}; levels are "
                     f"{', '.join(LEVELS)}, strides {', '.join(map(str, STRIDES))}"
                 )
-        check_range(self, "head.grid", "sizes", least=1)
+        check_count(self, "head.grid", "sizes", most=MOST_CELLS)
         if not all(0 <= least < greatest for least, greatest in self.scale_ranges):
             raise InputError(
                 f"head.grid.scale_ranges={self.scale_ranges} must be (least, greatest) each"

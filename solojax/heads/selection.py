@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from solojax.fields import check_fields, check_range
+from solojax.fields import check_count, check_fields, check_range
 from solojax.heads.grid import Grid, flatten
 from solojax.ops import masks, nms, pick, resize
 from solojax.ops.nms import Kernel
@@ -42,11 +42,13 @@ class Selection:
         thresholds = ("score_threshold", "mask_threshold", "nms_iou_threshold", "final_threshold")
         check_range(self, "head.selection", *thresholds, most=1)
         check_range(self, "head.selection", "nms_sigma")
-        if not 1 <= self.max_detections <= self.nms_candidates <= self.max_candidates:
+        counts = ("max_candidates", "nms_candidates", "max_detections")
+        check_count(self, "head.selection", *counts)
+        if not self.max_detections <= self.nms_candidates <= self.max_candidates:
             raise InputError(
                 f"head.selection.max_candidates={self.max_candidates} must be at least "
-                f"nms_candidates={self.nms_candidates}, that at least max_detections="
-                f"{self.max_detections}, and that at least 1"
+                f"nms_candidates={self.nms_candidates}, and that at least max_detections="
+                f"{self.max_detections}"
             )
 
 

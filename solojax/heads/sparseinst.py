@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from solojax.fields import check_fields, check_range
+from solojax.fields import DEEPEST, check_count, check_fields, check_range
 from solojax.heads import answer
 from solojax.heads.levels import check_levels
 from solojax.heads.matching import Objective, loss_terms
@@ -80,7 +80,8 @@ class SparseInst(nn.Module):
     def __post_init__(self) -> None:
         check_fields(self, "head")
         counts = ("num_classes", "slots", "groups", "width", "mask_width", "kernel_width")
-        check_range(self, "head", *counts, "depth", "mask_depth", least=1)
+        check_count(self, "head", *counts)
+        check_count(self, "head", "depth", "mask_depth", most=DEEPEST)
         check_range(self, "head", "score_threshold", "mask_threshold", most=1)
         check_range(self, "head", "norm_groups")
         if self.maps_of_a_slot > 1 and self.width % self.groups:

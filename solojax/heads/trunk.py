@@ -5,7 +5,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 
-from solojax.fields import check_fields, check_range
+from solojax.fields import DEEPEST, check_count, check_fields, check_range
 from solojax.models.layers import (
     HEAD_INIT,
     PRIOR_BIAS,
@@ -100,14 +100,16 @@ def quality_predictor() -> nn.Conv:
 def check_head(head: nn.Module, *widths: str) -> None:
     """Refuses what no head can work with; ``widths`` are the fields that divide into groups."""
     check_fields(head, "head")
-    counts = ("num_classes", "max_positives", "depth", "groups", *widths)
-    check_range(head, "head", *counts, least=1)
+    counts = ("num_classes", "max_positives", "groups", *widths)
+    check_count(head, "head", *counts)
+    check_count(head, "head", "depth", most=DEEPEST)
     if hasattr(head, "coord_convs"):
         check_range(head, "head", "coord_convs", most=head.depth)
     if not 0 <= head.drop_block < 1:
         raise InputError(f"head.drop_block={head.drop_block} must be at least 0 and below 1")
     if head.drop_block_size < 1 or head.drop_block_size % 2 == 0:
         raise InputError(f"head.drop_block_size={head.drop_block_size} must be odd, and at least 1")
+    check_count(head, "head", "drop_block_size")
     for name in widths:
         width = getattr(head, name)
         if width % head.groups:

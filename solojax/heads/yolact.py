@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from solojax.fields import check_fields, check_range
+from solojax.fields import check_count, check_fields
 from solojax.heads import yolact_loss, yolact_targets
 from solojax.heads.anchors import Anchors
 from solojax.heads.box_selection import BoxSelection, Predictions, select
@@ -56,7 +56,7 @@ class YOLACT(nn.Module):
     def __post_init__(self) -> None:
         check_fields(self, "head")
         counts = ("num_classes", "width", "prototype_width", "prototypes", "max_masks")
-        check_range(self, "head", *counts, "rescoring_widths", least=1)
+        check_count(self, "head", *counts, "rescoring_widths")
         if not self.enlarge_prototypes and self.anchors.levels[0] != "p2":
             raise InputError(
                 "head.enlarge_prototypes=False leaves masks at the size of "

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-from solojax.fields import check_fields, check_range
+from solojax.fields import check_count, check_fields, check_range
 from solojax.models.detector import Names
 from solojax.models.fpn import lateral, output
 from solojax.models.layers import XAVIER_INIT, Conv
@@ -25,9 +25,9 @@ class BilinearFPN(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self, "neck")
-        check_range(self, "neck", "width", least=1)
+        check_count(self, "neck", "width")
         check_range(self, "neck", "finest_level", least=2, most=5)
-        check_range(self, "neck", "coarser_levels")
+        check_range(self, "neck", "coarser_levels", most=10)
         super().__post_init__()
 
     @property

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from solojax.fields import check_fields, check_range
+from solojax.fields import check_count, check_fields
 from solojax.models import fpn
 from solojax.models.detector import Names
 from solojax.models.layers import HE_INIT, Conv
@@ -46,7 +46,7 @@ class ContextEncoder(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self, "neck")
-        check_range(self, "neck", "width", "pools", "pool_width", least=1)
+        check_count(self, "neck", "width", "pools", "pool_width")
         if not self.pools:
             raise InputError("neck.pools is empty; give at least one number of cells")
         super().__post_init__()

@@ -5,7 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from solojax.fields import check_fields, check_range
+from solojax.fields import check_count, check_fields
 from solojax.models.detector import Names
 from solojax.models.layers import XAVIER_INIT, Conv
 from solojax.ops import resize
@@ -31,7 +31,7 @@ class FPN(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self, "neck")
-        check_range(self, "neck", "width", least=1)
+        check_count(self, "neck", "width")
         super().__post_init__()
 
     @property
@@ -63,7 +63,7 @@ class SingleLevel(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self, "neck")
-        check_range(self, "neck", "width", least=1)
+        check_count(self, "neck", "width")
         super().__post_init__()
 
     @property

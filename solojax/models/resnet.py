@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax import lax
 
-from solojax.fields import check_fields, check_range
+from solojax.fields import check_count, check_fields, check_range
 from solojax.models.detector import Names
 from solojax.models.layers import HE_INIT, Deform, Norm, make_conv, make_norm, rematerialised
 from solojax.ops.pool import max_pool
@@ -96,6 +96,8 @@ class ResNet(nn.Module):
             raise InputError(f"ResNet depth {self.depth} is unknown; choose from {list(BLOCKS)}")
         check_range(self, "backbone", "frozen_stages", most=4)
         check_range(self, "backbone", "deform_stages", "remat_stages", least=1, most=4)
+        counts = ("width", "groups", "group_width", "norm_groups")
+        check_count(self, "backbone", *counts)
         bottlenecks = {"groups": 1, "group_width": 64, "deform": "none"}
         for name, default in bottlenecks.items():
             if self.depth in BASIC and getattr(self, name) != default:
@@ -107,14 +109,14 @@ class ResNet(nn.Module):
             raise InputError(f"backbone.width={self.width} must be even for variant d")
         narrow = [self.width // 2 if self.variant == "d" else self.width]
         narrow += [self._inner_width(self.width * 2**stage) for stage in range(4)]
-        if self.groups < 1 or min(narrow) < 1:
+        if min(narrow) < 1:
             raise InputError(
                 f"backbone.width={self.width}, groups={self.groups} and group_width="
                 f"{self.group_width} leave layers without channels; raise them"
             )
         if self.norm == "group":
             for channels in narrow:
-                if self.norm_groups < 1 or channels % self.norm_groups:
+                if channels % self.norm_groups:
                     raise InputError(
                         f"backbone.width={self.width} does not divide into norm_groups="
                         f"{self.norm_groups}: a layer has {channels} channels; choose a divisor"

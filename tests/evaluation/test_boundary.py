@@ -57,6 +57,16 @@ def test_with_a_crowd_it_is_the_share_of_the_detection():
     assert boundary_iou(truth, [result(3, (10, 20, 20, 20), 0.9)]) == (204 - 2 * 3 * 14) / 204
 
 
+def test_of_masks_that_take_minutes_boundary_ap_is_left_out_and_told(monkeypatch):
+    truth, found = truth_of([(3, (10, 10, 20, 20))]), [result(3, (10, 11, 20, 20), 0.9)]
+    monkeypatch.setattr(boundary, "MOST_PIXELS", 400)
+    assert "boundary" in scores.score(truth, found)
+    monkeypatch.setattr(boundary, "MOST_PIXELS", 399)
+    scored = scores.score(truth, found)
+    assert "boundary" not in scored and scored["AP"] > 0
+    assert "boundary AP is left out: a mask is larger than 399 pixels" in scores.table(scored)
+
+
 def test_boundary_ap_is_lower_where_outlines_are_off_by_two_pixels():
     truth = truth_of([(3, (10, 10, 60, 60))])
     found = [result(3, (10, 12, 60, 60), 0.9)]

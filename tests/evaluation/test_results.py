@@ -220,6 +220,19 @@ def test_an_image_id_that_is_a_name_is_read_as_one(named):
     assert read(named, [entry(image_id="a/1.jpg")])[0][0]["image_id"] == 42
 
 
+@pytest.mark.parametrize("key", ["a1", 5])
+def test_ids_that_are_texts_are_followed_and_more_is_refused_with_its_own_cure(key, files):
+    images = [{**TRUTH["images"][0], "id": one} for one in ("a1", 5)]
+    one = {**TRUTH["annotations"][0], "image_id": key}
+    files[0].write_text(json.dumps({**TRUTH, "images": images, "annotations": [one]}))
+    (found,), _ = read(files, [entry(image_id=key)])
+    assert found["image_id"] == truth_of(files[0])["annotations"][0]["image_id"]
+    lost = {**one, "image_id": "lost"}
+    files[0].write_text(json.dumps({**TRUTH, "images": images, "annotations": [lost]}))
+    with pytest.raises(InputError, match="; mend them or take them out of the file$"):
+        truth_of(files[0])
+
+
 def test_without_names_in_the_truth_that_ids_decide_is_told(files):
     (line,) = told(files, [entry(file_name="a.jpg")])
     assert line == f"1 images are matched by image_id alone: {files[0]} names no files"

@@ -97,7 +97,7 @@ def test_a_value_of_another_type_is_refused(kind, field, value, message):
         (Selection, "nms_iou_threshold", 7, "head.selection.nms_iou_threshold=7.0 must be in 0..1"),
         (Selection, "nms_sigma", -3, "head.selection.nms_sigma=-3.0 must be at least 0"),
         (Selection, "max_candidates", 10, "max_candidates=10 must be at least nms_candidates=500"),
-        (Selection, "max_detections", 0, "max_detections=0, and that at least 1"),
+        (Selection, "max_detections", 0, "max_detections=0 must be at least 1"),
         (Objective, "category_weight", -1, "head.objective.category_weight=-1.0 must be at least"),
         (Objective, "mask_weight", -1, "head.objective.mask_weight=-1.0 must be at least 0"),
         (Objective, "focal_gamma", -1, "head.objective.focal_gamma=-1.0 must be at least 0"),
