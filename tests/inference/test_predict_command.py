@@ -149,7 +149,7 @@ def test_a_damaged_image_is_left_out_and_told_at_the_end(
     told = refusal(capfd, "photos", "--save", "json")
     assert told == (
         "1 of 3 inputs: photos/2.png is no image: it seems to be a web page (HTML); download the "
-        "image itself"
+        "file itself"
     )
     rows = load(Path("predictions/detections.json"))
     assert [(row["id"], row["detections"][0]["area"]) for row in rows] == [(1, 1), (3, 3)]
