@@ -79,6 +79,10 @@ def read_file(path: Any) -> bytes:
             if about.st_size > MOST_FILE:
                 raise InputError(f"{path} has more than {MOST_FILE} bytes; cut it into parts")
         return path.read_bytes()
+    except InputError:
+        raise
+    except ValueError:  # a zero, or letters that no file system takes
+        raise InputError(f"{str(path)!r} cannot be a path; correct it") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:

@@ -1,6 +1,7 @@
 """A trained network for use: images in, results out."""
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from solojax.models import detector
 from solojax.training import checkpoint as checkpoints
 from solojax.types import MASK_STRIDE, InputError
 
-Image = str | Path | ArrayLike
+Image = str | os.PathLike | ArrayLike
 """A file; an image of Pillow, of any mode; or ``H W 3`` uint8 RGB, what NumPy makes one of."""
 
 WINDOW = 4  # batches of images that are held, to find those that share a canvas
@@ -92,14 +93,14 @@ class Predictor:
 
     def __call__(self, images: Any) -> Any:
         """One image -> its ``Result``; a list of them, or ``B H W 3``, -> a list."""
-        one = isinstance(images, str | Path | bytes) or not isinstance(images, Iterable)
+        one = isinstance(images, str | os.PathLike | bytes) or not isinstance(images, Iterable)
         if one or getattr(images, "ndim", 4) != 4:
             return next(self.stream([images]))
         return list(self.stream(images))
 
     def stream(self, images: Iterable[Image]) -> Iterator[Result]:
         """A result for each image, in their order; ``WINDOW`` batches are held at a time."""
-        if isinstance(images, str | Path):
+        if isinstance(images, str | os.PathLike):
             raise InputError(f"stream takes several images and got {images}; give them in a list")
         coming = iter(images)
         while window := list(itertools.islice(coming, WINDOW * self._batch_size)):
@@ -140,8 +141,8 @@ class Predictor:
         return self._result(picture, merged, _name(image))
 
     def _read(self, image: Image) -> np.ndarray:
-        if isinstance(image, str | Path):
-            return sources.read_image(Path(image), value_range=self.value_range)
+        if isinstance(image, str | os.PathLike):
+            return sources.read_image(image, value_range=self.value_range)
         if isinstance(image, PIL.Image.Image):
             return image_files.of_pillow(image, self.value_range)
         wanted = "give a file, an image of Pillow, or an array of height, width, 3 in uint8, RGB"
@@ -182,4 +183,4 @@ class Predictor:
 
 
 def _name(image: Image) -> str:
-    return str(image) if isinstance(image, str | Path) else ""
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else ""

@@ -1,6 +1,7 @@
 """What was found in one image, in that image's own pixels."""
 
 import dataclasses
+import numbers
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from pycocotools import mask as coco_mask
 from solojax.config import Category
 from solojax.data import rle
 from solojax.inference import draw
+from solojax.types import InputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,7 +74,9 @@ class Result:
         )
 
     def above(self, score: float) -> "Result":
-        """The detections with at least that score."""
+        """The detections with at least that score; raises InputError where it is no number."""
+        if not isinstance(score, numbers.Real):
+            raise InputError(f"a score is {score!r} where a number is meant")
         return self.take(np.flatnonzero(self.scores >= score))
 
     def plot(self) -> np.ndarray:
@@ -100,8 +104,12 @@ class Result:
 
     def to_supervision(self) -> Any:
         """As ``supervision.Detections``; needs ``pip install "solojax[supervision]"``."""
-        import supervision
-
+        try:
+            import supervision
+        except ImportError:
+            raise InputError(
+                'to_supervision needs supervision; pip install "solojax[supervision]"'
+            ) from None
         return supervision.Detections(
             xyxy=self.boxes,
             mask=self.masks,

@@ -43,6 +43,8 @@ def find(given: Sequence[str], findings: Findings | None = None) -> Inputs:
     findings = Findings() if findings is None else findings
     for text in given:
         if webcam := re.fullmatch(r"webcam(?::(\d+))?", text):
+            if len(webcam[1] or "") > 9:
+                raise InputError(f"{text}: no webcam has such a number; give webcam:0 or near it")
             found.webcams.append(int(webcam[1] or 0))
             continue
         for path in _files(text, findings):
@@ -55,7 +57,7 @@ def find(given: Sequence[str], findings: Findings | None = None) -> Inputs:
 
 
 def read_image(
-    path: Path,
+    path: str | os.PathLike,
     findings: Findings | None = None,
     *,
     value_range: Range | None = None,
@@ -72,11 +74,13 @@ def read_image(
     Raises:
       InputError: it is missing, damaged or no image; the line says what it seems to be.
     """
-    encoded = image_files.read_file(path)
+    _check(os.fspath(path))
+    # That of a bucket stays one.
+    encoded = image_files.read_file(path if hasattr(path, "read_bytes") else Path(path))
     try:
         decoded = image_files.decode(encoded, value_range=value_range, most_pixels=most_pixels)
     except InputError as fault:
-        if _ends(path, VIDEO_ENDINGS):
+        if _ends(Path(path), VIDEO_ENDINGS):
             raise InputError(
                 f"{path} is a video; solojax.inference.videos.read_video gives its frames"
             ) from None
@@ -87,7 +91,16 @@ def read_image(
     return decoded.pixels
 
 
+def _check(text: str) -> None:
+    """Raises InputError where that cannot be the path of a file or folder."""
+    if not text:
+        raise InputError("the path of an input is empty; give a file")
+    if re.match("(https?|ftp)://", text):
+        raise InputError(f"{text} is an address of the web; download the file and give its path")
+
+
 def _files(text: str, findings: Findings) -> list[Path]:
+    _check(text)
     path = Path(text)
     if path.is_dir():
         inside = [one for one in path.iterdir() if not one.name.startswith(".")]

@@ -50,7 +50,7 @@ def read_video(path: Path, faults: list[str]) -> Iterator[Frame]:
     except OSError as error:
         faults.append(f"{path} cannot be read: {error.strerror}")
     except av.FFmpegError as error:
-        faults.append(f"{path} is no video, or its end is missing: {error.strerror}")
+        faults.append(f"{path} is no video, or its end is missing: {error.strerror}; copy it again")
 
 
 def count_frames(path: Path) -> int | None:
@@ -152,7 +152,9 @@ def _decode(container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
                 damaged = True
                 break
     if damaged:
-        raise InputError(f"is cut or damaged from frame {count} on; those before it are done")
+        raise InputError(
+            f"is cut or damaged from frame {count} on; those before it are done; copy it again"
+        )
     if count and container.duration is not None:
         # Matroska tells when it ends, the others how long they are.
         begin = 0 if "matroska" in container.format.name else container.start_time or 0
@@ -160,7 +162,7 @@ def _decode(container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
         if told - end > SHORTFALL:
             raise InputError(
                 f"was cut after frame {count - 1}, at {end:.1f} of {told:.1f} seconds; what is "
-                "there is done"
+                "there is done; copy it again for the rest"
             )
     # Some demuxers and decoders pass over what is damaged. An index tells of all frames, those
     # apart that repeat the one before with no bytes.
@@ -169,5 +171,5 @@ def _decode(container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
     if (missing := min(stream.frames, whole) - unseen - count) > 0:
         raise InputError(
             f"lacks {missing} of its {count + missing} frames, which are damaged; the others are "
-            "done"
+            "done; copy it again"
         )

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import solojax
 from solojax import config as config_lib
 from solojax.config import Category
 from solojax.inference.predictor import Predictor
+from solojax.inference.result import Result
 from solojax.training import checkpoint, optimizer, step
 from solojax.training.checkpointer import Checkpoints
 from solojax.types import InputError
@@ -187,6 +189,15 @@ def test_supervision_gets_boxes_masks_and_names(predictor):
     assert isinstance(detections, supervision.Detections) and len(detections) == len(result)
     np.testing.assert_array_equal(detections.mask, result.masks)
     assert list(detections.data["class_name"]) == result.names
+
+
+def test_results_refuse_in_a_line(monkeypatch):
+    result = Result(noise(8, 8), np.zeros(0), np.zeros(0, int), [], CATEGORIES)
+    with pytest.raises(InputError, match="a score is 'a' where a number"):
+        result.above("a")
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(InputError, match=r'pip install "solojax\[supervision\]"'):
+        result.to_supervision()
 
 
 def test_a_score_cuts_off_what_is_below(predictor):

@@ -279,7 +279,7 @@ def test_a_file_that_is_named_is_taken_whatever_its_name(name: str, tmp_path: Pa
         ("gone.jpg", "gone.jpg: no such file or folder; check the path"),
         ("folder", "; for what is in its folders give a pattern such as"),
         ("*.png", "*.png matches no image and no video; check the pattern, in which a ["),
-        ("https://a.b/c.jpg", "no such file or folder"),
+        ("https://a.b/c.jpg", "is an address of the web; download the file"),
     ],
 )
 def test_nothing_found_is_an_error_that_names_it(
@@ -290,3 +290,27 @@ def test_nothing_found_is_an_error_that_names_it(
     with pytest.raises(InputError) as told:
         sources.find([given])
     assert wanted in str(told.value)
+
+
+class Named:
+    """A path as ``os.PathLike`` has it, of no library."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def __fspath__(self) -> str:
+        return str(self._path)
+
+
+def test_any_path_is_taken_and_what_can_be_none_is_refused_with_the_cure(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert sources.read_image(Named(tmp_path / "a.png")).shape == (4, 4, 3)
+    for path, wanted in (
+        ("http://h/x.png", "http://h/x.png is an address of the web; download the file"),
+        ("", "the path of an input is empty"),
+        ("a\0b.png", r"'a\\x00b.png' cannot be a path"),
+    ):
+        with pytest.raises(InputError, match=wanted):
+            sources.read_image(path)
+    with pytest.raises(InputError, match="no webcam has such a number"):
+        sources.find(["webcam:" + "9" * 20])

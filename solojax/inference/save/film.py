@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 
-from solojax.inference.save.files import part_of
+from solojax.inference.save.files import part_of, writing
 from solojax.types import InputError
 
 CLOCK = 90_000  # ticks a second of our films: those of 24, 25, 30, 50 and 60 frames are whole
@@ -31,10 +31,11 @@ class Film:
         Odd sides are made even, and pictures of another size than the first are made as large.
 
         Raises:
-          InputError: PyAV has no encoder for H.264.
+          InputError: PyAV has no encoder for H.264, or a disk is full.
         """
         if self._container is None:
-            self._open(*picture.shape[:2])
+            with writing(self._path):
+                self._open(*picture.shape[:2])
         width, height = self._stream.width, self._stream.height
         bottom, right = height - picture.shape[0], width - picture.shape[1]
         if bottom in (0, 1) and right in (0, 1):
@@ -47,13 +48,14 @@ class Film:
         # Time has to go on, whatever a video says.
         self._last = max(round(seconds * CLOCK), self._last + 1)
         frame.pts, frame.time_base = self._last, Fraction(1, CLOCK)
-        self._container.mux(self._stream.encode(frame))
+        with writing(self._path):
+            self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         if self._container is None:
             return
         try:
-            with self._container:
+            with writing(self._path), self._container:
                 if self._stream:
                     self._container.mux(self._stream.encode())
             if self._stream:

@@ -9,6 +9,7 @@ import pytest
 from solojax.inference.save import film
 from solojax.inference.save.film import Film
 from solojax.types import InputError
+from tests import disk
 from tests.inference.save.scene import decode, names_in
 
 TIMES = [0.0, 0.033, 0.1, 0.11, 0.5, 0.51, 1.2]
@@ -67,3 +68,15 @@ def test_a_pyav_without_an_encoder_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(av, "open", lambda *_, **__: Container())
     with pytest.raises(InputError, match="no encoder for H.264; reinstall it with pip install"):
         Film(tmp_path / "film.mp4").add(np.zeros((64, 96, 3), np.uint8), 0.0)
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_film(tmp_path: Path) -> None:
+    made = Film(tmp_path / "film.mp4")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    with disk.full(1000), pytest.raises(InputError, match="/film.mp4 cannot be written.*make room"):
+        try:
+            for number in range(5):
+                made.add(noise, float(number))
+        finally:
+            made.close()
+    assert not list(tmp_path.iterdir())
