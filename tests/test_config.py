@@ -559,8 +559,14 @@ def test_json_with_a_field_of_another_version_names_class_and_field() -> None:
 
 def test_json_with_a_value_out_of_range_is_refused() -> None:
     training = {"type": "solojax.config.Training", "batch_size": 0}
-    with pytest.raises(InputError, match=r"training\.batch_size=0"):
+    said = (
+        r"config\.Training: training\.batch_size=0 must be at least 1; correct it, or, if another"
+    )
+    with pytest.raises(InputError, match=said):
         config_lib.from_json(config_json(training=training), "config.json")
+    config = load_shapes()
+    marked = b"\xef\xbb\xbf" + config_lib.to_json(config).encode()
+    assert config_lib.from_json(marked, "config.json") == config
 
 
 @pytest.mark.parametrize("changes", [{"data": 5}, {"model": 1}, {"training": None}])

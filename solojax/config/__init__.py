@@ -264,7 +264,7 @@ def from_json(text: str | bytes, where: str) -> Config:
     """Reads what ``to_json`` wrote; ``where`` names it in errors. Runs no code of the config."""
     try:
         config = encoding.decode(
-            json.loads(text if isinstance(text, str) else text.decode()), where
+            json.loads(text if isinstance(text, str) else text.decode("utf-8-sig")), where
         )
     except InputError:
         raise

@@ -65,7 +65,8 @@ def decode(value: Any, where: str) -> Any:
     except Exception as error:  # whatever a class says of what does not fit it
         said = " ".join(str(error).split())
         raise InputError(
-            f"{where}: {kind} of another version of solojax: {said}; {MOVE}"
+            f"{where}: {kind}: {said}; correct it, or, if another version of solojax wrote it, "
+            f"{MOVE}"
         ) from error
 
 

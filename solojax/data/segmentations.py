@@ -211,7 +211,7 @@ def _read_runs(
         except ValueError as error:
             raise NoMaskError(str(error)) from error
     else:
-        raise NoMaskError("no run lengths")
+        raise NoMaskError("corrupt run lengths" if isinstance(counts, str) else "no run lengths")
     if sum(runs) != height * width or min(runs, default=-1) < 0:
         raise NoMaskError("run lengths that do not add up to the image")
     return coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)

@@ -37,8 +37,8 @@ def is_too_large(truth: dict[str, Any], scenes: dict[int, Scene]) -> bool:
     """Whether a mask that can match is; arguments as of ``overlap``."""
     large = [i["id"] for i in truth["images"] if i["height"] * i["width"] > MOST_PIXELS]
     for scene in (scenes[image_id] for image_id in large if image_id in scenes):
-        near = scene.ious >= LEAST_IOU
-        pairs = ((scene.found, near.any(1)), (scene.truths, near.any(0)))
+        near = np.asarray(scene.ious >= LEAST_IOU)
+        pairs = ((scene.found, near.any(1).tolist()), (scene.truths, near.any(0).tolist()))
         masks = [
             one["segmentation"] for every, met in pairs for one in itertools.compress(every, met)
         ]

@@ -18,6 +18,7 @@ from solojax.evaluation import coco, truths
 LOW = 0.25  # AP50 below which other readings are tried
 NOTHING = 0.01  # AP50 below which it is told that there is none
 IOU = 0.5
+ROUNDING = 1e-6  # of a score in 32 bits
 MANY = 0.3  # of all instances have to be found by another reading,
 MORE = 3  # and so many times as many as by the one that was taken
 IMAGES = 500  # with instances, that are looked at
@@ -91,7 +92,7 @@ def _look_at_values(results: list[dict[str, Any]], findings: Findings) -> None:
     ]
     places = [f"results[{number}]" for number in empty]
     findings.add_all("doubtful", "results have a mask without a pixel", places)
-    beyond = [n for n, one in enumerate(results) if not 0 <= one["score"] <= 1]
+    beyond = [n for n, one in enumerate(results) if not 0 <= one["score"] <= 1 + ROUNDING]
     places = [f"results[{number}]: {results[number]['score']:g}" for number in beyond]
     what = (
         "results have a score outside of 0..1: AP goes by their order, the rest takes it as it is"

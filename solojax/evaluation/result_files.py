@@ -26,23 +26,52 @@ def read(path: Path, findings: Findings) -> list[Any]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
+        content = _read_lines(path)
+        if content is None:
+            raise InputError(f"{path} is not JSON: {error}") from error
+        findings.add("told", f"results are read from the lines of {path}", count=len(content))
     if isinstance(content, list):
-        return content
+        if content and all(isinstance(one, list) for one in content):
+            what = f"results are read from lists in the list of {path}"
+            content = [entry for here in content for entry in here]
+            findings.add("told", what, count=len(content))
+        if not (len(content) == 1 and any(_lists(content[0]).get(key) for key in LISTS)):
+            return content
+        content = content[0]
     lists = {key: value for key, value in _lists(content).items() if _are_results(key, value)}
     if not lists:
         scoreless = any(isinstance(one, dict) for one in _lists(content).get("annotations", []))
         truth = "; its annotations have no score: is it a ground truth?" if scoreless else ""
         raise InputError(f"{path} is not a COCO results file: it holds no list of results{truth}")
+    if all(_are_of(key, entries) for key, entries in lists.items()):
+        together = [one for entries in lists.values() for one in entries]
+        what = f"results are read from the lists of {path}, one an image"
+        findings.add("told", what, count=len(together))
+        return together
     if len(lists) > 1:
         raise InputError(
-            f"{path} holds {len(lists)} lists that may be the results: {', '.join(lists)}; leave "
-            "one of them"
+            f"{path} holds {len(lists)} lists that may be the results: {', '.join(lists)}; give "
+            "the right one alone"
         )
     ((key, entries),) = lists.items()
     findings.add("told", f"results are read from {key!r} of {path}", count=len(entries))
     _name_images(entries, content.get("images"))
     return entries
+
+
+def _read_lines(path: Path) -> list[Any] | None:
+    """The objects of JSON Lines, None where it holds none."""
+    try:
+        found = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        return None
+    return found if len(found) > 1 and all(isinstance(one, dict) for one in found) else None
+
+
+def _are_of(key: str, entries: list[Any]) -> bool:
+    """Whether all are results of the image whose id the list is called by."""
+    ours = (isinstance(one, dict) and str(one.get("image_id")) == key for one in entries)
+    return bool(entries) and all(ours)
 
 
 def _lists(content: Any) -> dict[str, list[Any]]:

@@ -18,6 +18,7 @@ from solojax.data.findings import Findings, shorten
 from solojax.evaluation import coco, image_ids, result_files, truths
 from solojax.types import InputError
 
+SCORES = ("confidence", "conf", "probability", "prob", "scores")  # what others call it
 CHUNK = 4096  # masks that are checked at once
 
 
@@ -93,6 +94,9 @@ class _Checked:
     def __init__(self, truth: dict[str, Any], findings: Findings, kind: coco.Kind):
         self._sizes = truths.sizes(truth)
         self._categories = {category["id"] for category in truth["categories"]}
+        self._named: dict[Any, list[int]] = {}
+        for category in truth["categories"]:
+            self._named.setdefault(category["name"], []).append(category["id"])
         self._findings, self._kind = findings, kind
 
     def read(self, entry: Any, number: int) -> dict[str, Any]:
@@ -103,21 +107,25 @@ class _Checked:
         """
         if not isinstance(entry, dict):
             raise ValueError("is not an object")
+        for key in ("image_id", "category_id"):
+            if key not in entry:
+                raise ValueError(f"has no {key}; it has {', '.join(map(repr, entry)):.100}")
         image_id = self._number(entry, "image_id", number)
         if image_id not in self._sizes:
             raise ValueError(f"names the unknown image {entry.get('image_id')!r}")
-        category_id = self._number(entry, "category_id", number)
+        category_id = self._category(entry, number)
         if category_id not in self._categories:
             unknown = entry.get("category_id")
             raise ValueError(f"of image {image_id} names the unknown category {unknown!r}")
         name = _name(image_id, category_id)
         if "score" not in entry:
-            raise ValueError(f"{name} has no score")
+            other = next((f"; call its {key!r} so" for key in SCORES if key in entry), "")
+            raise ValueError(f"{name} has no score{other}")
         score = self._number(entry, "score", number)
         if score is None:
             raise ValueError(f"{name} has the score {entry['score']!r}, which is no finite number")
         one = {"image_id": image_id, "category_id": category_id, "score": float(score)}
-        box: Any = entry.get("bbox")
+        box = self._box(entry, number)
         if self._kind == "bbox" and (box or not entry.get("segmentation")):
             if not truths.is_box(box):
                 raise ValueError(
@@ -135,6 +143,24 @@ class _Checked:
             return one | self.mask_of(entry, image_id, number)
         except ValueError as error:
             raise ValueError(f"{name} has {error}") from None
+
+    def _category(self, entry: dict[str, Any], number: int) -> Any:
+        """The id, also by the name of a class that the truth has once."""
+        given = entry["category_id"]
+        if isinstance(given, str) and len(self._named.get(given, ())) == 1:
+            what = "results have the name of a class as category_id"
+            self._findings.add("repaired", what, f"results[{number}]: {given!r:.40}")
+            return self._named[given][0]
+        return self._number(entry, "category_id", number)
+
+    def _box(self, entry: dict[str, Any], number: int) -> Any:
+        """As it is, but for numbers that are texts."""
+        box = entry.get("bbox")
+        if not (isinstance(box, list) and any(isinstance(side, str) for side in box)):
+            return box
+        what = "results have texts in their bbox, read as numbers"
+        self._findings.add("repaired", what, f"results[{number}]")
+        return [_as_number(side) for side in box]
 
     def mask_of(self, entry: dict[str, Any], image_id: int, number: int) -> dict[str, Any]:
         """The ``segmentation`` of a result, checked.

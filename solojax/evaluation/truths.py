@@ -32,6 +32,7 @@ def read(path: Path, findings: Findings) -> dict[str, Any]:
     Raises:
       InputError: the file is missing or not COCO, as ``annotations.read`` says, or has no instance.
     """
+    check_file(path)
     instances: list[dict[str, Any]] = []
 
     def see(entry: annotations.Entry, read_as: annotations.Instance | str) -> None:

@@ -36,6 +36,8 @@ def find(inputs: Inputs, path: Path) -> tuple[Inputs, list[Known], list[str]]:
     """
     if inputs.videos or inputs.webcams:
         raise InputError(f"--gt {path} has ids of images; leave videos and webcams out")
+    if not path.is_file():
+        raise InputError(f"--gt {path}: no such file")
     names = Names({image.id: image.name for image in annotations.read_images(epath.Path(path))})
     if not names.of_id:
         raise InputError(f"--gt {path} names no image files, so none can be found in it")

@@ -61,6 +61,8 @@ def _read_weights(path: str) -> dict[str, np.ndarray]:
     """A ``.npz`` of arrays; anything that would have to be unpickled is refused."""
     if not Path(path).is_file():
         raise InputError(f"training.pretrained={path}: no such file")
+    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle, and say to read it as one
+        raise InputError(f"training.pretrained={path} is not an .npz of arrays, as np.savez writes")
     try:
         with np.load(path, allow_pickle=False) as weights:
             arrays = dict(weights)
@@ -69,7 +71,10 @@ def _read_weights(path: str) -> dict[str, np.ndarray]:
         if wild := [name for name, x in arrays.items() if not _is_finite(x)]:
             raise ValueError(f"{wild[0]} in it has numbers that are not finite")
         return arrays
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except ValueError as error:
+        said = "it has objects that are no arrays" if "pickle" in str(error) else str(error)
+        raise InputError(f"training.pretrained={path} is not an .npz of arrays: {said}") from error
+    except (TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"training.pretrained={path} is not an .npz of arrays: {error}") from error
 
 

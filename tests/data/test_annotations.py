@@ -736,7 +736,7 @@ def test_file_whose_annotations_are_all_unusable_tells_why(tmp_path: Path) -> No
         (rle(["x"]), NO_RUNS),
         (rle("10 x"), CORRUPT),
         (rle(None), NO_RUNS),
-        (rle("Größe"), NO_RUNS),
+        (rle("Größe"), CORRUPT),
         (rle(""), WRONG_SUM),
         (rle(compressed(blob())[:-1]), WRONG_SUM),
         (rle(compressed(blob()) + "1"), WRONG_SUM),

@@ -411,11 +411,30 @@ def test_what_a_head_cannot_find_is_told(head, most, said, files):
         lambda rows: {"annotations": rows, "images": [], "info": {}},
         lambda rows: {"predictions": rows, "categories": [{"id": 1}]},
         lambda rows: {"whatever": rows},
+        lambda rows: {"42": rows},
+        lambda rows: [rows, []],
+        lambda rows: [{"results": rows}],
     ],
 )
 def test_results_inside_of_something_else_are_read(wrap, files):
     assert read(files, wrap([entry()]))[0] == read(files, [entry()])[0]
-    assert " of ".join(told(files, wrap([entry()]))).startswith("1 results are read from '")
+    assert " of ".join(told(files, wrap([entry()]))).startswith("1 results are read from ")
+
+
+def test_json_lines_and_lists_by_image_are_read(files):
+    rows = [entry(), entry(image_id=7)]
+    wanted = read(files, rows)
+    assert read(files, "\n".join(map(json.dumps, rows)) + "\n") == wanted
+    assert read(files, {"42": rows[:1], "7": rows[1:]}) == wanted
+
+
+def test_a_class_by_its_name_and_a_box_of_texts_are_read_and_told(files):
+    given = [box_entry(category_id="dog", bbox=["10", "10", "20", "2e1"])]
+    assert read(files, given) == read(files, [box_entry()])
+    assert told(files, given) == [
+        "1 results have the name of a class as category_id (results[0]: 'dog')",
+        "1 results have texts in their bbox, read as numbers (results[0])",
+    ]
 
 
 def test_an_instances_file_of_what_was_found_names_its_images(named):
@@ -465,7 +484,9 @@ COUNTS = rle(A)["counts"].decode()
     [
         (5, "is not an object"),
         (entry(image_id=99), "names the unknown image 99"),
-        (entry(image_id=...), "names the unknown image None"),
+        (entry(image_id=...), "has no image_id; it has 'category_id', 'score', 'segmentation'"),
+        (entry(category_id=...), "has no category_id; it has 'image_id'"),
+        (entry(score=..., confidence=1), "has no score; call its 'confidence' so"),
         (entry(image_id="4 2"), "is of '4 2', and"),
         (entry(image_id=True), "names the unknown image True"),
         (entry(category_id=1), "of image 42 names the unknown category 1"),
@@ -496,7 +517,7 @@ COUNTS = rle(A)["counts"].decode()
         ),
         (entry(segmentation={"size": [100, 100], "counts": COUNTS[:-1]}), "corrupt run lengths"),
         (entry(segmentation={"size": [100, 100], "counts": "o" * 40}), "corrupt run lengths"),
-        (entry(segmentation={"size": [100, 100], "counts": "é"}), "has no run lengths"),
+        (entry(segmentation={"size": [100, 100], "counts": "é"}), "has corrupt run lengths"),
     ],
 )
 def test_a_wrong_entry_is_told_with_its_number(wrong, said, files):
