@@ -4,7 +4,6 @@ The IoU of the bands along the inside of two outlines. Boundary AP is AP by the 
 mask IoU, all else as COCO has it.
 """
 
-import itertools
 from typing import Any
 
 import cv2
@@ -37,11 +36,9 @@ def is_too_large(truth: dict[str, Any], scenes: dict[int, Scene]) -> bool:
     """Whether a mask that can match is; arguments as of ``overlap``."""
     large = [i["id"] for i in truth["images"] if i["height"] * i["width"] > MOST_PIXELS]
     for scene in (scenes[image_id] for image_id in large if image_id in scenes):
-        near = np.asarray(scene.ious >= LEAST_IOU)
-        pairs = ((scene.found, near.any(1).tolist()), (scene.truths, near.any(0).tolist()))
-        masks = [
-            one["segmentation"] for every, met in pairs for one in itertools.compress(every, met)
-        ]
+        rows, columns = np.nonzero(scene.ious >= LEAST_IOU)
+        pairs = ((scene.found, rows), (scene.truths, columns))
+        masks = [every[i]["segmentation"] for every, met in pairs for i in np.unique(met)]
         if masks and np.prod(coco_mask.toBbox(masks)[:, 2:], axis=1).max() > MOST_PIXELS:
             return True
     return False
