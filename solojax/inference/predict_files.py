@@ -89,6 +89,9 @@ def predict_files(
     counts = " and ".join(f"{count} {unit}s" for unit, count in done.items() if count)
     if counts:
         print(f"{detections} detections in {counts}; in {out}: {files.describe()}")
+    for path in files.left_over():
+        what = "files of before that this prediction did not write"
+        findings.add("told", what, str(path), cure="another --out keeps predictions apart")
     if giants:
         print(
             f"longer than {GIANT} pixels: {giants} images; --tiles 1024 finds small things in them"

@@ -260,7 +260,8 @@ def test_of_a_cut_video_what_is_there_is_done_and_the_code_is_2(
     told = refusal(capfd, "cut.mp4", "--save", "json")
     count = len(decode(Path("predictions/cut.mp4")))
     assert 10 < count < 45
-    assert told == f"cut.mp4 is cut or damaged from frame {count} on; those before it are done"
+    fault = f"cut.mp4 is cut or damaged from frame {count} on; those before it are done"
+    assert told == f"{fault}; copy it again"
     assert len(load(Path("predictions/detections.json"))) == count
 
 

@@ -56,6 +56,8 @@ class Files:
     ):
         out.mkdir(parents=True, exist_ok=True)
         self._begun = False
+        self._before = _stamps(out)
+        self._out = out
         self._overlays: list[Form] = [Overlays(out, inputs, categories)] if overlays else []
         self._forms = [
             form(out, inputs, categories) for name, form in FORMS.items() if name in forms
@@ -74,6 +76,13 @@ class Files:
         self._begun = True
         for form in [*self._forms, *self._overlays]:
             form.add(origin, result)
+
+    def left_over(self) -> list[Path]:
+        """The files of such names that were there before and that this prediction did not write."""
+        if not self._begun:
+            return []
+        now = _stamps(self._out)
+        return [path for path, stamp in self._before.items() if now.get(path) == stamp]
 
     def describe(self) -> str:
         """What lies in the folder, in words."""
@@ -127,6 +136,15 @@ def check_folder(out: Path, inputs: Inputs) -> None:
     for folder in {path.parent for path in (*inputs.images, *inputs.videos)}:
         if folder.resolve() == out.resolve():
             raise InputError(f"--out {out} is the folder of an input; choose another one")
+
+
+def _stamps(out: Path) -> dict[Path, tuple[int, int]]:
+    """The files in a folder that are named as those of a prediction; changed ones differ."""
+    forms: list[type[Form]] = [*FORMS.values(), Overlays]
+    endings = tuple(name.removeprefix("*") for form in forms for name in form.NAMES if name != "*")
+    found = sorted(path for path in out.iterdir() if path.name.endswith(endings))
+    about = {path: path.stat() for path in found if path.is_file()}
+    return {path: (one.st_ino, one.st_mtime_ns) for path, one in about.items()}
 
 
 def _shorten(stem: str) -> str:

@@ -60,6 +60,15 @@ def test_an_error_before_the_first_image_leaves_earlier_results_alone(tmp_path: 
     assert names_in(tmp_path) == {"detections.json"}
 
 
+def test_files_of_an_earlier_prediction_are_known(tmp_path: Path) -> None:
+    write(tmp_path, [(origin(5), TWO)], "json", "rle", "png")
+    (tmp_path / "notes.txt").touch()
+    with save.Files(tmp_path, NOTHING, ["json"], CATEGORIES) as files:
+        assert files.left_over() == []
+        files.add(origin(6), TWO)
+    assert files.left_over() == [tmp_path / "5.ids.png", tmp_path / "results.json"]
+
+
 def test_inputs_of_which_none_is_readable_leave_earlier_results_alone(tmp_path: Path) -> None:
     write(tmp_path, [(origin(5), TWO)], "json", "rle", "polygons")
     before = {name: (tmp_path / name).read_bytes() for name in names_in(tmp_path)}
