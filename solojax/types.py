@@ -7,6 +7,7 @@ of the image file. Boxes are ``x0 y0 x1 y1`` with ``x1 = x0 + width``. Arrays ar
 and JAX on the device; the tuples are pytrees in both places, which is why nothing here imports JAX.
 """
 
+import unicodedata
 from typing import Any, NamedTuple
 
 Array = Any
@@ -21,6 +22,18 @@ RESTART = 75
 
 class InputError(ValueError):
     """Something a user gave is wrong; the one-line message names what, where and the fix."""
+
+    def __init__(self, message: str):
+        # Names of a stranger's files move no cursor and end no line; a table has lines of its own.
+        super().__init__("\n".join(map(escaped, str(message).split("\n"))))
+
+
+def escaped(text: str) -> str:
+    """A text of somebody's in one line: control characters as Python writes them."""
+    return "".join(
+        repr(sign)[1:-1] if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign
+        for sign in text
+    )
 
 
 class Terminated(Exception):

@@ -5,6 +5,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from solojax.types import escaped
+
 LISTED = 20  # of many places, the first so many are named
 
 Effect = Literal["told", "repaired", "lost", "doubtful"]
@@ -75,6 +77,6 @@ class Findings:
 
 def shorten(places: tuple[str, ...] | list[str], count: int, separator: str = "; ") -> str:
     """The first of ``count`` places, and how many more there are."""
-    shown = list(itertools.islice(places, LISTED))
+    shown = [escaped(place) for place in itertools.islice(places, LISTED)]
     more = f"{separator}and {count - len(shown)} more" if shown and count > len(shown) else ""
     return separator.join(shown) + more

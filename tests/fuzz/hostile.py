@@ -13,7 +13,8 @@ VALUES = st.one_of(
     st.sampled_from(
         [None, True, False, 0, -1, 1, 2, 2**31, 2**63, -(2**63), 10**400, 0.5, 1e308, -1e-320]
         + [float("nan"), float("inf"), -float("inf"), "", "0", "1", "²", "nan", "\0", "\ud800"]
-        + ["../x", "/etc/passwd", "a" * 300, [], {}, [[]], [[[]]], {"": {}}, [None], [[0.0] * 7]]
+        + ["../x", "/etc/passwd", "a\nb", "\r", "\x1b[2J", "\u2028", "a" * 300]
+        + [[], {}, [[]], [[[]]], {"": {}}, [None], [[0.0] * 7]]
         + [[0, 0, 9, 0, 9, 9], [[0, 0, 9, 0, 9, 9]], {"size": [8, 9], "counts": [72]}]
         + ["[[1, 1, 7, 1, 4, 6]]", [[1e5, 0] * 50], [[1, 1], [7, 1], [4, 6]]]
         + [{"size": [8, 9], "counts": "0"}, {"size": [2**20, 2**20], "counts": "`0"}]
@@ -70,7 +71,7 @@ def _edited(sound: Any, edits: list[tuple[tuple, str, Any]]) -> Any:
         if isinstance(owner, str):
             continue
         if edit == "put":
-            owner[last] = value
+            owner[last] = copy.deepcopy(value)
         elif edit == "wrap":
             owner[last] = [owner[last]]
         elif edit == "repeat" and isinstance(owner, list):
