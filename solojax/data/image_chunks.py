@@ -32,6 +32,7 @@ class Header(NamedTuple):
     is_whole: bool = True  # whether it has its end
     body: int = 0  # of a JPEG: the place of its first scan
     opened: Any = None  # Pillow's image, where that one decodes it
+    is_odd: bool = False  # whether Pillow may read it where OpenCV does not
     planes: int = 1  # of grey, of which the first alone is read
     unread: str = ""  # what it is, where no decoder here reads such a one rightly
 

@@ -136,7 +136,7 @@ def decode(
         else:
             pixels = _opencv(encoded)
             size = header.height * header.width
-            if pixels is None and header.form == "TIFF" and size * image_chunks.HEAVY < MOST_BYTES:
+            if pixels is None and header.is_odd and size * image_chunks.HEAVY <= MOST_BYTES:
                 pixels, notes = image_values.of_pillow(_pillow(encoded, header), value_range)
         if header.form == "TIFF" and pixels is not None:  # its decoders turn it, asked to or not
             back = {6: 8, 8: 6}.get(header.orientation, header.orientation)

@@ -21,6 +21,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 TIFF_OF_PILLOW = ("RGBA", "LAB")  # OpenCV would multiply by alpha, or mistake colours
+# Of OpenCV as of Pillow: what both do not decode is damaged, and libtiff speaks of it in Pillow.
+TIFF_PACKINGS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JP2_STARTS = (b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")
 PAGE_OF_OTHER = 1  # bit of TIFF's NewSubfileType: a smaller version of another page
@@ -104,6 +106,7 @@ def _read_tiff(encoded: bytes) -> Header:
         pages=max(pages, 1),
         is_whole=max(map(sum, zip(offsets, lengths, strict=False)), default=0) <= len(encoded),
         opened=TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)) if by_pillow else None,
+        is_odd=first.get(259, 1) not in TIFF_PACKINGS or tile > 0 or depth < 8 or channels > 4,
         planes=planes,
         unread=unread,
     )

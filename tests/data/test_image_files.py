@@ -318,6 +318,11 @@ def test_deep_colours_that_no_decoder_here_knows_are_refused() -> None:
     assert "is a TIFF of 3 grey planes" in fault_of(tiff_of(deep[: 40 * 32 * 6], 1, 3, 16))
 
 
+def test_pillow_says_nothing_of_what_it_does_not_read(caplog: pytest.LogCaptureFixture) -> None:
+    assert fault_of(tiff_of(bytes(40 * 32 * 8), 2, 8))
+    assert caplog.records == []
+
+
 def test_of_several_grey_planes_the_first_is_read_and_the_others_are_told() -> None:
     encoded = tiff_of(colors().tobytes(), 1, 3)
     pixels, (note,) = image_files.decode(encoded)
