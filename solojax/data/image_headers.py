@@ -77,7 +77,11 @@ def _read_tiff(encoded: bytes) -> Header:
         first = first or dict(tags)
         pages += not int(tags.get(254, 0)) & PAGE_OF_OTHER
     first = first or {}
-    width, height, channels = int(first[256]), int(first[257]), int(first.get(277, 1))
+    width, height, channels = (
+        int(first[256]),
+        int(first[257]),
+        max(int(first.get(277, 1)), len(first.get(258, (1,)))),
+    )
     depth, is_plain = max(first.get(258, (1,))), set(first.get(339, (1,))) == {1}
     colors = {2: "RGB", 3: "P", 5: "CMYK", 6: "YCbCr", 8: "LAB"}.get(first.get(262, 1), "L")
     colors += "A" if colors in ("L", "RGB") and channels in (2, 4) else ""
@@ -88,7 +92,10 @@ def _read_tiff(encoded: bytes) -> Header:
     by_pillow = colors in TIFF_OF_PILLOW and not is_deep
     planes = channels if colors == "L" else 1
     unread = ""
-    if first.get(284) == 2 and channels > 1 and (is_deep or colors in ("L", "LA")):
+    strips = len(first.get(273, ())) if not tile else 0
+    rows = int(first.get(278, 0)) or height  # of a strip
+    is_planar = first.get(284) == 2 or strips > -(-height // rows)  # as of a tag that was lost
+    if is_planar and channels > 1 and (is_deep or colors in ("L", "LA")):
         # OpenCV would give what was in memory before.
         unread = f"a TIFF of separate colour planes ({colors}, {depth} bits)"
     elif is_deep and (planes > 1 or colors not in ("L", "LA", "RGB", "RGBA")):

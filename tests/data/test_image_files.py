@@ -309,6 +309,10 @@ def test_colour_planes_of_8_bits_are_read_and_deeper_ones_refused(
         deep = planes.astype(kind).tobytes()
         bits = 8 * kind().itemsize
         fault = fault_of(tiff_of(deep, photometric, samples, bits, parts=samples))
+        untold = tiff_of(deep, photometric, samples, bits, parts=samples).replace(
+            struct.pack("<HHI", 284, 3, 1), struct.pack("<HHI", 285, 3, 1)
+        )
+        assert fault_of(untold) == fault
         assert fault.startswith("is a TIFF of separate colour planes") and "as PNG" in fault
 
 
