@@ -315,6 +315,12 @@ def test_arrays_are_read_by_the_name_of_their_checkpoint(saved, which, step):
     np.testing.assert_array_equal(arrays["params/head/kernel"], averages["kernel"])
 
 
+def test_variables_that_fit_in_no_memory_are_refused_by_name(saved):
+    like = {"params": {"head": {"kernel": jax.ShapeDtypeStruct((2**50,), np.float32)}}}
+    with pytest.raises(InputError, match="is of another model or optimizer than the config"):
+        checkpoint.read_variables(saved, like)
+
+
 def test_without_averages_the_parameters_are_read(tmp_path):
     state = make_state(3)._replace(ema=())
     with Checkpoints(tmp_path) as checkpoints:
