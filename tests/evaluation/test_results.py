@@ -335,6 +335,11 @@ def test_a_truth_of_unusable_masks_is_not_scored_by_boxes(files, capfd):
     assert "no mask is usable (annotation 1: corrupt run lengths)" in capfd.readouterr().err
 
 
+def test_a_truth_that_is_not_there_is_named_alone(files):
+    with pytest.raises(InputError, match="nowhere.json: no such file$"):
+        truth_of(files[0].parent / "nowhere.json")
+
+
 def test_a_truth_without_an_instance_is_told(files):
     files[0].write_text(json.dumps({**TRUTH, "annotations": [{**BOXED, "bbox": [1, 2, 0, 3]}]}))
     with pytest.raises(InputError, match=r"no instance to score against: 1 .* \(annotation 1\)"):
