@@ -98,6 +98,8 @@ def _read_tiff(encoded: bytes) -> Header:
     if is_planar and channels > 1 and (is_deep or colors in ("L", "LA")):
         # OpenCV would give what was in memory before.
         unread = f"a TIFF of separate colour planes ({colors}, {depth} bits)"
+    elif is_deep and first.get(262) == 2 and int(first.get(277, 1)) < 3:
+        unread = "a TIFF of colours that does not say how many"
     elif is_deep and (planes > 1 or colors not in ("L", "LA", "RGB", "RGBA")):
         what = f"{planes} grey planes" if planes > 1 else f"colours {colors}"
         unread = f"a TIFF of {what} of more than 8 bits"  # OpenCV takes all for grey or RGB

@@ -319,6 +319,10 @@ def test_colour_planes_of_8_bits_are_read_and_deeper_ones_refused(
 def test_deep_colours_that_no_decoder_here_knows_are_refused() -> None:
     deep = bytes(40 * 32 * 2 * 4)
     assert "is a TIFF of colours CMYK" in fault_of(tiff_of(deep, 5, 4, 16))
+    unsaid = tiff_of(deep[: 40 * 32 * 6], 2, 3, 16).replace(
+        struct.pack("<HHI", 277, 3, 1), struct.pack("<HHI", 276, 3, 1)
+    )
+    assert "is a TIFF of colours that does not say how many" in fault_of(unsaid)
     assert "is a TIFF of 3 grey planes" in fault_of(tiff_of(deep[: 40 * 32 * 6], 1, 3, 16))
 
 
