@@ -21,7 +21,7 @@ from pycocotools import mask as coco_mask
 from solojax.config import Category, Data
 from solojax.data import annotations, json_lists, mask_forms, polygons, segmentations
 from solojax.data.rle import decode
-from solojax.types import InputError
+from solojax.types import InputError, escaped
 
 HEIGHT, WIDTH = 40, 60
 TRIANGLE = [5.0, 5.0, 50.0, 8.0, 20.0, 35.0]
@@ -558,7 +558,7 @@ def test_file_name_that_leads_out_of_the_folder_is_refused(name: str, tmp_path: 
     (tmp_path / "1.jpg").touch()
     images = [image_entry(4, file_name=name)]
     message = refusal(folder, coco(images=images, annotations=[annotation(image_id=4)]))
-    assert f"leads out of the folder of images (image 4 ({name}): {name!r})" in message
+    assert f"leads out of the folder of images (image 4 ({escaped(name)}): {name!r})" in message
 
 
 @pytest.mark.parametrize("name", ["http://x.example/1.jpg", "s3://bucket/1.jpg"])
