@@ -14,7 +14,8 @@ from typing import Any, Literal
 from solojax.types import InputError
 
 MOST = 2**31 - 1  # of what counts: programs have 32 bits for a step, a side, a number of channels
-MANY = 2**16  # of what makes arrays: channels, sides, candidates; more fit in no memory
+MANY = 2**16  # of what makes arrays: channels, sides, images; more fit in no memory
+MOST_CANDIDATES = 2**23  # 3,872 cells of 1,203 classes are 4.7 million
 DEEPEST = 100  # layers one after the other
 SHOWN = 200  # characters of a value in an error
 _FLOAT32 = 3.4e38  # the greatest, nearly

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from solojax.fields import check_count, check_fields, check_range
+from solojax.fields import MOST_CANDIDATES, check_count, check_fields, check_range
 from solojax.heads.answer import best_first
 from solojax.ops import box_nms, prototypes
 from solojax.ops import boxes as box_ops
@@ -36,7 +36,7 @@ class BoxSelection:
         thresholds = ("score_threshold", "nms_iou_threshold", "mask_threshold")
         check_range(self, "head.selection", *thresholds, most=1)
         counts = ("max_candidates", "nms_candidates", "max_detections")
-        check_count(self, "head.selection", *counts)
+        check_count(self, "head.selection", *counts, most=MOST_CANDIDATES)
         if self.nms_candidates > self.max_candidates:
             raise InputError(
                 f"head.selection.max_candidates={self.max_candidates} must be at least "

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from solojax.fields import check_count, check_fields, check_range
+from solojax.fields import MOST_CANDIDATES, check_count, check_fields, check_range
 from solojax.heads.grid import Grid, flatten
 from solojax.ops import masks, nms, pick, resize
 from solojax.ops.nms import Kernel
@@ -43,7 +43,7 @@ class Selection:
         check_range(self, "head.selection", *thresholds, most=1)
         check_range(self, "head.selection", "nms_sigma")
         counts = ("max_candidates", "nms_candidates", "max_detections")
-        check_count(self, "head.selection", *counts)
+        check_count(self, "head.selection", *counts, most=MOST_CANDIDATES)
         if not self.max_detections <= self.nms_candidates <= self.max_candidates:
             raise InputError(
                 f"head.selection.max_candidates={self.max_candidates} must be at least "
