@@ -300,7 +300,7 @@ def test_canvas_that_is_a_multiple_of_32_is_taken(canvas: tuple[int, int]) -> No
         ("training.steps=2147483648", "training.steps=2147483648 must be in 0..2147483647"),
         ("training.batch_size=" + "1" * 400, "training.batch_size=111"),
         ("data.workers=100000", "data.workers=100000 must be in 0..1024"),
-        ("training.batch_size=65537", "training.batch_size=65537 must be in 1..65536"),
+        ("training.batch_size=4194305", "training.batch_size=4194305 must be in 1..4194304"),
         ("data.canvases=((1000000000,128),)", "needs sides of 1 to 65536 pixels"),
         ("model.backbone.width=65537", "backbone.width=65537 must be in 1..65536"),
         ("model.backbone.norm_groups=0", "backbone.norm_groups=0 must be at least 1"),

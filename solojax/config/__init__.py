@@ -19,6 +19,7 @@ from solojax.config.overrides import override as override
 from solojax.types import InputError
 
 MOST_WORKERS = 1024
+MOST_IMAGES = 2**22  # a step; more than any machine is planned for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +191,8 @@ class Training:
         fields.check_fields(self, "training")
         fields.expand_home(self, "pretrained")
         fields.check_range(self, "training", "log_every", "checkpoint_every", least=1)
-        fields.check_count(self, "training", "batch_size", "accumulate")
+        fields.check_count(self, "training", "accumulate")
+        fields.check_count(self, "training", "batch_size", most=MOST_IMAGES)
         fields.check_range(self, "training", "steps", "evaluate_every", "early_stop")
         fields.check_range(self, "training", "seed", most=2**32 - 1)
         if self.early_stop and not self.evaluate_every:
