@@ -11,9 +11,9 @@ from tqdm import tqdm
 from solojax.data import annotations, image_faults, image_files, image_headers, image_places
 from solojax.data.findings import Effect, Findings
 from solojax.data.image_values import Note, Range
+from solojax.data.json_lists import BAR_DELAY
 from solojax.types import InputError
 
-BAR_DELAY = 2  # seconds; what takes less needs no bar
 PART = 1024  # files that are handed to threads at once
 LABEL_ENDINGS = (".txt", ".json", ".xml", ".csv")  # of files that hold the labels of one image
 HEAD = 4096  # bytes by which those are known

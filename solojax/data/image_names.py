@@ -5,8 +5,6 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
-from etils.epath import Path
-
 
 class Names:
     """The names of images, to be looked up.
@@ -65,12 +63,3 @@ def _common(one: Iterable[str], other: Iterable[str]) -> int:
             break
         count += 1
     return count
-
-
-def missing(paths: list[Path]) -> list[str]:
-    """Those that are no file; folders are listed, since a bucket answers slowly one by one."""
-    names: dict[Path, set[str]] = {}
-    for folder in {path.parent for path in paths}:
-        there = folder.is_dir()
-        names[folder] = {path.name for path in folder.iterdir()} if there else set()
-    return [str(path) for path in paths if path.name not in names[path.parent]]
