@@ -132,12 +132,16 @@ def _read_instance(
         box=(x, y, x + width, y + height),
         area=float(size),
         center=(math.nan, math.nan),
-        is_crowd=_is_crowd(annotation.get("iscrowd")),
+        is_crowd=is_crowd(annotation.get("iscrowd")),
     )
 
 
-def _is_crowd(value: Any) -> bool:
-    """Some exporters write text, fractions or truth values."""
+def is_crowd(value: Any) -> bool:
+    """What ``iscrowd`` says; some exporters write text, fractions or truth values.
+
+    Raises:
+      NoMaskError: it says neither.
+    """
     for crowd, known in enumerate(((None, 0, "", "0", "false"), (1, "1", "true"))):
         if (value.lower() if isinstance(value, str) else value) in known:
             return bool(crowd)

@@ -7,7 +7,8 @@ from etils import epath
 
 from solojax.data import annotations, segmentations
 from solojax.data.findings import Findings, shorten
-from solojax.data.mask_forms import NO_SEGMENTATION
+from solojax.data.instances import is_crowd
+from solojax.data.mask_forms import NO_SEGMENTATION, NoMaskError
 from solojax.evaluation import coco
 from solojax.types import InputError
 
@@ -54,7 +55,11 @@ def read(path: Path, findings: Findings) -> dict[str, Any]:
         elif box:
             area = stated.get("area")
             one["area"] = area if segmentations.is_numbers([area]) else box[2] * box[3]
-            one["iscrowd"] = int(stated.get("iscrowd") in (1, "1"))
+            try:
+                one["iscrowd"] = int(is_crowd(stated.get("iscrowd")))
+            except NoMaskError as error:
+                findings.add("lost", f"instances of {path} are left out: {error}", entry.place())
+                return
             one["maskless"] = read_as, f"annotation {stated.get('id')}"
             if read_as in (segmentations.EXCHANGED, segmentations.OTHER_SIZE):
                 one["sides"] = _other_sides(entry)

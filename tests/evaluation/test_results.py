@@ -285,6 +285,14 @@ def test_truths_of_boxes_alone_are_scored_by_boxes(files):
     ]
 
 
+def test_crowds_of_boxes_alone_are_told_as_those_of_masks(files):
+    boxed(files[0], *({**BOXED, "id": 1 + n, "iscrowd": v} for n, v in enumerate(("True", 2))))
+    findings = Findings()
+    crowds = [one["iscrowd"] for one in truths.read(files[0], findings)["annotations"]]
+    assert crowds == [0, 1]
+    assert ["iscrowd is 2, neither 0 nor 1" in one.what for one in findings] == [True]
+
+
 def test_masks_are_scored_against_masks_and_what_has_none_is_told(files, capfd):
     gt, path = files
     boxed(gt, {**TRUTH["annotations"][0], "image_id": 7})
