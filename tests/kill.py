@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.data import coco, synthetic
+from solojax.data import synthetic
+from solojax.data.records import coco
 from solojax.training import checkpoint, loop, manager, step
 from tests import examples, forks, quick
 

@@ -25,6 +25,7 @@ FLOORS = {
     "evaluation": 8,
     "cli": 9,
 }
+ROOMS_OF_DATA = ["findings", "rle", "images", "annotations", "health", "records"]  # upwards
 BANNED = {  # third-party module -> rooms that must not know it
     "jax": {"types", "fields", "compilation", "config", "data"},
     "flax": {"types", "fields", "config", "data", "ops", "parallel"},
@@ -89,6 +90,16 @@ def test_a_module_imports_only_from_below(path):
             other = rest[0]
             allowed = other == room or FLOORS[other] < FLOORS[room]
             assert allowed, f"{room} ({FLOORS[room]}) imports {other} ({FLOORS[other]})"
+
+
+@pytest.mark.parametrize("room", ROOMS_OF_DATA)
+def test_a_room_of_data_imports_only_from_those_below(room):
+    below = ROOMS_OF_DATA[: ROOMS_OF_DATA.index(room) + 1]
+    folder = PACKAGE / "data" / room
+    for path in folder.glob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]:
+        for name in imports_of(path):
+            if name.startswith("solojax.data."):
+                assert name.split(".")[2] in below, f"{path} imports {name}"
 
 
 def test_every_room_has_its_floor():

@@ -15,7 +15,8 @@ from pycocotools import mask as coco_mask
 
 from solojax import cli
 from solojax import config as config_lib
-from solojax.data import coco, rle, throughput
+from solojax.data import rle, throughput
+from solojax.data.records import coco
 from solojax.evaluation import coco as coco_evaluation
 from solojax.evaluation import evaluate
 from solojax.training import checkpoint

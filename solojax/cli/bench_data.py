@@ -15,7 +15,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measures."""
-    from solojax.data import coco, throughput
+    from solojax.data import throughput
+    from solojax.data.records import coco
 
     config = options.load_data(arguments)
     if arguments.images < 1:

@@ -28,9 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Checks; 0 if nothing is lost or likely wrong, 1 if something is, 2 if it cannot be read."""
     from etils import epath
 
-    from solojax.data import health
+    from solojax.data import check
 
-    report = health.check(
+    report = check.folder(
         options.load_data(arguments).data,
         hashes=arguments.hash or arguments.checksums is not None,
         decode=arguments.decode,

@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Imports."""
-    from solojax.data import foreign, health
+    from solojax.data import check, foreign
     from solojax.data.foreign import divide, write
 
     if arguments.form not in foreign.FORMS:
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.val is not None:
         found = divide.divide(found, arguments.val)
     write.write(found, arguments.out)
-    for line in health.tell(arguments.out):
+    for line in check.tell(arguments.out):
         print(line)
     print(found.describe())
     if "val" not in found.splits:

@@ -14,7 +14,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prepares."""
-    from solojax.data import coco
+    from solojax.data.records import coco
 
     data = options.load_data(arguments).data
     for split, records in coco.prepare_all(data):

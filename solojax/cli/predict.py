@@ -58,8 +58,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Predicts."""
-    from solojax.data import image_values
     from solojax.data.findings import Findings
+    from solojax.data.images import values as image_values
     from solojax.inference import known_images, predict_files, save, sources
     from solojax.inference.predictor import Predictor
 

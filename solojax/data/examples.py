@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.data import coco, fit, plan, transforms
+from solojax.data import fit, plan, transforms
+from solojax.data.records import coco
 from solojax.data.scene import Scene, draw_scene, pair
 from solojax.types import Batch
 

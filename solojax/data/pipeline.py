@@ -8,7 +8,8 @@ from typing import Any
 import cv2
 
 from solojax import config as config_lib
-from solojax.data import coco, examples, fit, plan
+from solojax.data import examples, fit, plan
+from solojax.data.records import coco
 from solojax.types import Batch, InputError, Instances
 
 PREFETCHED = 4  # batches

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.data import annotations, augment, coco, rle, transforms
+from solojax.data import annotations, augment, rle, transforms
+from solojax.data.records import coco
 
 FILL = (124, 116, 104)  # RGB of what is dropped: ImageNet's mean, 0 by the usual normalisation
 PASTED_SHARE = 0.5  # of the other image's instances, each

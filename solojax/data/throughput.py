@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import augment, coco, examples, pipeline, rle, transforms
+from solojax.data import augment, examples, pipeline, rle, transforms
+from solojax.data.records import coco
 from solojax.types import InputError
 
 PROFILED = 200  # images

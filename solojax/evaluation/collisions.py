@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import coco, fit
+from solojax.data import fit
+from solojax.data.records import coco
 from solojax.heads import assign
 from solojax.heads.grid import Grid
 

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import parallel, processes
-from solojax.data import coco, fit, pipeline, plan
+from solojax.data import fit, pipeline, plan
+from solojax.data.records import coco
 from solojax.evaluation import coco as coco_evaluation
 from solojax.inference import predict
 

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import json_lists
+from solojax.data.annotations import json_lists
 from solojax.evaluation import collisions
 from solojax.heads.grid import Grid
 

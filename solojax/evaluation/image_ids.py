@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from solojax.data import ids
+from solojax.data.annotations import ids
 from solojax.data.findings import Findings, shorten
-from solojax.data.image_names import Names
+from solojax.data.images.names import Names
 from solojax.types import InputError
 
 

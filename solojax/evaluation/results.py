@@ -13,7 +13,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from solojax.data import json_lists, rle, segmentations
+from solojax.data import rle
+from solojax.data.annotations import json_lists, segmentations
 from solojax.data.findings import Findings, shorten
 from solojax.evaluation import coco, image_ids, result_files, truths
 from solojax.types import InputError

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import parallel, processes
-from solojax.data import coco
 from solojax.data.findings import Findings
+from solojax.data.records import coco
 from solojax.evaluation import caps, confusion, evaluate, oracle, report, scores
 from solojax.evaluation import coco as coco_evaluation
 from solojax.inference import pictures

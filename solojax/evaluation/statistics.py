@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.data import coco, fit
+from solojax.data import fit
 from solojax.data.findings import shorten
+from solojax.data.records import coco
 from solojax.evaluation import collisions, grid_search
 from solojax.heads.grid import grid_of
 

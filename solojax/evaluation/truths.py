@@ -5,10 +5,11 @@ from typing import Any
 
 from etils import epath
 
-from solojax.data import annotations, segmentations
+from solojax.data import annotations
+from solojax.data.annotations import segmentations
+from solojax.data.annotations.instances import is_crowd
+from solojax.data.annotations.mask_forms import NO_SEGMENTATION, NoMaskError
 from solojax.data.findings import Findings, shorten
-from solojax.data.instances import is_crowd
-from solojax.data.mask_forms import NO_SEGMENTATION, NoMaskError
 from solojax.evaluation import coco
 from solojax.types import InputError
 

@@ -2,7 +2,7 @@
 
 from solojax import config as config_lib
 from solojax import processes
-from solojax.data import coco
+from solojax.data.records import coco
 from solojax.evaluation import evaluate
 from solojax.inference import pictures
 from solojax.training import loop, step

@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data import coco, examples
+from solojax.data import examples
+from solojax.data.records import coco
 from solojax.heads import assign
 from solojax.heads.grid import Grid, grid_of
 from solojax.inference import draw

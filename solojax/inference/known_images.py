@@ -8,7 +8,7 @@ from etils import epath
 
 from solojax.data import annotations
 from solojax.data.findings import shorten
-from solojax.data.image_names import Names
+from solojax.data.images.names import Names
 from solojax.inference.sources import Inputs
 from solojax.types import InputError
 

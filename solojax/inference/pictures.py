@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from solojax.data import coco
+from solojax.data.records import coco
 from solojax.inference import draw
 
 DRAWN_SCORE = 0.4  # detections below are scored but would clutter a picture

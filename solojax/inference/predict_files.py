@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax.data.findings import Findings, shorten
-from solojax.data.image_values import Range
+from solojax.data.images.values import Range
 from solojax.inference import save, sources
 from solojax.inference.known_images import Known
 from solojax.inference.predictor import Predictor

@@ -15,7 +15,9 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import parallel
-from solojax.data import fit, image_files, image_values
+from solojax.data import fit
+from solojax.data.images import files as image_files
+from solojax.data.images import values as image_values
 from solojax.heads.selection import selection_of
 from solojax.inference import predict, sources, tiles
 from solojax.inference.result import Result

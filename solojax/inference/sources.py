@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from solojax.data import image_files
 from solojax.data.findings import Findings
-from solojax.data.image_files import IMAGE_ENDINGS, VIDEO_ENDINGS
-from solojax.data.image_values import Range
+from solojax.data.images import files as image_files
+from solojax.data.images.endings import IMAGE_ENDINGS, VIDEO_ENDINGS
+from solojax.data.images.values import Range
 from solojax.types import InputError
 
 

@@ -7,7 +7,7 @@ import jax
 
 from solojax import config as config_lib
 from solojax import processes
-from solojax.data import coco
+from solojax.data.records import coco
 from solojax.models import detector
 from solojax.training import checkpoint
 from solojax.types import InputError

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import jax
 
 from solojax import config as config_lib
-from solojax.data import coco, pipeline
+from solojax.data import pipeline
+from solojax.data.records import coco
 from solojax.training import goodput, step
 from solojax.types import Batch
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from solojax import config as config_lib
 from solojax import parallel, processes
-from solojax.data import coco
+from solojax.data.records import coco
 from solojax.training import agreement, loop
 from solojax.types import TrainState
 

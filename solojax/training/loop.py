@@ -15,7 +15,8 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax import fields, parallel, processes
-from solojax.data import coco, examples, plan
+from solojax.data import examples, plan
+from solojax.data.records import coco
 from solojax.models import detector
 from solojax.training import (
     agreement,

@@ -9,7 +9,7 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax import parallel, processes
-from solojax.data import coco
+from solojax.data.records import coco
 from solojax.training.batches import batches_of
 from solojax.training.checkpointer import Checkpoints
 from solojax.types import Batch, InputError, TrainState

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
-from solojax.data import annotations, json_lists, mask_forms, polygons, segmentations
+from solojax.data import annotations
+from solojax.data.annotations import json_lists, mask_forms, polygons, segmentations
 from solojax.data.rle import decode
 from solojax.types import InputError, escaped
 

@@ -21,7 +21,10 @@ from etils.epath import gpath
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
-from solojax.data import annotations, coco, image_files, record_files, rle
+from solojax.data import annotations, rle
+from solojax.data.images import files as image_files
+from solojax.data.records import coco
+from solojax.data.records import files as record_files
 from solojax.types import InputError
 
 NAMES = (

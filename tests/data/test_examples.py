@@ -13,7 +13,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from solojax.config import Augmentation, Data
-from solojax.data import annotations, augment, coco, examples, plan, rle, scene, transforms
+from solojax.data import annotations, augment, examples, plan, rle, scene, transforms
+from solojax.data.records import coco
 from solojax.types import Batch
 from tests.data.test_transforms import centers_of, shrunk, tight_box
 

@@ -13,7 +13,8 @@ import pytest
 
 from solojax.cli import main
 from solojax.config import Data
-from solojax.data import annotations, checksums, health
+from solojax.data import annotations, check
+from solojax.data.health import checksums
 
 SIDES = (40, 60)  # height and width
 
@@ -53,7 +54,7 @@ def put(root: Path, content: dict[str, Any], split: str = "train") -> None:
 
 def found(root: Path, **how: bool) -> dict[str, tuple[str, str, int]]:
     """What was found -> split, effect and how often."""
-    report = health.check(Data(root=str(root)), **how)
+    report = check.folder(Data(root=str(root)), **how)
     return {one.what: (split, one.effect, one.count) for split, one in report.findings}
 
 
@@ -119,7 +120,7 @@ def test_bytes_that_changed_are_found_by_the_second_check_with_hash(tmp_path: Pa
     encoded[-30] ^= 1  # a bit of the pixels: it decodes all the same
     path.write_bytes(encoded)
     for _ in range(2):  # until it is mended
-        report = health.check(Data(root=str(tmp_path)), hashes=True)
+        report = check.folder(Data(root=str(tmp_path)), hashes=True)
         ((_, one),) = report.findings
         assert (one.effect, one.places) == ("doubtful", ("images/2.jpg",))
     assert f"  {one.places[0]}\n" in (tmp_path / checksums.NAME).read_text()
@@ -226,7 +227,7 @@ def test_what_is_read_or_left_out_is_not_called_unread(tmp_path: Path) -> None:
     data = Data(
         root=str(tmp_path), train_json="images/_annotations.coco.json", train_images="images"
     )
-    report = health.check(data)
+    report = check.folder(data)
     assert not report.unread
     assert not [one for _, one in report.findings if "nothing reads" in one.what]
 

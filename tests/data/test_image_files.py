@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from solojax.data import image_files, image_headers
+from solojax.data.images import endings
+from solojax.data.images import files as image_files
+from solojax.data.images import headers as image_headers
 from solojax.types import InputError
 
 FORMS = {  # by which Pillow writes a file of an ending
-    **dict.fromkeys(image_files.JPEG_ENDINGS, "JPEG"),
-    **dict.fromkeys(image_files.PNM_ENDINGS, "PPM"),
+    **dict.fromkeys(endings.JPEG_ENDINGS, "JPEG"),
+    **dict.fromkeys(endings.PNM_ENDINGS, "PPM"),
     ".apng": "PNG",
     ".avif": "AVIF",
     ".bmp": "BMP",
@@ -37,9 +39,9 @@ def encode(image: Image.Image, form: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("ending", image_files.IMAGE_ENDINGS)
+@pytest.mark.parametrize("ending", endings.IMAGE_ENDINGS)
 def test_what_is_taken_for_an_image_is_decoded(ending: str) -> None:
-    if ending in image_files.HEIC_ENDINGS:
+    if ending in endings.HEIC_ENDINGS:
         pytest.skip("written by no one here")
     encoded = encode(Image.new("RGB", (40, 32), (200, 100, 50)), FORMS[ending])
     image = image_files.decode_image(encoded)
@@ -56,7 +58,7 @@ def test_what_is_left_out_is_told_with_what_it_is_and_the_cure() -> None:
     assert image_files.why_left_out("notes.txt") == ("no images by their ending (.txt)", "")
     assert image_files.why_left_out("notes") == ("no images by their ending (none)", "")
     assert image_files.why_left_out(".DS_Store") is None
-    if not image_files.HEIC_ENDINGS:
+    if not endings.HEIC_ENDINGS:
         what = ("HEIC photos (.heic)", "pip install pillow-heif reads them")
         assert image_files.why_left_out("x/IMG_1.HEIC") == what
 

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from solojax.data import annotations, image_values, orientation
+from solojax.data import annotations
 from solojax.data.findings import Finding, Findings
+from solojax.data.health import orientation
+from solojax.data.images import values as image_values
 
 ORIENTATIONS = range(2, 9)
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from solojax.config import Augmentation, Data
-from solojax.data import coco, examples, image_files, pipeline, plan, rle, synthetic, transforms
+from solojax.data import examples, pipeline, plan, rle, synthetic, transforms
+from solojax.data.images import files as image_files
+from solojax.data.records import coco
 from solojax.types import Batch, InputError, Instances
 
 TRAIN, VAL, BATCH, LIMIT = 12, 5, 4, 5

@@ -10,7 +10,8 @@ import pytest
 from etils.epath import Path as EtilsPath
 from pycocotools import mask as coco_mask
 
-from solojax.data import annotations, instances, suspicions
+from solojax.data import annotations
+from solojax.data.annotations import instances, suspicions
 from solojax.data.findings import Finding
 from solojax.types import InputError
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from solojax.config import Augmentation, Data
-from solojax.data import coco, examples, pipeline, synthetic
+from solojax.data import examples, pipeline, synthetic
+from solojax.data.records import coco
 from solojax.types import Batch
 from tests.data.test_pipeline import EVERYTHING, RECIPES
 
@@ -40,7 +41,8 @@ else:
     raise AssertionError("TensorFlow is there")
 
 from solojax.config import Data
-from solojax.data import coco, examples
+from solojax.data import examples
+from solojax.data.records import coco
 
 root, records, tool = sys.argv[1:]
 data = Data(root=root, records=records, canvases=((96, 96),), train_short_sides=(64, 96))

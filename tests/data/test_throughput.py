@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from solojax.config import Augmentation, Data
-from solojax.data import coco, synthetic, throughput
+from solojax.data import synthetic, throughput
+from solojax.data.records import coco
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from solojax.config import Config, Data
-from solojax.data import coco
+from solojax.data.records import coco
 from solojax.evaluation import collisions, statistics
 from tests.examples import MODEL
 

@@ -25,9 +25,11 @@ from pycocotools import mask as coco_mask
 from solojax import config as config_lib
 from solojax.config import overrides
 from solojax.convert import state_dict
-from solojax.data import annotations, image_files, rle, segmentations
+from solojax.data import annotations, rle
+from solojax.data.annotations import segmentations
 from solojax.data.findings import Findings
 from solojax.data.foreign import labelme, yolo
+from solojax.data.images import files as image_files
 from solojax.evaluation import results, truths
 from solojax.models.detector import Detector
 from solojax.training import checkpoint

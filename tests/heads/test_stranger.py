@@ -11,7 +11,8 @@ import pytest
 
 from solojax import Predictor
 from solojax import config as config_lib
-from solojax.data import coco, synthetic
+from solojax.data import synthetic
+from solojax.data.records import coco
 from solojax.evaluation import score_run, statistics
 from solojax.heads import protocol
 from solojax.inference import contact_sheet

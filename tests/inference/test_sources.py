@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from solojax.data import image_files
+from solojax.data.images import files as image_files
 from solojax.inference import sources
 from solojax.types import InputError
 from tests.data.test_coco import bomb

@@ -5,7 +5,7 @@ import pytest
 
 from solojax import config as config_lib
 from solojax import processes
-from solojax.data import coco
+from solojax.data.records import coco
 from solojax.training import agreement
 from tests import examples
 

@@ -15,7 +15,8 @@ import pytest
 
 from solojax import config as config_lib
 from solojax import parallel
-from solojax.data import coco, synthetic
+from solojax.data import synthetic
+from solojax.data.records import coco
 from solojax.training import checkpoint, loop, out_of_memory
 from solojax.types import InputError, Terminated
 from tests import examples

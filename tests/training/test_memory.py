@@ -10,7 +10,8 @@ import pytest
 
 from solojax import cli
 from solojax import config as config_lib
-from solojax.data import coco, pipeline, synthetic
+from solojax.data import pipeline, synthetic
+from solojax.data.records import coco
 from solojax.heads.grid import Grid
 from solojax.training import memory, memory_survey, out_of_memory
 from solojax.types import InputError

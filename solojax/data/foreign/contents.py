@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
 
+from solojax.data.annotations.mask_forms import NoMaskError
+from solojax.data.annotations.segmentations import FARTHEST, to_rle
 from solojax.data.findings import Findings
-from solojax.data.mask_forms import NoMaskError
-from solojax.data.segmentations import FARTHEST, to_rle
 from solojax.types import InputError
 
 SPLITS = ("train", "val")

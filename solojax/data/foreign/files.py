@@ -14,11 +14,15 @@ import cv2
 import numpy as np
 import yaml
 
-from solojax.data import image_chunks, image_files, image_headers, image_places
+from solojax.data.annotations.image_entries import is_scaled
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import SPLITS, Size
-from solojax.data.image_entries import is_scaled
-from solojax.data.image_files import IMAGE_ENDINGS, why_left_out
+from solojax.data.images import chunks as image_chunks
+from solojax.data.images import files as image_files
+from solojax.data.images import headers as image_headers
+from solojax.data.images import places as image_places
+from solojax.data.images.endings import IMAGE_ENDINGS
+from solojax.data.images.files import why_left_out
 from solojax.types import InputError
 
 BESIDE_IMAGES = (

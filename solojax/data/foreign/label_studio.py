@@ -26,7 +26,7 @@ from solojax.data.foreign.regions import (
     rectangle,
     turned,
 )
-from solojax.data.image_files import IMAGE_ENDINGS
+from solojax.data.images.endings import IMAGE_ENDINGS
 from solojax.types import InputError
 
 SHAPES = ("polygon", "rectangle", "ellipse", "brush")

@@ -22,7 +22,7 @@ from solojax.data.foreign.files import (
 )
 from solojax.data.foreign.labelme_shapes import read_shape
 from solojax.data.foreign.regions import Drawing, assemble
-from solojax.data.image_files import IMAGE_ENDINGS
+from solojax.data.images.endings import IMAGE_ENDINGS
 from solojax.types import InputError
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from solojax.data.findings import Findings
 from solojax.data.foreign.files import decode
-from solojax.data.image_files import describe_fault
+from solojax.data.images.files import describe_fault
 from solojax.types import InputError
 
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm")

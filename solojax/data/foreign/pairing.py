@@ -7,7 +7,7 @@ from typing import NamedTuple
 from solojax.data.findings import LISTED, shorten
 from solojax.data.foreign.files import SPELLINGS, files_in, folder_called
 from solojax.data.foreign.mask_files import MASK_ENDINGS
-from solojax.data.image_files import IMAGE_ENDINGS
+from solojax.data.images.endings import IMAGE_ENDINGS
 from solojax.types import InputError
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "raw")

@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from solojax.data import rle
+from solojax.data.annotations.segmentations import to_rle
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import (
     Import,
@@ -23,7 +24,6 @@ from solojax.data.foreign.contents import (
     from_rle,
 )
 from solojax.data.foreign.files import images_in, size_in_frame
-from solojax.data.segmentations import to_rle
 
 CURVE_ERROR = 0.1  # pixels between a circle or an ellipse and its polygon, at most
 

@@ -11,6 +11,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from solojax.data.annotations.segmentations import to_rle
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Import, Size, check_numbers, skip
 from solojax.data.foreign.files import (
@@ -24,7 +25,6 @@ from solojax.data.foreign.files import (
     load,
 )
 from solojax.data.foreign.regions import Drawing, Region, assemble, fixed, paste, rectangle
-from solojax.data.segmentations import to_rle
 from solojax.types import InputError
 
 MOST_BYTES = 2**26  # of the PNG of one mask

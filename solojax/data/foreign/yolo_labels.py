@@ -8,7 +8,7 @@ import numpy as np
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Picture, Size, from_polygons, skip
 from solojax.data.foreign.files import files_in, lines_of, size_of
-from solojax.data.image_files import IMAGE_ENDINGS
+from solojax.data.images.endings import IMAGE_ENDINGS
 from solojax.types import InputError
 
 SLACK = 0.1  # beyond 0..1, where drawing and rounding may lead; further out it is pixels

@@ -14,7 +14,7 @@ from typing import Any
 from etils.epath import Path
 from tqdm import tqdm
 
-from solojax.data import image_faults
+from solojax.data.images import faults as image_faults
 from solojax.types import InputError
 
 CHUNK = 2**22  # bytes that are read at once

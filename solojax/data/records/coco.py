@@ -16,21 +16,17 @@ import tensorflow_datasets as tfds
 from etils.epath import Path
 
 from solojax import config as config_lib
-from solojax.data import (
-    annotations,
-    image_files,
-    image_values,
-    json_lists,
-    layout,
-    left_out,
-    record_files,
-    stamps,
-)
-from solojax.data.categories import compare
+from solojax.data import annotations
+from solojax.data.annotations import json_lists, left_out
+from solojax.data.annotations.categories import compare
 from solojax.data.findings import Findings, shorten
-from solojax.data.image_values import Range
-from solojax.data.layout import Split, has_split, locate
-from solojax.data.record_files import FORMAT
+from solojax.data.images import files as image_files
+from solojax.data.images import values as image_values
+from solojax.data.images.values import Range
+from solojax.data.records import files as record_files
+from solojax.data.records import layout, stamps
+from solojax.data.records.files import FORMAT
+from solojax.data.records.layout import Split, has_split, locate
 from solojax.types import InputError
 
 __all__ = ["Record", "Records", "Split", "has_split", "image_of", "locate", "prepare", "read"]

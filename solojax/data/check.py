@@ -8,17 +8,13 @@ from typing import Any, NamedTuple
 from etils.epath import Path
 
 from solojax import config as config_lib
-from solojax.data import (
-    annotations,
-    categories,
-    checksums,
-    coco,
-    file_survey,
-    image_values,
-    orientation,
-)
+from solojax.data import annotations
+from solojax.data.annotations import categories
+from solojax.data.annotations.suspicions import MOST_EQUAL
 from solojax.data.findings import Effect, Finding, Findings, shorten
-from solojax.data.suspicions import MOST_EQUAL
+from solojax.data.health import checksums, file_survey, orientation
+from solojax.data.images import values as image_values
+from solojax.data.records import coco
 from solojax.types import InputError
 
 SPLITS: tuple[coco.Split, ...] = ("train", "val")
@@ -92,7 +88,7 @@ def tell(root: Path) -> list[str]:
     return lines
 
 
-def check(
+def folder(
     data: config_lib.Data,
     *,
     hashes: bool = False,

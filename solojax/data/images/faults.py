@@ -1,6 +1,6 @@
 """What is wrong with the bytes of a file that is no sound image, in words."""
 
-from solojax.data.image_chunks import Header
+from solojax.data.images.chunks import Header
 
 HEIC_CURE = "pip install pillow-heif, or save it as JPEG or PNG"
 TIFF_CURE = "copy it again or save it as PNG"

@@ -13,8 +13,8 @@ from PIL import (
     features,
 )
 
-from solojax.data import image_chunks
-from solojax.data.image_chunks import HEAVY, LIGHT, ORIENTATION, Header
+from solojax.data.images import chunks as image_chunks
+from solojax.data.images.chunks import HEAVY, LIGHT, ORIENTATION, Header
 
 # What Pillow says of odd files would stand between our lines, and we say it ourselves.
 warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -1,6 +1,5 @@
 """Image files: which ones are, how they are read and decoded."""
 
-import importlib.util
 import io
 import os
 import stat
@@ -10,24 +9,15 @@ import cv2
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from solojax.data import image_chunks, image_faults, image_headers, image_values
-from solojax.data.image_chunks import Header
-from solojax.data.image_values import Note, Range
+from solojax.data.images import chunks as image_chunks
+from solojax.data.images import faults as image_faults
+from solojax.data.images import headers as image_headers
+from solojax.data.images import values as image_values
+from solojax.data.images.chunks import Header
+from solojax.data.images.endings import IMAGE_ENDINGS, VIDEO_ENDINGS
+from solojax.data.images.values import Note, Range
 from solojax.types import InputError
 
-JPEG_ENDINGS = (".jfif", ".jpe", ".jpeg", ".jpg", ".mpo")
-PNM_ENDINGS = (".pbm", ".pgm", ".pnm", ".ppm")
-HEIC_ENDINGS = (".heic", ".heif", ".hif") if importlib.util.find_spec("pillow_heif") else ()
-# Of all that is decoded here, wherever images are looked for: in lower case.
-IMAGE_ENDINGS = (
-    *JPEG_ENDINGS,
-    *PNM_ENDINGS,
-    *HEIC_ENDINGS,
-    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".jp2", ".png", ".tif", ".tiff", ".webp"),
-)
-VIDEO_ENDINGS = (
-    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"),
-)
 MOST_BYTES = 24 * 10**8  # that decoding may take: 400 megapixels, or 200 where it takes copies
 MOST_FILE = 2**32  # bytes of a file
 DEEP = ("PNG", "TIFF", "JPEG2000", "PPM")  # forms that OpenCV gives all bits of

@@ -8,10 +8,15 @@ from typing import NamedTuple
 from etils.epath import Path
 from tqdm import tqdm
 
-from solojax.data import annotations, image_faults, image_files, image_headers, image_places
+from solojax.data import annotations
+from solojax.data.annotations.json_lists import BAR_DELAY
 from solojax.data.findings import Effect, Findings
-from solojax.data.image_values import Note, Range
-from solojax.data.json_lists import BAR_DELAY
+from solojax.data.images import endings
+from solojax.data.images import faults as image_faults
+from solojax.data.images import files as image_files
+from solojax.data.images import headers as image_headers
+from solojax.data.images import places as image_places
+from solojax.data.images.values import Note, Range
 from solojax.types import InputError
 
 PART = 1024  # files that are handed to threads at once
@@ -147,7 +152,7 @@ def tell_of_others(
         if str(path) in known or path.name in names:
             continue
         ending = path.suffix.lower()
-        if ending in image_files.IMAGE_ENDINGS:
+        if ending in endings.IMAGE_ENDINGS:
             what = "images that no JSON names, and nothing reads"
             findings.add("told", what, str(path), cure="annotate them or move them away")
         elif ending in LABEL_ENDINGS and path.parent.name != "annotations":
@@ -183,7 +188,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
         if image_places.is_left_over(path.name):
             continue
         # Of what has an ending of an image it is not asked: that takes a call to a bucket each.
-        if path.suffix.lower() not in image_files.IMAGE_ENDINGS and path.is_dir():
+        if path.suffix.lower() not in endings.IMAGE_ENDINGS and path.is_dir():
             yield from _files_in(path)
         else:
             yield path

@@ -1,4 +1,4 @@
-"""What a set's annotations, looked at as a whole, tell of: ``data.survey`` has collected them.
+"""What a set's annotations, looked at as a whole, tell of: ``survey`` has collected them.
 
 A share of a set is likely wrong where sound sets have none of it. The limits stand well above what
 COCO has: of 4,812 of its annotations no box fits its mask to less than half, no point lies 2 pixels
@@ -13,9 +13,9 @@ import numpy as np
 from etils.epath import Path
 
 from solojax.config import Category
-from solojax.data import misplaced
+from solojax.data.annotations import misplaced
+from solojax.data.annotations.survey import Rows
 from solojax.data.findings import Effect, Findings, shorten
-from solojax.data.survey import Rows
 from solojax.types import InputError
 
 FEW = 10  # images, or instances of a class, of which little is learned and whose AP is noise

@@ -1,7 +1,7 @@
 """Looks at all annotations of a set at once while they are read, one row for each.
 
 Each may be fit to be read, and the set be wrong: all masks of crowds, points in parts of the image,
-boxes that are corners. ``data.suspicions`` says what the rows tell.
+boxes that are corners. ``suspicions`` says what the rows tell.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solojax.data import row_order
+from solojax.data.annotations import row_order
 from solojax.data.findings import LISTED, Effect, Findings
 
 DEEPEST = 4  # lists in lists in which points are looked for

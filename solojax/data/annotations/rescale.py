@@ -5,7 +5,8 @@ from typing import Any
 import cv2
 from pycocotools import mask as coco_mask
 
-from solojax.data import mask_forms, rle, segmentations
+from solojax.data import rle
+from solojax.data.annotations import mask_forms, segmentations
 
 
 def rescale(

@@ -10,9 +10,10 @@ from typing import Literal
 from etils.epath import Path
 
 from solojax import config
-from solojax.data import image_places, json_lists
+from solojax.data.annotations import json_lists
 from solojax.data.findings import shorten
-from solojax.data.image_files import IMAGE_ENDINGS
+from solojax.data.images import places as image_places
+from solojax.data.images.endings import IMAGE_ENDINGS
 from solojax.types import InputError
 
 Split = Literal["train", "val"]

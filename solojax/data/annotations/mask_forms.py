@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from solojax.data import image_files
+from solojax.data.images import endings
 
 AXES = (("x", "y"), ("all_points_x", "all_points_y"))
 KINDS = ("type", "shape_type")  # keys that say what the points of an object are
@@ -94,7 +94,7 @@ def name_text(text: str) -> str:
         return NO_SEGMENTATION
     if re.match(r"\s*(SRID=\d+;)?\s*(MULTI)?POLYGON\b", text, re.IGNORECASE):
         return WKT
-    if text.strip().lower().endswith(image_files.IMAGE_ENDINGS):
+    if text.strip().lower().endswith(endings.IMAGE_ENDINGS):
         return FILE
     return NUMBERS if numbers_in(text) else TEXT
 

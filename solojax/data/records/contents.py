@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from solojax.data import annotations, image_entries, image_files
-from solojax.data.image_values import Note, Range
+from solojax.data import annotations
+from solojax.data.annotations import image_entries
+from solojax.data.images import files as image_files
+from solojax.data.images.values import Note, Range
 from solojax.types import InputError
 
 

@@ -7,9 +7,9 @@ from etils.epath import Path
 from pycocotools import mask as coco_mask
 
 from solojax.data import rle
+from solojax.data.annotations.mask_forms import NO_SEGMENTATION, NoMaskError
+from solojax.data.annotations.segmentations import is_numbers, to_rle, unchecked_rle
 from solojax.data.findings import Findings
-from solojax.data.mask_forms import NO_SEGMENTATION, NoMaskError
-from solojax.data.segmentations import is_numbers, to_rle, unchecked_rle
 
 
 class Instance(NamedTuple):

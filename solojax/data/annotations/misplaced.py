@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from solojax.data.annotations.survey import Rows
 from solojax.data.findings import Effect, Findings
-from solojax.data.survey import Rows
 
 SLACK = 2.0  # pixels, and this share of a side:
 SIDE_SLACK = 0.02  # by which points may lie outside of an image; annotators' hands do

@@ -13,13 +13,20 @@ from etils.epath import Path
 
 from solojax import config
 from solojax.config import Category
-from solojax.data import categories, ids, image_entries, json_lists, segmentations, suspicions
+from solojax.data.annotations import (
+    categories,
+    ids,
+    image_entries,
+    json_lists,
+    segmentations,
+    suspicions,
+)
+from solojax.data.annotations.instances import Entry, Image, Instance, add_instances
+from solojax.data.annotations.left_out import SKIP, TAKE_OUT, Faults
+from solojax.data.annotations.mask_forms import NO_SEGMENTATION
+from solojax.data.annotations.rescale import rescale
+from solojax.data.annotations.survey import Survey
 from solojax.data.findings import Findings
-from solojax.data.instances import Entry, Image, Instance, add_instances
-from solojax.data.left_out import SKIP, TAKE_OUT, Faults
-from solojax.data.mask_forms import NO_SEGMENTATION
-from solojax.data.rescale import rescale
-from solojax.data.survey import Survey
 from solojax.types import InputError
 
 __all__ = ["Annotations", "Entry", "Image", "Instance", "See", "read", "read_images"]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from etils.epath import Path
 
 from solojax.config import Category
-from solojax.data import ids
+from solojax.data.annotations import ids
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.left_out import Faults
 from solojax.types import InputError
 
 

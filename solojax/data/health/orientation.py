@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solojax.data import image_files, image_headers, image_values
-from solojax.data.file_survey import run
 from solojax.data.findings import Effect, Findings
-from solojax.data.image_chunks import Header
+from solojax.data.health.file_survey import run
+from solojax.data.images import files as image_files
+from solojax.data.images import headers as image_headers
+from solojax.data.images import values as image_values
+from solojax.data.images.chunks import Header
 from solojax.types import InputError
 
 HEAD = 2**18  # bytes in which a JPEG has its header

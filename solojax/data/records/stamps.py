@@ -11,7 +11,7 @@ from typing import Any
 
 from etils.epath import Path
 
-from solojax.data import image_places
+from solojax.data.images import places as image_places
 
 STAMPS = "images.json"  # the root, and [path from it on, size, nanoseconds] of each image
 

@@ -9,11 +9,14 @@ from etils.epath import Path
 from tqdm import tqdm
 
 from solojax import config
-from solojax.data import ids, image_files, image_headers, image_search
+from solojax.data.annotations import ids
+from solojax.data.annotations.instances import Image
+from solojax.data.annotations.json_lists import BAR_DELAY
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.instances import Image
-from solojax.data.json_lists import BAR_DELAY
-from solojax.data.left_out import Faults
+from solojax.data.images import files as image_files
+from solojax.data.images import headers as image_headers
+from solojax.data.images import search as image_search
 from solojax.types import InputError
 
 MOST_PIXELS = 2**31  # run lengths are counted in 32 bits

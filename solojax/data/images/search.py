@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 from etils.epath import Path
 
-from solojax.data import image_places
 from solojax.data.findings import Findings
-from solojax.data.image_files import IMAGE_ENDINGS
+from solojax.data.images import places as image_places
+from solojax.data.images.endings import IMAGE_ENDINGS
 
 SEVERAL = "images whose file_name is found in several folders"
 OTHER_FOLDER = "images found in a folder that their file_name does not name"

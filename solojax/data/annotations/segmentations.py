@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solojax.data import mask_forms, polygons, rle
-from solojax.data.mask_forms import HOLES, NO_SEGMENTATION, NoMaskError
+from solojax.data import rle
+from solojax.data.annotations import mask_forms, polygons
+from solojax.data.annotations.mask_forms import HOLES, NO_SEGMENTATION, NoMaskError
 
 FARTHEST = 100_000  # pixels; beyond that no coordinate is one of an image
 EXCHANGED = "run lengths whose size is width, height; COCO's is height, width"

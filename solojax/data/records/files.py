@@ -18,16 +18,13 @@ from etils.epath import Path
 from tqdm import tqdm
 
 from solojax import config
-from solojax.data import (
-    annotations,
-    image_places,
-    image_values,
-    orientation,
-    record_examples,
-    stamps,
-    suspicions,
-)
+from solojax.data import annotations
+from solojax.data.annotations import suspicions
 from solojax.data.findings import Findings
+from solojax.data.health import orientation
+from solojax.data.images import places as image_places
+from solojax.data.images import values as image_values
+from solojax.data.records import contents, stamps
 from solojax.types import InputError
 
 NAME = "coco_instances"  # of the TFDS data set
@@ -113,7 +110,7 @@ def write(
     lengths = [len(shard) for shard in kept]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=record_examples.features(),
+        features=contents.features(),
         split_infos=[
             tfds.core.SplitInfo(split, lengths, sum(sizes.values()), filename_template=template)
         ],
@@ -225,9 +222,9 @@ def _write_shard(
                 if stop.is_set():
                     return {}
                 try:
-                    example, notes = record_examples.read(image, value_range)
-                    writer.write(record_examples.features().serialize_example(example))
-                except record_examples.ImageFault as fault:
+                    example, notes = contents.read(image, value_range)
+                    writer.write(contents.features().serialize_example(example))
+                except contents.ImageFault as fault:
                     faults[number], notes = fault.args, []
                 with bar.get_lock():
                     bar.update()

@@ -1,0 +1,1 @@
+"""Records: images with their instances, written once, read at random."""
