@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from solojax.data.findings import Findings
+from solojax.data.images import faults as image_faults
 from solojax.evaluation import truths
 from solojax.types import InputError
 
+CURE = "give the JSON of COCO's results"
 LISTS = ("annotations", "predictions", "results", "detections")  # what exporters call them
 
 
@@ -21,14 +23,17 @@ def read(path: Path, findings: Findings) -> list[Any]:
       InputError: the file is missing, no JSON, or has not one such list.
     """
     truths.check_file(path)
+    encoded = b""
     try:
-        content = json.loads(path.read_bytes())
+        encoded = path.read_bytes()
+        content = json.loads(encoded)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        content = _read_lines(path)
+        content = _read_lines(encoded)
         if content is None:
-            raise InputError(f"{path} is not JSON: {error}") from error
+            told = image_faults.describe_no_text(encoded, CURE) or error
+            raise InputError(f"{path} is not JSON: {told}") from error
         findings.add("told", f"results are read from the lines of {path}", count=len(content))
     if isinstance(content, list):
         if content and all(isinstance(one, list) for one in content):
@@ -59,10 +64,10 @@ def read(path: Path, findings: Findings) -> list[Any]:
     return entries
 
 
-def _read_lines(path: Path) -> list[Any] | None:
+def _read_lines(encoded: bytes) -> list[Any] | None:
     """The objects of JSON Lines, None where it holds none."""
     try:
-        found = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+        found = [json.loads(line) for line in encoded.splitlines() if line.strip()]
     except (ValueError, RecursionError):
         return None
     return found if len(found) > 1 and all(isinstance(one, dict) for one in found) else None

@@ -20,6 +20,7 @@ from solojax.evaluation import coco, image_ids, result_files, truths
 from solojax.types import InputError
 
 SCORES = ("confidence", "conf", "probability", "prob", "scores")  # what others call it
+CLASS_NAME = "category_name"  # which some write in place of the id
 CHUNK = 4096  # masks that are checked at once
 
 
@@ -109,7 +110,7 @@ class _Checked:
         if not isinstance(entry, dict):
             raise ValueError("is not an object")
         for key in ("image_id", "category_id"):
-            if key not in entry:
+            if key not in entry and (key == "image_id" or CLASS_NAME not in entry):
                 raise ValueError(f"has no {key}; it has {', '.join(map(repr, entry)):.100}")
         image_id = self._number(entry, "image_id", number)
         if image_id not in self._sizes:
@@ -147,12 +148,30 @@ class _Checked:
 
     def _category(self, entry: dict[str, Any], number: int) -> Any:
         """The id, also by the name of a class that the truth has once."""
+        named = entry.get(CLASS_NAME)
+        ids = self._named.get(named, []) if isinstance(named, str) else []
+        if named is not None and entry.get("category_id") is None:
+            if len(ids) != 1:
+                of = f"{len(ids)} classes of the truth have" if ids else "no class of the truth has"
+                raise ValueError(f"has no category_id, and {of} its {CLASS_NAME} {named!r:.40}")
+            what = f"results have a {CLASS_NAME} and no category_id: the class of that name"
+            self._findings.add("repaired", what, f"results[{number}]: {named!r:.40}")
+            return ids[0]
         given = entry["category_id"]
         if isinstance(given, str) and len(self._named.get(given, ())) == 1:
             what = "results have the name of a class as category_id"
             self._findings.add("repaired", what, f"results[{number}]: {given!r:.40}")
             return self._named[given][0]
-        return self._number(entry, "category_id", number)
+        read = self._number(entry, "category_id", number)
+        if ids and read not in ids:
+            what = (
+                f"results have the {CLASS_NAME} of another class than their category_id, by which "
+            )
+            what += "they are scored"
+            cure = "leave out category_id where the names are right"
+            shown = f"results[{number}]: {read} and {named!r:.40}"
+            self._findings.add("doubtful", what, shown, cure=cure)
+        return read
 
     def _box(self, entry: dict[str, Any], number: int) -> Any:
         """As it is, but for numbers that are texts."""

@@ -1,5 +1,6 @@
 """Claims about results that other programs wrote: what is read, what is refused, how it is told."""
 
+import gzip
 import json
 import sys
 import types
@@ -485,6 +486,38 @@ def test_numbers_that_are_texts_are_read_and_told(files):
 )
 def test_ids_that_are_all_foreign_are_shown_beside_the_truths(given, said, files):
     assert said in refusal(files, given)
+
+
+def test_a_category_name_stands_for_an_id_and_is_doubted_beside_another(files):
+    for absent in (..., None):
+        given = [entry(category_id=absent, category_name="dog")]
+        assert read(files, given) == read(files, [entry()])
+        assert told(files, given) == [
+            "1 results have a category_name and no category_id: the class of that name "
+            "(results[0]: 'dog')"
+        ]
+    assert told(files, [entry(category_name="dog"), entry(category_name="a dog")]) == []
+    (doubt,) = told(files, [entry(category_name="cat")])
+    assert doubt == (
+        "likely wrong: 1 results have the category_name of another class than their category_id, "
+        "by which they are scored (results[0]: 18 and 'cat'); leave out category_id where the "
+        "names are right"
+    )
+    wanted = "results[0] has no category_id, and no class of the truth has its category_name 'cow'"
+    assert wanted in refusal(files, [entry(category_id=..., category_name="cow")])
+
+
+def test_results_that_are_no_text_are_named_for_what_they_are(files):
+    gt, path = files
+    for encoded, what in (
+        (gzip.compress(json.dumps([entry()]).encode()), "a gzip archive; unpack it"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><p>404", "a web page (HTML); download the file itself"),
+        (b"\x89PNG\r\n", "the start of a PNG image; give the JSON of COCO's results"),
+    ):
+        path.write_bytes(encoded)
+        with pytest.raises(InputError) as caught:
+            results.read(path, truth_of(gt), Findings(), truth_path=gt)
+        assert str(caught.value) == f"{path} is not JSON: it seems to be {what}"
 
 
 # What is refused

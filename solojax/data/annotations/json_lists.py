@@ -205,10 +205,8 @@ class _Text:
         encoded = self._file.read(max(CHUNK, len(rest)))
         self._bar.update(len(encoded))
         if self._decoder is None:
-            stranger = image_faults.recognize(encoded)
-            if stranger and encoded.lstrip()[:1] not in b"{[":
-                cure = stranger[1] if stranger[1] in image_faults.ANY_FILE else CURE
-                raise InputError(f"{self._path} is not JSON: it seems to be {stranger[0]}; {cure}")
+            if told := image_faults.describe_no_text(encoded, CURE):
+                raise InputError(f"{self._path} is not JSON: {told}")
             # The first bytes tell, as RFC 4627 has it.
             self._decoder = codecs.getincrementaldecoder(json.detect_encoding(encoded[:4]))()
         self._ended = not encoded

@@ -24,6 +24,8 @@ from solojax.data.foreign.regions import (
     rectangle,
     turned,
 )
+from solojax.data.images import faults as image_faults
+from solojax.data.images import files as image_files
 from solojax.types import InputError
 
 SHAPELESS = ("points", "polyline", "cuboid", "skeleton")  # they enclose nothing flat
@@ -80,8 +82,12 @@ def _parse(path: Path) -> ElementTree.Element:
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.data
     parser.EntityDeclHandler = refuse
+    encoded = image_files.read_file(path)
+    stranger = image_faults.recognize(encoded)
+    if stranger and stranger[1] in image_faults.ANY_FILE:  # all XML is known there as such
+        raise InputError(f"{path} is no XML: it seems to be {stranger[0]}; {stranger[1]}")
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(encoded, True)
     except InputError:
         raise
     except (expat.ExpatError, ValueError, LookupError) as error:

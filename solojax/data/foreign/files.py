@@ -18,6 +18,7 @@ from solojax.data.annotations.image_entries import is_scaled
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import SPLITS, Size
 from solojax.data.images import chunks as image_chunks
+from solojax.data.images import faults as image_faults
 from solojax.data.images import files as image_files
 from solojax.data.images import headers as image_headers
 from solojax.data.images import places as image_places
@@ -133,18 +134,23 @@ def load_list(path: Path, parse: Callable[[bytes], Any]) -> list[Any]:
 
 
 def _load(path: Path, parse: Callable[[bytes], Any]) -> Any:
+    if not os.path.lexists(path):
+        raise InputError(f"{path}: no such file; give it or the folder that holds it")
+    encoded = image_files.read_file(path)
+    told = image_faults.describe_no_text(encoded, "move it away")
     try:
-        return parse(path.read_bytes())
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 (byte {error.object[error.start]:#x} at {error.start}); save it "
-            "as UTF-8, as in iconv -f GBK -t UTF-8"
-        ) from error
+        content = parse(encoded)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be parsed: {why}; correct it or move it away") from error
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give it or the folder that holds it") from None
+        if isinstance(error, UnicodeDecodeError) and not told:
+            raise InputError(
+                f"{path} is not UTF-8 (byte {error.object[error.start]:#x} at {error.start}); save "
+                "it as UTF-8, as in iconv -f GBK -t UTF-8"
+            ) from error
+        told = told or f"{' '.join(str(error).split())}; correct it or move it away"
+        raise InputError(f"{path} cannot be parsed: {told}") from error
+    if told and not isinstance(content, dict | list):  # YAML takes a page for a text
+        raise InputError(f"{path} cannot be parsed: {told}")
+    return content
 
 
 class _Plain(yaml.SafeLoader):

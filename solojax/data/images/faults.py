@@ -1,5 +1,7 @@
 """What is wrong with the bytes of a file that is no sound image, in words."""
 
+import codecs
+
 from solojax.data.images.chunks import Header
 
 HEIC_CURE = "pip install pillow-heif, or save it as JPEG or PNG"
@@ -70,13 +72,24 @@ MARKED = max(place + len(signature) for place, signature, *_ in STRANGERS)
 
 def recognize(encoded: bytes) -> tuple[str, str] | None:
     """What a file seems to be that is neither a sound image nor text, and what to do."""
-    start = encoded.lstrip()[:MARKED].lower()
+    start = encoded.removeprefix(codecs.BOM_UTF8).lstrip()[:MARKED].lower()
     for place, signature, what, cure in STRANGERS:
         if start[place:].startswith(signature):
             return what, cure
     if encoded and not encoded.strip(b"\0"):
         return "nothing but zeros, as of a copy that broke off", COPY
     return None
+
+
+def describe_no_text(encoded: bytes, cure: str) -> str:
+    """What a file seems to be that should be text, and what to do; empty where that is not known.
+
+    The cure given is for what no other helps.
+    """
+    stranger = recognize(encoded)
+    if not stranger or encoded.lstrip()[:1] in (b"{", b"["):
+        return ""
+    return f"it seems to be {stranger[0]}; {stranger[1] if stranger[1] in ANY_FILE else cure}"
 
 
 def describe(encoded: bytes) -> str:

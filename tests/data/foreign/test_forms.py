@@ -1,5 +1,6 @@
 """Claims about importing any form: a scene written in each comes back as it was."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,28 @@ def test_damaged_image_is_named(form: str, source: Path) -> None:
     message = refusal(form, source)
     assert image.name in message
     assert "is no image: it seems to be text" in message
+
+
+DESCRIBED = {
+    "labelme": "a.json",
+    "yolo": "data.yaml",
+    "lvis": "lvis_v1_val.json",
+    "cvat": "annotations.xml",
+    "label_studio": "project.json",
+    "via": "via.json",
+    "supervisely": "meta.json",
+}
+
+
+@pytest.mark.parametrize("form", DESCRIBED)
+def test_what_is_no_text_is_named_for_what_it_is(form: str, source: Path) -> None:
+    (path,) = put_any(form, source).rglob(DESCRIBED[form])
+    sound = path.read_bytes()
+    for encoded, what in (
+        (gzip.compress(sound), "a gzip archive; unpack it"),
+        (b"<!DOCTYPE html>\n<p>404</p>", "a web page (HTML); download the file itself"),
+    ):
+        path.write_bytes(encoded)
+        message = refusal(form, source)
+        assert str(path) in message
+        assert message.endswith(f"it seems to be {what}")
