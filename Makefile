@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)
 
-.PHONY: demo test test-fast test-all soak check format clean
+.PHONY: demo test test-fast test-all test-oldest soak check format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,8 @@ help:
 	@echo "make test       the tests of every claim"
 	@echo "make test-fast  those that take seconds"
 	@echo "make test-all   the long forms of some as well: more kills, whole sizes"
+	@echo "make test-oldest"
+	@echo "                those of make test with the oldest dependencies that are admitted"
 	@echo "make soak       a whole training of the shapes set, watched for leaks: for the night"
 	@echo "make check      what CI checks: format, lint, types, known holes, all tests"
 	@echo "make format     format the code and mend what lint can mend"
@@ -61,6 +63,13 @@ test-fast: .venv/installed
 test-all: .venv/installed
 	$(PYTEST) -m "not soak"
 
+# In an environment of their own. The newest are what `make test` finds on a fresh machine.
+test-oldest: .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-oldest
+	UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --python .venv-oldest/bin/python \
+	    --resolution lowest-direct --requirement requirements.txt --editable .
+	$(MAKE) --no-print-directory --assume-old .venv/installed BIN=.venv-oldest/bin test
+
 soak: .venv/installed
 	$(BIN)/python -m pytest -m soak -rP
 
@@ -76,4 +85,4 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv data/shapes data/records
+	rm -rf .venv .venv-oldest data/shapes data/records
