@@ -19,6 +19,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--val", type=float, help="the share of images for validation, where the set has no split"
     )
+    parser.add_argument(
+        "--faults",
+        choices=("fail", "skip"),
+        default="fail",
+        help="whether a damaged image or label file ends the import, or is left out and listed",
+    )
+    parser.add_argument(
+        "--most-skipped",
+        type=float,
+        default=0.001,
+        metavar="SHARE",
+        help="the share of images beyond which the import ends all the same (0.001)",
+    )
     parser.add_argument("--name", help='of the class of pairs; "object" where not given')
     parser.add_argument("--divisor", type=int, help="id // divisor is the class of pairs")
     parser.add_argument(
@@ -31,7 +44,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Imports."""
+    from solojax import config
     from solojax.data import check, foreign
+    from solojax.data.annotations.left_out import OF_IMPORT, Faults
     from solojax.data.foreign import divide, write
 
     if arguments.form not in foreign.FORMS:
@@ -40,7 +55,11 @@ def run(arguments: argparse.Namespace) -> None:
     options = {name: value for name, value in options.items() if value is not None}
     if options and arguments.form != "pairs":
         raise InputError(f"--{next(iter(options))} is for pairs, not for {arguments.form}")
-    found = foreign.FORMS[arguments.form](arguments.source, **options)
+    if not 0 <= arguments.most_skipped <= 1:
+        raise InputError(f"--most-skipped {arguments.most_skipped:g} must be in 0..1")
+    policy = config.Data(faults=arguments.faults, most_skipped=arguments.most_skipped)
+    faults = Faults(policy, OF_IMPORT)
+    found = foreign.read(arguments.form, arguments.source, faults, **options)
     if arguments.val is not None:
         found = divide.divide(found, arguments.val)
     write.write(found, arguments.out)

@@ -22,7 +22,7 @@ from solojax.data.annotations import (
     suspicions,
 )
 from solojax.data.annotations.instances import Entry, Image, Instance, add_instances
-from solojax.data.annotations.left_out import SKIP, TAKE_OUT, Faults
+from solojax.data.annotations.left_out import OF_CONFIG, OF_FILE, Faults, Words
 from solojax.data.annotations.mask_forms import NO_SEGMENTATION
 from solojax.data.annotations.rescale import rescale
 from solojax.data.annotations.survey import Survey
@@ -57,18 +57,20 @@ def read(
     image_root: Path | None,
     see: See | None = None,
     data: config.Data | None = None,
+    words: Words | None = None,
 ) -> Annotations:
     """Reads and checks the annotations at ``json_path`` for the images under ``image_root``.
 
     Without a root, to be scored by, no image has to be there or to have a name, and no annotation
     to have a mask: ``see`` is given each, and tells of those. ``data`` says what is done with
-    faults.
+    faults, and ``words`` say how people ask for that.
 
     Raises:
       InputError: the file is missing or not COCO, an image file is missing, an annotation names an
         unknown image or category, an image has no id or another's, or there is no annotation.
     """
-    reader = _Reader(json_path, image_root, data or config.Data(), see)
+    words = words or (OF_CONFIG if image_root else OF_FILE)
+    reader = _Reader(json_path, image_root, Faults(data or config.Data(), words), see)
     reader.walk()
     return reader.finish()
 
@@ -76,24 +78,26 @@ def read(
 def read_images(json_path: Path) -> list[Image]:
     """The images of a COCO JSON without what is in them; raises InputError as ``read`` does."""
     entries = [one for *_, one in json_lists.elements(json_path, ("images",), "reading images")]
-    data, findings, faults = config.Data(), Findings(), Faults()
+    data = config.Data()
+    findings, faults = Findings(), Faults(data, OF_FILE)
     read = image_entries.read(entries, json_path, None, data, findings, faults)
-    faults.settle(json_path, data, len(entries), 0, findings, TAKE_OUT)
+    faults.settle(json_path, len(entries), 0, findings)
     return list(read.images.values())
 
 
 class _Reader:
     """Gathers the entries of a file. Annotations, most of it, are never held as they were."""
 
-    def __init__(self, path: Path, root: Path | None, data: config.Data, see: See | None):
-        self._path, self._root, self._data, self._see = path, root, data, see or self._tell
+    def __init__(self, path: Path, root: Path | None, faults: Faults, see: See | None):
+        self._path, self._root, self._see = path, root, see or self._tell
+        self._faults, self._data = faults, faults.data
         self._images = image_entries.Images({}, {}, {})
         self._categories: list[Any] = []
         self._used: set[int | str] = set()  # ids of categories
         self._wanted: set[int | str] = set()  # ids of images
         self._count = 0  # annotations
         self._found: list[Entry] = []
-        self._findings, self._faults, self._survey = Findings(), Faults(), Survey()
+        self._findings, self._survey = Findings(), Survey()
 
     def walk(self) -> None:
         """Reads all entries. Where annotations come before the images, the file is read twice."""
@@ -197,8 +201,7 @@ class _Reader:
                 self._faults.explain(why)
         self._number(images)
         count = len(images) + self._faults.images
-        skip = SKIP if self._root else TAKE_OUT
-        self._faults.settle(self._path, self._data, count, self._count, self._findings, skip)
+        self._faults.settle(self._path, count, self._count, self._findings)
         suspicions.look(self._survey.rows(), images, self._findings)
         if self._root is not None:  # else nothing is learned from it
             suspicions.count(images, listed.all, self._findings)

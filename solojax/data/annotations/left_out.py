@@ -1,15 +1,27 @@
-"""What a set is refused for, or what is left out of it where ``data.faults`` asks for that."""
+"""What a set is refused for, or what is left out of it where ``data.faults`` asks for that.
 
+An import asks by ``--faults``, and heeds the same limit.
+"""
+
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
-
-from etils.epath import Path
 
 from solojax import config
 from solojax.data.findings import Findings
 from solojax.types import InputError
 
-SKIP = ", or leave them out by data.faults=skip"
-TAKE_OUT = " or take them out of the file"  # of what is no set of a config
+
+class Words(NamedTuple):
+    """How people ask for what is at fault to be left out, and for how much of it."""
+
+    skip: str  # the end of a line that refuses
+    share: str
+
+
+OF_CONFIG = Words(", or leave them out by data.faults=skip", "data.most_skipped=")
+OF_FILE = Words(" or take them out of the file", "")  # of what is no set of a config
+OF_IMPORT = Words(", or leave out what is so by --faults skip", "--most-skipped ")
 
 
 class LeftOut(NamedTuple):
@@ -24,7 +36,8 @@ class LeftOut(NamedTuple):
 class Faults:
     """Collects the images and annotations that cannot be taken as they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: config.Data, words: Words = OF_CONFIG) -> None:
+        self.data, self._words = data, words
         self.left_out: list[LeftOut] = []
         self._found = Findings()
         self._told: list[str] = []
@@ -42,6 +55,21 @@ class Faults:
         place = f"image {image_id} ({name})" + (f": {value}" if value else "")
         self._found.add("lost", what, place, cure=cure)
         self.left_out.append(LeftOut(what + (f": {value}" if value else ""), image_id, name, ids))
+
+    @contextlib.contextmanager
+    def one_image(self, name: str) -> Iterator[None]:
+        """Leaves out an image if what is done inside ends with an InputError.
+
+        Where that is not asked for, it ends with that error and the way to ask.
+        """
+        try:
+            yield
+        except InputError as fault:
+            if self.data.faults == "fail":
+                raise InputError(f"{fault}{self._words.skip}") from fault
+            self.images += 1
+            self._found.add("lost", "images left out", str(fault))
+            self.left_out.append(LeftOut(str(fault), None, name, []))
 
     def add_annotation(self, what: str, annotation_id: Any, image_id: Any, value: str = "") -> None:
         """Counts an annotation that is left out, with the value that is at fault."""
@@ -64,12 +92,10 @@ class Faults:
 
     def settle(
         self,
-        where: Path,
-        data: config.Data,
+        where: Any,
         images: int,
         annotations: int,
         findings: Findings,
-        skip: str = SKIP,
     ) -> None:
         """Refuses a set of so many images and annotations, or tells of what is left out of it.
 
@@ -84,18 +110,18 @@ class Faults:
             return
         self._told += map(str, found)
         told = "; ".join(self._told)
-        if data.faults == "fail":
-            raise InputError(f"{where}: {told}; mend them{skip}")
-        check(self.shares, where, data, told)
+        if self.data.faults == "fail":
+            raise InputError(f"{where}: {told}; mend them{self._words.skip}")
+        check(self.shares, where, self.data, told, self._words)
         findings.take(found)
         self._found = Findings()
 
 
-def check(shares: Any, where: Path, data: config.Data, told: str) -> None:
+def check(shares: Any, where: Any, data: config.Data, told: str, words: Words = OF_CONFIG) -> None:
     """Refuses a set of which more is left out than ``data.most_skipped`` allows."""
     for what, left, whole in shares:
         if left > data.most_skipped * whole:
             raise InputError(
                 f"{where}: {left} of {whole} {what} cannot be taken, more than "
-                f"data.most_skipped={data.most_skipped:g} of them: {told}"
+                f"{words.share}{data.most_skipped:g} of them: {told}"
             )

@@ -8,7 +8,10 @@ in one way is an ``InputError``.
 """
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.foreign import (
     cityscapes,
     cvat,
@@ -33,4 +36,17 @@ FORMS: dict[str, Callable[..., Import]] = {
     "via": via.read,
     "supervisely": supervisely.read,
 }
-"""(the folder of a set, its options) -> all of it, checked."""
+"""(the folder of a set, ``Faults``, its options) -> all of it, checked."""
+
+
+def read(form: str, source: Path, faults: Faults, **options: Any) -> Import:
+    """A whole set but for what ``faults`` asks to be left out.
+
+    Raises:
+      InputError: it is faulty, or more is than may be left out.
+    """
+    found = FORMS[form](source, faults, **options)
+    first = next(iter(found.splits.values()))
+    count = sum(len(content.pictures) for content in found.splits.values()) + faults.images
+    faults.settle(found.source, count, 0, first.findings)
+    return found._replace(left_out=faults.left_out)

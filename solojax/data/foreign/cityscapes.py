@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import SPLITS, Import, Split, categories_of, skip
+from solojax.data.foreign.contents import SPLITS, STRICT, Import, Split, categories_of, skip
 from solojax.data.foreign.files import folder_of
 from solojax.data.foreign.id_maps import read_id_maps
 from solojax.data.foreign.pairing import pair
@@ -16,7 +17,7 @@ SCORED = {
 UNSCORED = {29: "caravan", 30: "trailer"}
 
 
-def read(source: Path) -> Import:
+def read(source: Path, faults: Faults = STRICT) -> Import:
     """Reads ``leftImg8bit`` and ``gtFine`` of Cityscapes, of train and val what is unpacked.
 
     The instances are those of the eight classes that the benchmark scores, under Cityscapes' ids;
@@ -30,9 +31,11 @@ def read(source: Path) -> Import:
     for split in SPLITS:
         images, masks = source / "leftImg8bit" / split, source / "gtFine" / split
         if images.is_dir():
-            samples = pair(images, ("_leftimg8bit.png",), masks, ("_gtfine_instanceids.png",))
+            samples = pair(
+                images, ("_leftimg8bit.png",), masks, ("_gtfine_instanceids.png",), faults
+            )
             findings = Findings()
-            pictures, _ = read_id_maps(samples, split, split, _classify, findings)
+            pictures, _ = read_id_maps(samples, split, split, _classify, findings, faults)
             splits[split] = Split(categories_of(SCORED), pictures, findings, {})
     if not splits:
         raise InputError(

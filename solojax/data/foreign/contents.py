@@ -1,17 +1,21 @@
 """What readers of other forms make of a set: images, instances, categories, what was found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
 
+from solojax import config
+from solojax.data.annotations.left_out import OF_IMPORT, Faults, LeftOut
 from solojax.data.annotations.mask_forms import NoMaskError
 from solojax.data.annotations.segmentations import FARTHEST, to_rle
 from solojax.data.findings import Findings
 from solojax.types import InputError
 
 SPLITS = ("train", "val")
+
+STRICT = Faults(config.Data(), OF_IMPORT)  # refuses what is at fault, and so holds nothing
 
 SHAPELESS = "instances skipped: "  # and why: those without a usable mask
 
@@ -44,6 +48,7 @@ class Import(NamedTuple):
     form: str
     source: Path  # the folder that was read
     splits: dict[str, Split]  # train, val or both
+    left_out: Sequence[LeftOut] = ()
 
     def describe(self) -> str:
         """A line for each split."""

@@ -11,8 +11,9 @@ from xml.parsers import expat
 import numpy as np
 from tqdm import tqdm
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import Import, Size, check_numbers, skip
+from solojax.data.foreign.contents import STRICT, Import, Size, check_numbers, skip
 from solojax.data.foreign.files import SPELLINGS, Finder, described_by
 from solojax.data.foreign.regions import (
     Drawing,
@@ -32,7 +33,7 @@ SHAPELESS = ("points", "polyline", "cuboid", "skeleton")  # they enclose nothing
 NO_SHAPES = ("attribute", "tag")
 
 
-def read(source: Path) -> Import:
+def read(source: Path, faults: Faults = STRICT) -> Import:
     """Reads the XMLs of CVAT below ``source``, which images lie beside or in ``images``.
 
     Shapes of one label and group of an image are one instance. Classes are those of the XML, in its
@@ -55,20 +56,21 @@ def read(source: Path) -> Import:
             where, name = f"{path}: image {number}", image.get("name") or ""
             subset = (image.get("subset") or "").lower()
             split = "val" if subset in SPELLINGS["val"] else "train"
-            file = finder.find(f"{subset}/{name}".lstrip("/"), where, path.parent)
-            if file is None:
-                raise InputError(f"{where}: {name!r} is not below {source}; put it into images")
-            stated = _whole(image.get("height")), _whole(image.get("width"))
-            regions = [
-                region
-                for shape in image
-                if (region := _read_shape(shape, f"{path}: {name}", name, findings[split]))
-            ]
-            drawings[split].append(Drawing(path, file, file.read_bytes, stated, regions))
+            with faults.one_image(name):
+                file = finder.find(f"{subset}/{name}".lstrip("/"), where, path.parent)
+                if file is None:
+                    raise InputError(f"{where}: {name!r} is not below {source}; put it into images")
+                stated = _whole(image.get("height")), _whole(image.get("width"))
+                regions = [
+                    region
+                    for shape in image
+                    if (region := _read_shape(shape, f"{path}: {name}", name, findings[split]))
+                ]
+                drawings[split].append(Drawing(path, file, file.read_bytes, stated, regions))
     if not drawings["train"] or not drawings["val"]:
         kept = "train" if drawings["train"] else "val"
         drawings, findings = {kept: drawings[kept]}, {kept: findings[kept]}
-    return assemble("cvat", source, drawings, findings, filter(None, classes))
+    return assemble("cvat", source, drawings, findings, faults, filter(None, classes))
 
 
 def _parse(path: Path) -> ElementTree.Element:

@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from solojax.data import rle
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Picture, Size, instance_of, skip
 from solojax.data.foreign.files import size_in_frame, size_of
@@ -25,6 +26,7 @@ def read_id_maps(
     folder: str,
     classify: Classify,
     findings: Findings,
+    faults: Faults,
     components: bool = False,
 ) -> tuple[list[Picture], set[int]]:
     """Reads masks of ids; the pictures, and which values but 0 their pixels have.
@@ -35,44 +37,54 @@ def read_id_maps(
       folder: below OUT/images, where they go.
       classify: tells category and crowd of a value, or None to leave it out.
       findings: of the split.
+      faults: of the set.
       components: whether each connected part of a value is an instance.
     """
-    pictures, seen = [], set()
+    pictures: list[Picture] = []
+    seen: set[int] = set()
     for sample in tqdm(samples, f"reading {split}", unit="image"):
-        encoded = sample.image.read_bytes()
-        size: Size | None = None
-        instances: list[dict[str, Any]] = []
-        for path in sample.masks:
-            place = "/".join(path.parts[-2:])
-            ids = read_ids(path, place, findings)
-            size = size or size_in_frame(encoded, sample.image, ids.shape)
-            if ids.shape != size:
-                raise InputError(
-                    f"{path} is {ids.shape[0]}x{ids.shape[1]} (height x width) where "
-                    f"{sample.image} is {size[0]}x{size[1]}; the orientation that EXIF asks for "
-                    "counts"
-                )
-            if sample.each:
-                values = len(np.unique(ids[ids > 0]))
-                if not values:
-                    skip(findings, "mask without a pixel", place, "delete it")
-                if values > 1 < len(sample.masks):
-                    raise InputError(
-                        f"{path} has {values} ids, and is one of {len(sample.masks)} masks of "
-                        f"{sample.image.name}; save each instance as a mask, or all in one"
-                    )
-                ids = (ids > 0).view(np.uint8) if values == 1 else ids
-            for value, mask in rles_of(ids):
-                seen.add(value)
-                if found := classify(value, findings, place):
-                    for part in _parts(mask) if components else [mask]:
-                        counts = {"size": list(size), "counts": part["counts"].decode()}
-                        instances.append(instance_of(counts, part, *found))
-        size = size or size_of(encoded, sample.image)
-        name = f"{folder}/{sample.name}".lstrip("/")
-        load = sample.image.read_bytes
-        pictures.append(Picture(name, sample.image, load, size, instances, {}))
+        with faults.one_image(sample.name):
+            picture, values = _read(sample, folder, classify, findings, components)
+            pictures.append(picture)
+            seen |= values
     return pictures, seen
+
+
+def _read(
+    sample: Sample, folder: str, classify: Classify, findings: Findings, components: bool
+) -> tuple[Picture, set[int]]:
+    encoded = sample.image.read_bytes()
+    size: Size | None = None
+    instances: list[dict[str, Any]] = []
+    seen = set()
+    for path in sample.masks:
+        place = "/".join(path.parts[-2:])
+        ids = read_ids(path, place, findings)
+        size = size or size_in_frame(encoded, sample.image, ids.shape)
+        if ids.shape != size:
+            raise InputError(
+                f"{path} is {ids.shape[0]}x{ids.shape[1]} (height x width) where {sample.image} is "
+                f"{size[0]}x{size[1]}; the orientation that EXIF asks for counts"
+            )
+        if sample.each:
+            values = len(np.unique(ids[ids > 0]))
+            if not values:
+                skip(findings, "mask without a pixel", place, "delete it")
+            if values > 1 < len(sample.masks):
+                raise InputError(
+                    f"{path} has {values} ids, and is one of {len(sample.masks)} masks of "
+                    f"{sample.image.name}; save each instance as a mask, or all in one"
+                )
+            ids = (ids > 0).view(np.uint8) if values == 1 else ids
+        for value, mask in rles_of(ids):
+            seen.add(value)
+            if found := classify(value, findings, place):
+                for part in _parts(mask) if components else [mask]:
+                    counts = {"size": list(size), "counts": part["counts"].decode()}
+                    instances.append(instance_of(counts, part, *found))
+    size = size or size_of(encoded, sample.image)
+    name = f"{folder}/{sample.name}".lstrip("/")
+    return Picture(name, sample.image, sample.image.read_bytes, size, instances, {}), seen
 
 
 def rles_of(ids: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:

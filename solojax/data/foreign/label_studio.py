@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import Import, Size, check_numbers, skip
-from solojax.data.foreign.files import Finder, described_by, load_list
+from solojax.data.foreign.contents import STRICT, Import, Size, check_numbers, skip
+from solojax.data.foreign.files import Finder, described_by
 from solojax.data.foreign.label_studio_brush import read_brush
 from solojax.data.foreign.regions import (
     Drawing,
@@ -26,6 +27,7 @@ from solojax.data.foreign.regions import (
     rectangle,
     turned,
 )
+from solojax.data.foreign.texts import load_list
 from solojax.data.images.endings import IMAGE_ENDINGS
 from solojax.types import InputError
 
@@ -37,7 +39,7 @@ NO_REGIONS = (  # answers about an image or a region, which have no shape of the
 PREFIX = re.compile(r"[0-9a-f]{8}-")  # before the names of files that were uploaded
 
 
-def read(source: Path) -> Import:
+def read(source: Path, faults: Faults = STRICT) -> Import:
     """Reads the JSON exports of Label Studio below ``source``, and the images beside them.
 
     All is train. Classes are numbered from 1 in the order of their names. Of several annotations of
@@ -53,9 +55,12 @@ def read(source: Path) -> Import:
     drawings = []
     for path in tqdm(paths, "reading", unit="file"):
         for task in load_list(path, json.loads):
-            if drawing := _read_task(task, path, source, finder, findings):
-                drawings.append(drawing)
-    return assemble("label_studio", source, {"train": drawings}, {"train": findings})
+            with faults.one_image(
+                f"task {task.get('id')}" if isinstance(task, dict) else path.name
+            ):
+                if drawing := _read_task(task, path, source, finder, findings):
+                    drawings.append(drawing)
+    return assemble("label_studio", source, {"train": drawings}, {"train": findings}, faults)
 
 
 def _read_task(

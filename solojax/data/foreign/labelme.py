@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import Import
+from solojax.data.foreign.contents import STRICT, Import
 from solojax.data.foreign.files import (
     check_name,
     file_called,
@@ -17,16 +18,16 @@ from solojax.data.foreign.files import (
     folder_called,
     folder_of,
     from_base64,
-    load,
     split_folders,
 )
 from solojax.data.foreign.labelme_shapes import read_shape
 from solojax.data.foreign.regions import Drawing, assemble
+from solojax.data.foreign.texts import load
 from solojax.data.images.endings import IMAGE_ENDINGS
 from solojax.types import InputError
 
 
-def read(source: Path) -> Import:
+def read(source: Path, faults: Faults = STRICT) -> Import:
     """Reads the labelme JSONs below ``source``: polygons, boxes, circles and masks.
 
     Shapes of one label that share a ``group_id`` are one instance. All is train, unless ``source``
@@ -42,11 +43,13 @@ def read(source: Path) -> Import:
     source = folder_of(source)
     folders = split_folders(source) or {"train": source}
     findings = {split: Findings() for split in folders}
-    drawings = {}
+    drawings: dict[str, list[Drawing]] = {split: [] for split in folders}
     for split, folder in folders.items():
         files = tqdm(files_in(folder, (".json",)), f"reading {split}", unit="file")
-        drawings[split] = [_read_drawing(path, source, findings[split]) for path in files]
-    return assemble("labelme", source, drawings, findings)
+        for path in files:
+            with faults.one_image(path.relative_to(source).as_posix()):
+                drawings[split].append(_read_drawing(path, source, findings[split]))
+    return assemble("labelme", source, drawings, findings, faults)
 
 
 def _read_drawing(path: Path, source: Path, findings: Findings) -> Drawing:

@@ -7,9 +7,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import (
     SPLITS,
+    STRICT,
     Import,
     Picture,
     Split,
@@ -17,11 +19,12 @@ from solojax.data.foreign.contents import (
     from_polygons,
     skip,
 )
-from solojax.data.foreign.files import check_name, folder_of, load, size_of
+from solojax.data.foreign.files import check_name, folder_of, size_of
+from solojax.data.foreign.texts import load
 from solojax.types import InputError
 
 
-def read(source: Path) -> Import:
+def read(source: Path, faults: Faults = STRICT) -> Import:
     """Reads ``lvis*_train.json`` and ``lvis*_val.json``, in ``source`` or in its ``annotations``.
 
     An image is ``file_name`` below ``source``, or the last two parts of ``coco_url``, such as
@@ -39,13 +42,13 @@ def read(source: Path) -> Import:
         if len(paths) > 1:
             raise InputError(f"{paths[0]} and {paths[1]} are both of {split}; move one elsewhere")
         if paths:
-            splits[split] = _read_json(paths[0], source, split)
+            splits[split] = _read_json(paths[0], source, split, faults)
     if not splits:
         raise InputError(f"{source} has no lvis*_train.json or lvis*_val.json; give their folder")
     return Import("lvis", source, splits)
 
 
-def _read_json(path: Path, source: Path, split: str) -> Split:
+def _read_json(path: Path, source: Path, split: str, faults: Faults) -> Split:
     content = load(path, json.loads)
     for key in ("images", "annotations", "categories"):
         entries = content.get(key)
@@ -64,27 +67,33 @@ def _read_json(path: Path, source: Path, split: str) -> Split:
         by_image[image].append(entry)
     pictures, findings = [], Findings()
     for entry in tqdm(content["images"], f"reading {split}", unit="image"):
-        names = [check_name(name, path) for name in _names(entry)]
-        found_at = [name for name in names if os.path.isfile(source / name)]  # unlike Path's, false
-        if not found_at:  # of names that no file can have
-            raise InputError(
-                f"{path}: the image {source / names[0]} is missing; put COCO's images there"
+        with faults.one_image(str(entry.get("file_name") or entry["id"])):
+            names = [check_name(name, path) for name in _names(entry)]
+            found_at = [
+                name for name in names if os.path.isfile(source / name)
+            ]  # unlike Path's, false
+            if not found_at:  # of names that no file can have
+                raise InputError(
+                    f"{path}: the image {source / names[0]} is missing; put COCO's images there"
+                )
+            name, file = found_at[0], source / found_at[0]
+            size, stated = (
+                size_of(file.read_bytes(), file),
+                (entry.get("height"), entry.get("width")),
             )
-        name, file = found_at[0], source / found_at[0]
-        size, stated = size_of(file.read_bytes(), file), (entry.get("height"), entry.get("width"))
-        if stated not in (size, (None, None)):
-            raise InputError(f"{file}: height, width are {size}, not {stated} as in {path}")
-        instances = []
-        for annotation in by_image[entry["id"]]:
-            place, polygons = f"annotation {annotation['id']}", annotation.get("segmentation")
-            if not isinstance(polygons, list):
-                cure = "LVIS has polygons alone: export them again"
-                skip(findings, "a segmentation that is no list of polygons", place, cure)
-                continue
-            polygons = [check_numbers(polygon, f"{path}: {place}") for polygon in polygons]
-            found = from_polygons(polygons, annotation["category_id"], size, findings, place)
-            instances += [{**instance, **annotation} for instance in found]
-        pictures.append(Picture(name, file, file.read_bytes, size, instances, entry))
+            if stated not in (size, (None, None)):
+                raise InputError(f"{file}: height, width are {size}, not {stated} as in {path}")
+            instances = []
+            for annotation in by_image[entry["id"]]:
+                place, polygons = f"annotation {annotation['id']}", annotation.get("segmentation")
+                if not isinstance(polygons, list):
+                    cure = "LVIS has polygons alone: export them again"
+                    skip(findings, "a segmentation that is no list of polygons", place, cure)
+                    continue
+                polygons = [check_numbers(polygon, f"{path}: {place}") for polygon in polygons]
+                found = from_polygons(polygons, annotation["category_id"], size, findings, place)
+                instances += [{**instance, **annotation} for instance in found]
+            pictures.append(Picture(name, file, file.read_bytes, size, instances, entry))
     extra = {key: content[key] for key in content if key not in ("images", "annotations")}
     return Split(extra.pop("categories"), pictures, findings, extra)
 

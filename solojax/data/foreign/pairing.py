@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import LISTED, shorten
 from solojax.data.foreign.files import SPELLINGS, files_in, folder_called
 from solojax.data.foreign.mask_files import MASK_ENDINGS
@@ -35,7 +36,7 @@ def halves(folder: Path) -> tuple[Path, Path] | None:
     return (images, masks) if images and masks else None
 
 
-def samples_in(folder: Path) -> list[Sample]:
+def samples_in(folder: Path, faults: Faults) -> list[Sample]:
     """The images of a folder and their masks, in whichever layout it is; none if in no known one.
 
     ``images`` and ``masks``, or like names, with files or in ``masks`` folders of the same stems;
@@ -47,7 +48,7 @@ def samples_in(folder: Path) -> list[Sample]:
       InputError: an image or mask is without its partner.
     """
     if both := halves(folder):
-        return in_halves(*both)
+        return in_halves(*both, faults)
     nested = {
         path: both
         for path in sorted(folder.iterdir())
@@ -57,19 +58,22 @@ def samples_in(folder: Path) -> list[Sample]:
         samples = []
         for path, (images, masks) in nested.items():
             found = files_in(images, IMAGE_ENDINGS)
-            if len(found) != 1:
-                raise InputError(f"{images} has {len(found)} images where one is to be; correct it")
-            each = files_in(masks, MASK_ENDINGS)
-            samples.append(Sample(f"{path.name}/{found[0].name}", found[0], each, True))
+            with faults.one_image(path.name):
+                if len(found) != 1:
+                    raise InputError(
+                        f"{images} has {len(found)} images where one is to be; correct it"
+                    )
+                each = files_in(masks, MASK_ENDINGS)
+                samples.append(Sample(f"{path.name}/{found[0].name}", found[0], each, True))
         return samples
     tailed = {path for path in files_in(folder, MASK_ENDINGS) if _bare(path.stem, MASK_TAILS)}
     if not tailed and not any(folder.rglob("*_seg.npy")):
         return []
     others = [path for path in files_in(folder, IMAGE_ENDINGS) if path not in tailed]
-    return _match(folder, _stems(others, folder), folder, _stems(sorted(tailed), folder))
+    return _match(folder, _stems(others, folder), folder, _stems(sorted(tailed), folder), faults)
 
 
-def in_halves(images: Path, masks: Path) -> list[Sample]:
+def in_halves(images: Path, masks: Path, faults: Faults) -> list[Sample]:
     """The samples of a folder of images and one of masks, which may have one for each image."""
     left = _stems(files_in(images, IMAGE_ENDINGS), images)
     folders = {stem: masks / stem for stem in left if (masks / stem).is_dir()}
@@ -81,20 +85,24 @@ def in_halves(images: Path, masks: Path) -> list[Sample]:
     right = files_in(masks, MASK_ENDINGS)
     if not right and (jpegs := files_in(masks, (".jpg", ".jpeg"))):
         raise InputError(f"{jpegs[0]} is a JPEG, which changes ids; save masks as PNG or TIFF")
-    return _match(images, left, masks, _stems(right, masks))
+    return _match(images, left, masks, _stems(right, masks), faults)
 
 
 def pair(
-    images: Path, image_ends: tuple[str, ...], masks: Path, mask_ends: tuple[str, ...]
+    images: Path,
+    image_ends: tuple[str, ...],
+    masks: Path,
+    mask_ends: tuple[str, ...],
+    faults: Faults,
 ) -> list[Sample]:
     """Each image with its mask, where names are the same but for these ends."""
     left = _stems(files_in(images, image_ends), images, image_ends)
     right = _stems(files_in(masks, mask_ends), masks, mask_ends)
-    return _match(images, left, masks, right)
+    return _match(images, left, masks, right, faults)
 
 
 def _match(
-    images: Path, left: dict[str, Path], masks: Path, right: dict[str, Path]
+    images: Path, left: dict[str, Path], masks: Path, right: dict[str, Path], faults: Faults
 ) -> list[Sample]:
     if left.keys() ^ right.keys():  # what is alike but for case and the tails of names
         both = left.keys() & right.keys()
@@ -112,12 +120,16 @@ def _match(
                 "run programs, and is not read; save the masks as PNG or TIFF in Cellpose"
             )
         others = shorten([path.name for path in alone[1 : LISTED + 1]], len(alone) - 1, ", ")
-        raise InputError(
-            f"{alone[0]} is one of {len(alone)} files without a partner in "
-            f"{masks if alone[0] in left.values() else images}{others and f' ({others})'}; add or "
-            "remove them"
-        )
-    return [Sample(_name(path, images), path, [right[stem]]) for stem, path in left.items()]
+        for path in alone:
+            there = masks if path in left.values() else images
+            with faults.one_image(path.name):
+                raise InputError(
+                    f"{path} is one of {len(alone)} files without a partner in {there}"
+                    f"{others and f' ({others})'}; add or remove them"
+                )
+            others = ""  # named by themselves
+    paired = [stem for stem in left if stem in right]
+    return [Sample(_name(left[stem], images), left[stem], [right[stem]]) for stem in paired]
 
 
 def _stems(paths: list[Path], folder: Path, ends: tuple[str, ...] | None = None) -> dict[str, Path]:

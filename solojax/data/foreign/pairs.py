@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import Import, Split, categories_of
+from solojax.data.foreign.contents import STRICT, Import, Split, categories_of
 from solojax.data.foreign.files import SPELLINGS, folder_called, folder_of, split_folders
 from solojax.data.foreign.id_maps import read_id_maps
 from solojax.data.foreign.pairing import Sample, halves, in_halves, samples_in
@@ -22,6 +23,7 @@ class Part(NamedTuple):
 
 def read(
     source: Path,
+    faults: Faults = STRICT,
     *,
     name: str = "object",
     divisor: int | None = None,
@@ -36,6 +38,7 @@ def read(
 
     Args:
       source: the folder of both.
+      faults: what is left out.
       name: what the one class is called; its id is 1.
       divisor: where given, ``value // divisor`` is the category id, ``<name> <id>`` its name.
       components: whether each connected part of a value is an instance; where not given, it is if
@@ -47,12 +50,17 @@ def read(
     if divisor is not None and divisor < 1:
         raise InputError(f"the divisor {divisor} must be at least 1")
     source = folder_of(source)
-    parts = _parts(source)
-    found, values = _read(parts, divisor, bool(components))
+    parts = _parts(source, faults)
+    found, values = _read(parts, divisor, bool(components), faults)
     first = next(iter(found.values())).findings
     if len(values) == 1 and divisor is None and components is None:
         if values == {SET}:
-            found, _ = _read(parts, divisor, True)
+            read = {picture.source for split in found.values() for picture in split.pictures}
+            parts = {  # what was left out has been told
+                split: part._replace(samples=[one for one in part.samples if one.image in read])
+                for split, part in parts.items()
+            }
+            found, _ = _read(parts, divisor, True, faults)
             first = next(iter(found.values())).findings
             what = (
                 f"masks of the one value {SET}, each connected part of which is read as an "
@@ -84,17 +92,19 @@ def read(
     return Import("pairs", source, splits)
 
 
-def _parts(source: Path) -> dict[str, Part]:
+def _parts(source: Path, faults: Faults) -> dict[str, Part]:
     train = folder_called(source, SPELLINGS["train"])
     if folders := split_folders(source) or ({"train": train} if train else {}):
-        found = {split: Part(samples_in(folder), split) for split, folder in folders.items()}
+        found = {
+            split: Part(samples_in(folder, faults), split) for split, folder in folders.items()
+        }
         if all(part.samples for part in found.values()):
             return found
     if both := halves(source):
         images, masks = (split_folders(half) for half in both)
         if images and masks:
-            return {s: Part(in_halves(images[s], masks[s]), s) for s in images}
-    samples = samples_in(source)
+            return {s: Part(in_halves(images[s], masks[s], faults), s) for s in images}
+    samples = samples_in(source, faults)
     if not samples and not both:
         raise InputError(
             f"{source / 'images'}: no such folder, and no image has a mask beside it, as a.png and "
@@ -134,7 +144,7 @@ def _look_for_inverted(found: dict[str, Split]) -> None:
 
 
 def _read(
-    parts: dict[str, Part], divisor: int | None, components: bool
+    parts: dict[str, Part], divisor: int | None, components: bool, faults: Faults
 ) -> tuple[dict[str, Split], set[int]]:
     found, values = {}, set()
     for split, (samples, folder) in parts.items():
@@ -145,6 +155,7 @@ def _read(
             folder,
             lambda value, *_: (value // divisor if divisor else 1, 0),
             findings,
+            faults,
             components,
         )
         values |= seen

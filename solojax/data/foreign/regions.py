@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from solojax.data import rle
+from solojax.data.annotations.left_out import Faults
 from solojax.data.annotations.segmentations import to_rle
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import (
@@ -54,6 +55,7 @@ def assemble(
     source: Path,
     drawings: dict[str, list[Drawing]],
     findings: dict[str, Findings],
+    faults: Faults,
     classes: Iterable[str] = (),
 ) -> Import:
     """A whole set of drawings, of which regions of one label and group are one instance.
@@ -63,6 +65,7 @@ def assemble(
       source: its folder.
       drawings: of each split.
       findings: of each split.
+      faults: of the set.
       classes: those that are numbered first, in that order; others follow by their names.
     """
     ids = {label: number for number, label in enumerate(dict.fromkeys(classes), 1)}
@@ -79,8 +82,10 @@ def assemble(
     categories = categories_of({number: label for label, number in ids.items()})
     splits = {}
     for split, drawn in drawings.items():
-        bar = tqdm(drawn, f"measuring {split}", unit="image")
-        pictures = [_picture(one, source, ids, findings[split]) for one in bar]
+        pictures = []
+        for one in tqdm(drawn, f"measuring {split}", unit="image"):
+            with faults.one_image(one.image.relative_to(source).as_posix()):
+                pictures.append(_picture(one, source, ids, findings[split]))
         splits[split] = Split(categories, pictures, findings[split], {})
     return Import(form, source, splits)
 

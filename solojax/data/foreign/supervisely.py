@@ -11,9 +11,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.annotations.segmentations import to_rle
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import Import, Size, check_numbers, skip
+from solojax.data.foreign.contents import STRICT, Import, Size, check_numbers, skip
 from solojax.data.foreign.files import (
     SPELLINGS,
     decode,
@@ -22,15 +23,15 @@ from solojax.data.foreign.files import (
     folder_of,
     from_base64,
     is_left_over,
-    load,
 )
 from solojax.data.foreign.regions import Drawing, Region, assemble, fixed, paste, rectangle
+from solojax.data.foreign.texts import load
 from solojax.types import InputError
 
 MOST_BYTES = 2**26  # of the PNG of one mask
 
 
-def read(source: Path) -> Import:
+def read(source: Path, faults: Faults = STRICT) -> Import:
     """Reads the data sets of a Supervisely project: polygons, rectangles and bitmaps.
 
     Data sets called ``train`` and ``val`` (in any usual spelling) make the splits; all others are
@@ -57,12 +58,13 @@ def read(source: Path) -> Import:
     for folder in folders:
         split = "val" if folder.parent.name.lower() in SPELLINGS["val"] else "train"
         for path in tqdm(files_in(folder, (".json",)), f"reading {split}", unit="file"):
-            drawings[split].append(_read_drawing(path, folder, source, findings[split]))
+            with faults.one_image(path.relative_to(source).as_posix()):
+                drawings[split].append(_read_drawing(path, folder, source, findings[split]))
     if not drawings["train"] or not drawings["val"]:
         kept = "train" if drawings["train"] else "val"
         drawings, findings = {kept: drawings[kept]}, {kept: findings[kept]}
     known = [title for title in classes if isinstance(title, str)]
-    return assemble("supervisely", source, drawings, findings, known)
+    return assemble("supervisely", source, drawings, findings, faults, known)
 
 
 def _read_drawing(path: Path, folder: Path, source: Path, findings: Findings) -> Drawing:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import Import, check_numbers, skip
-from solojax.data.foreign.files import Finder, described_by, load, split_folders
+from solojax.data.foreign.contents import STRICT, Import, check_numbers, skip
+from solojax.data.foreign.files import Finder, described_by, split_folders
 from solojax.data.foreign.regions import (
     Drawing,
     Region,
@@ -20,6 +21,7 @@ from solojax.data.foreign.regions import (
     rectangle,
     turned,
 )
+from solojax.data.foreign.texts import load
 from solojax.types import InputError
 
 CLASS_NAMES = ("class", "label", "category", "name", "type", "object")  # of the attribute it is in
@@ -31,7 +33,7 @@ NUMBERS = {
 }
 
 
-def read(source: Path) -> Import:
+def read(source: Path, faults: Faults = STRICT) -> Import:
     """Reads the projects and annotations of VIA below ``source``, and the images beside them.
 
     The class of a region is the one attribute that regions have, or of several the one that is
@@ -64,16 +66,18 @@ def read(source: Path) -> Import:
         finder, drawings[split] = Finder(folders[split]), []
         for path, (name, regions) in found:
             where = f"{path}: {name}"
-            file = finder.find(name, where, path.parent)
-            if file is None:
-                raise InputError(f"{where} is not below {folders[split]}; put the image there")
-            read = [
-                _read_region(region, key, f"{where}: region {n}", f"{name}: {n}", findings[split])
-                for n, region in enumerate(regions)
-            ]
-            kept = [region for region in read if region]
-            drawings[split].append(Drawing(path, file, file.read_bytes, (None, None), kept))
-    return assemble("via", source, drawings, findings)
+            with faults.one_image(name):
+                file = finder.find(name, where, path.parent)
+                if file is None:
+                    raise InputError(f"{where} is not below {folders[split]}; put the image there")
+                told = findings[split]
+                read = [
+                    _read_region(region, key, f"{where}: region {n}", f"{name}: {n}", told)
+                    for n, region in enumerate(regions)
+                ]
+                kept = [region for region in read if region]
+                drawings[split].append(Drawing(path, file, file.read_bytes, (None, None), kept))
+    return assemble("via", source, drawings, findings, faults)
 
 
 def _entries(path: Path) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -10,9 +10,10 @@ from tqdm import tqdm
 
 from solojax.data.findings import Effect, Findings
 from solojax.data.foreign.contents import SPLITS, Import, Split
-from solojax.data.foreign.files import load
+from solojax.data.foreign.texts import load
 from solojax.types import InputError
 
+LEFT_OUT = "left_out.json"
 DESCRIPTION = "solojax import"  # marks a JSON file as ours: only such a file is ever replaced
 
 
@@ -57,6 +58,12 @@ def write(found: Import, out: Path) -> None:
                 print(f"{path}: {finding}")
         else:
             path.unlink(missing_ok=True)
+    listed = out / "annotations" / LEFT_OUT
+    if found.left_out:
+        _put(listed, json.dumps([one._asdict() for one in found.left_out], indent=1).encode())
+        print(f"{listed}: what is left out, with the reason of each")
+    else:
+        listed.unlink(missing_ok=True)  # of an earlier import
 
 
 def _tell_equals(first: str, place: str, findings: Findings) -> None:

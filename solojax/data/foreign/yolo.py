@@ -6,24 +6,18 @@ from typing import Any
 
 from tqdm import tqdm
 
+from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import SPLITS, Import, Split, categories_of
-from solojax.data.foreign.files import (
-    SPELLINGS,
-    folder_called,
-    images_in,
-    lines_of,
-    load,
-    parse_yaml,
-    split_folders,
-)
+from solojax.data.foreign.contents import SPLITS, STRICT, Import, Split, categories_of
+from solojax.data.foreign.files import SPELLINGS, folder_called, images_in, split_folders
+from solojax.data.foreign.texts import lines_of, load, parse_yaml
 from solojax.data.foreign.yolo_labels import Labels
 from solojax.types import InputError
 
 YAML_ENDINGS = (".yaml", ".yml")
 
 
-def read(source: Path) -> Import:
+def read(source: Path, faults: Faults = STRICT) -> Import:
     """Reads the YOLO segmentation set of a ``data.yaml``, or of the folder that holds one.
 
     ``train`` and ``val`` are folders, lists of folders or ``.txt`` lists of images, below ``path``.
@@ -58,10 +52,13 @@ def read(source: Path) -> Import:
             images = [
                 image
                 for entry in entries
-                for image in _listed(_text(entry, path, split), root, path, findings)
+                for image in _listed(_text(entry, path, split), root, path, findings, faults)
             ]
             bar = tqdm(list(dict.fromkeys(images)), f"reading {split}", unit="image")
-            pictures = [labels.read(image, findings) for image in bar]
+            pictures = []
+            for image in bar:
+                with faults.one_image(os.path.relpath(image, root)):
+                    pictures.append(labels.read(image, findings))
             splits[split] = Split(categories, pictures, findings, {})
     if not splits:
         raise InputError(f"{path} has neither train nor val; add the folders of the images")
@@ -150,7 +147,9 @@ def _find(entry: str, bases: tuple[Path, ...]) -> Path | None:
     return None
 
 
-def _listed(entry: str, root: Path, yaml_path: Path, findings: Findings) -> list[Path]:
+def _listed(
+    entry: str, root: Path, yaml_path: Path, findings: Findings, faults: Faults
+) -> list[Path]:
     """The images of an entry of train or val."""
     path = _find(entry, (root, yaml_path.parent))
     if path and path.is_dir():
@@ -163,7 +162,8 @@ def _listed(entry: str, root: Path, yaml_path: Path, findings: Findings) -> list
     images = []
     for name in filter(None, map(str.strip, lines_of(path))):
         image = _find(name.replace("\\", "/"), (path.parent, root))
-        if image is None or not image.is_file():
-            raise InputError(f"{path}: the image {name!r} is missing; correct the list")
-        images.append(image)
+        with faults.one_image(name):
+            if image is None or not image.is_file():
+                raise InputError(f"{path}: the image {name!r} is missing; correct the list")
+            images.append(image)
     return images

@@ -7,7 +7,8 @@ import numpy as np
 
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Picture, Size, from_polygons, skip
-from solojax.data.foreign.files import files_in, lines_of, size_of
+from solojax.data.foreign.files import files_in, size_of
+from solojax.data.foreign.texts import lines_of
 from solojax.data.images.endings import IMAGE_ENDINGS
 from solojax.types import InputError
 

@@ -87,7 +87,7 @@ def write(
             one = shards[place][number]
             inside = [instance.id for instance in one.instances]
             content.faults.add_image(what, one.id, one.name, inside, value, cure)
-    content.faults.settle(json_path, data, count, content.total, content.findings)
+    content.faults.settle(json_path, count, content.total, content.findings)
     for finding in content.findings:
         print(f"{json_path}: {finding}")
     kept = [

@@ -10,8 +10,10 @@ import pytest
 import yaml
 from pycocotools import mask as coco_mask
 
+from solojax import config
 from solojax.data import annotations, foreign, rle
-from solojax.data.foreign import write
+from solojax.data.annotations.left_out import OF_IMPORT, Faults
+from solojax.data.foreign import contents, write
 from solojax.data.foreign.contents import Split
 from solojax.types import InputError
 
@@ -210,8 +212,12 @@ def put_supervisely(root: Path, *objects: dict[str, Any], dataset: str = "ds") -
 # Reading back
 
 
-def bring(form: str, source: Path, out: Path, **options: Any) -> None:
-    write.write(foreign.FORMS[form](source, **options), out)
+def bring(form: str, source: Path, out: Path, faults: Faults | None = None, **options: Any) -> None:
+    write.write(foreign.read(form, source, faults or contents.STRICT, **options), out)
+
+
+def lenient(most_skipped: float) -> Faults:
+    return Faults(config.Data(faults="skip", most_skipped=most_skipped), OF_IMPORT)
 
 
 def read(out: Path, split: str = "train") -> annotations.Annotations:

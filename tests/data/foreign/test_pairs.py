@@ -1,5 +1,6 @@
 """Claims about pairs of an image and a PNG of ids."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.data.foreign.scene import (
     blobs,
     bring,
     found_in,
+    lenient,
     masks,
     png,
     put,
@@ -387,3 +389,14 @@ def test_many_ids_cost_no_more_than_few() -> None:
     assert time.process_time() - start < 10  # a mask of the whole image for each would take minutes
     assert len(found) == ids.max()
     np.testing.assert_array_equal(coco_mask.decode(found[70_000]), ids == 70_000)
+
+
+def test_what_has_no_partner_is_left_out_where_that_is_asked_for(source: Path, out: Path) -> None:
+    put_pairs(source, blobs(255))
+    put(source / "images/b.jpg", png(1, end=".jpg"))
+    put_ids(source / "masks/c.png", blobs(255))
+    assert "2 files without a partner" in refusal("pairs", source)
+    bring("pairs", source, out, lenient(0.7))
+    assert [one["file_name"] for one in raw(out)["images"]] == ["a.jpg"]
+    listed = json.loads((out / "annotations/left_out.json").read_text())
+    assert [one["file_name"] for one in listed] == ["b.jpg", "c.png"]
