@@ -1,4 +1,4 @@
-"""``solojax data import``: turns a set of another form into a COCO folder."""
+"""``solojax data import``: turns a set into a COCO folder, with validation images if asked for."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declares its arguments."""
     parser.add_argument(
         "form",
-        help="labelme, yolo, cityscapes, lvis, pairs, cvat, label_studio, via or supervisely",
+        help="labelme, yolo, cityscapes, lvis, pairs, cvat, label_studio, via, supervisely or coco",
     )
     parser.add_argument("source", type=Path, help="its folder")
     parser.add_argument("out", type=Path, help="the COCO folder to make")
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.val is not None:
         found = divide.divide(found, arguments.val)
     write.write(found, arguments.out)
-    for line in check.tell(arguments.out):
+    for line in check.tell(arguments.out) if found.form != "coco" else ():  # told as it was read
         print(line)
     print(found.describe())
     if "val" not in found.splits:

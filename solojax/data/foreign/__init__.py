@@ -1,10 +1,10 @@
 """Sets in other forms -> a COCO folder: labelme, YOLO-seg, Cityscapes, LVIS, image + id PNGs.
 
-One module for each form reads and checks all of a set; ``write`` writes what any of them returns,
-so that nothing is written of a set with a fault. Coordinates are original pixels of the image as it
-is displayed, in the orientation that EXIF asks for. Instances without a usable mask are skipped;
-these and whatever else people should hear of are findings of their split, and what cannot be read
-in one way is an ``InputError``.
+COCO folders themselves are among them, to be divided. One module for each form reads and checks all
+of a set; ``write`` writes what any of them returns, so that nothing is written of a set with a
+fault. Coordinates are original pixels of the image as it is displayed, in the orientation that EXIF
+asks for. Instances without a usable mask are skipped; these and whatever else people should hear of
+are findings of their split, and what cannot be read in one way is an ``InputError``.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from typing import Any
 from solojax.data.annotations.left_out import Faults
 from solojax.data.foreign import (
     cityscapes,
+    coco,
     cvat,
     label_studio,
     labelme,
@@ -35,6 +36,7 @@ FORMS: dict[str, Callable[..., Import]] = {
     "label_studio": label_studio.read,
     "via": via.read,
     "supervisely": supervisely.read,
+    "coco": coco.read,
 }
 """(the folder of a set, ``Faults``, its options) -> all of it, checked."""
 

@@ -1,12 +1,18 @@
 """Takes validation images from a set that has training images alone."""
 
+import collections
 import hashlib
+import re
 import unicodedata
 from pathlib import PurePosixPath
+
+from tqdm import tqdm
 
 from solojax.data.findings import Findings
 from solojax.data.foreign.contents import Import, Picture, Split
 from solojax.types import InputError
+
+ROBOFLOW = re.compile(r"\.rf\.[0-9A-Za-z]+(?=\.\w+$)")  # a.rf.<hash>.jpg: one of several of a.jpg
 
 
 def divide(found: Import, share: float) -> Import:
@@ -14,7 +20,8 @@ def divide(found: Import, share: float) -> Import:
 
     They are those whose file names, without folders, have the lowest hashes: the same names give
     the same split on every machine, and a few more images move few others. At least one image with
-    instances goes to each side; those without any are divided by themselves.
+    instances goes to each side; those without any are divided by themselves. Images of the same
+    bytes, and the versions of one that Roboflow makes, go to one side, by the lowest hash of them.
 
     Raises:
       InputError: the share is not between 0 and 1, the set has validation images already, or has
@@ -26,15 +33,22 @@ def divide(found: Import, share: float) -> Import:
         raise InputError(f"{found.source} has a val of its own; leave --val out")
     train = found.splits["train"]
     drawn: set[str] = set()
+    families = _families(train.pictures)
     for filled in (True, False):
-        group = [picture for picture in train.pictures if bool(picture.instances) == filled]
+        group = [one for one in families if any(picture.instances for picture in one) == filled]
         if filled and len(group) < 2:
             raise InputError(
-                f"{found.source} has {len(group)} images with instances, and --val needs two"
+                f"{found.source} has {len(group)} images with instances, and --val needs two that "
+                "are not the same"
             )
-        count = round(share * len(group))
-        count = min(max(count, 1), len(group) - 1) if filled else count
-        drawn |= {picture.name for picture in sorted(group, key=_lot)[:count]}
+        whole = sum(map(len, group))
+        count = max(round(share * whole), int(filled))
+        for place, family in enumerate(sorted(group, key=lambda one: min(map(_lot, one)))):
+            last = filled and place == len(group) - 1
+            if count <= 0 or last:
+                break
+            drawn |= {picture.name for picture in family}
+            count -= len(family)
     parts = {
         split: [picture for picture in train.pictures if (picture.name in drawn) == is_val]
         for split, is_val in (("train", False), ("val", True))
@@ -44,13 +58,32 @@ def divide(found: Import, share: float) -> Import:
         "told",
         f"of {len(train.pictures)} images taken for val by a hash of their file names: the same "
         "names give the same split",
-        count=len(drawn),
+        count=len(parts["val"]),
     )
     splits = {
         "train": train._replace(pictures=parts["train"]),
         "val": Split(train.categories, parts["val"], told, train.extra),
     }
     return found._replace(splits=splits)
+
+
+def _families(pictures: list[Picture]) -> list[list[Picture]]:
+    """Images that are the same byte for byte, or were one before Roboflow made several of it."""
+    parent = list(range(len(pictures)))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            number = parent[number]
+        return number
+
+    first: dict[str | bytes, int] = {}
+    for number, picture in enumerate(tqdm(pictures, "comparing", unit="image")):
+        for key in (hashlib.sha256(picture.load()).digest(), ROBOFLOW.sub("", picture.name)):
+            parent[root(number)] = root(first.setdefault(key, number))
+    families = collections.defaultdict(list)
+    for number, picture in enumerate(pictures):
+        families[root(number)].append(picture)
+    return list(families.values())
 
 
 def _lot(picture: Picture) -> tuple[str, str]:

@@ -4,6 +4,7 @@ import fnmatch
 import functools
 import itertools
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -63,8 +64,10 @@ def locate(data: config.Data, split: Split) -> tuple[Path, Path]:
                     there = [str(path.relative_to(root)) for path in others]
                     other += f", but {shorten(there, len(there), ', ')}"
             cure = f"set data.root or data.{split}_json"
-            if split == "val" and not found:
-                cure += ", or let solojax data import take some images with --val 0.2"
+            if split == "val" and not found and has_split(data, "train"):
+                given_json = os.path.join(root, data.train_json) if data.train_json else root
+                command = f"solojax data import coco {shlex.quote(os.fspath(given_json))} OUT"
+                cure += f", or take some images of train by {command} --val 0.2"
             raise InputError(f"{root} has {what}{other}; {cure}")
         (json_path,) = found
     if images:

@@ -192,6 +192,33 @@ def put_via(root: Path, *regions: dict[str, Any], project: bool = False) -> Path
     return put(root / "via.json", json.dumps(content)).parent
 
 
+def put_coco(root: Path, names: str = "a", folder: str = "train") -> Path:
+    """Roboflow's layout: the JSON beside its images, each with a triangle and a box."""
+    images, instances = [], []
+    for number, name in enumerate(names, 7):
+        put(root / folder / f"{name}.png", png(number))
+        images.append({"id": number, "file_name": f"{name}.png", "width": WIDTH, "height": HEIGHT})
+        for points in (TRIANGLE, BOX):
+            low, extent = np.min(points, 0), np.ptp(points, 0)
+            instances.append(
+                {
+                    "id": 50 + len(instances),
+                    "image_id": number,
+                    "category_id": 3,
+                    "segmentation": [np.ravel(points).tolist()],
+                    "bbox": [*low, *extent],
+                    "area": float(extent.prod()),
+                    "iscrowd": 0,
+                }
+            )
+    content = {
+        "images": images,
+        "annotations": instances,
+        "categories": [{"id": 3, "name": "cat", "supercategory": "none"}],
+    }
+    return put(root / folder / "_annotations.coco.json", json.dumps(content)).parents[1]
+
+
 def put_supervisely(root: Path, *objects: dict[str, Any], dataset: str = "ds") -> Path:
     objects = objects or (
         {
@@ -279,6 +306,8 @@ def put_any(form: str, source: Path) -> Path:
             put_via(source)
         case "supervisely":
             put_supervisely(source)
+        case "coco":
+            put_coco(source)
         case _:
             put_pairs(source, blobs(3, 8, 700))
     return source

@@ -20,6 +20,7 @@ from tests.data.foreign.scene import (
     put,
     put_any,
     put_city,
+    put_coco,
     put_drawing,
     put_pairs,
     put_yolo,
@@ -92,6 +93,7 @@ DESCRIBED = {
     "label_studio": "project.json",
     "via": "via.json",
     "supervisely": "meta.json",
+    "coco": "_annotations.coco.json",
 }
 
 
@@ -149,6 +151,9 @@ def spoil(form: str, source: Path) -> tuple[Path, Path]:
             (path,) = source.rglob("a.png.json")
             put(path.with_name("b.png.json"), path.read_bytes())
             image = put(path.parents[1] / "img/b.png", png(7))
+        case "coco":
+            put_coco(source, "ab")
+            image = source / "train/b.png"
         case _:
             (path,) = source.glob("lvis*_val.json")
             content = json.loads(path.read_text())
