@@ -17,6 +17,7 @@ from solojax.data.foreign.mask_files import read_ids
 from solojax.data.foreign.pairing import Sample
 from solojax.types import InputError
 
+SPECK = 100  # times smaller than the largest: no part of its own
 Classify = Callable[[int, Findings, str], tuple[int, int] | None]
 
 
@@ -106,6 +107,14 @@ def rles_of(ids: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
             lengths = lengths if lengths[-1] else lengths[:-1]
             runs = {"size": list(ids.shape), "counts": lengths}
             yield value, coco_mask.frPyObjects(runs, *ids.shape)
+
+
+def count_parts(mask: dict[str, Any]) -> int:
+    """The connected parts of a mask, but for specks of less than a hundredth of the largest."""
+    (patch,), _ = rle.decode_patches([mask["counts"].encode()], mask["size"][0])
+    _, _, about, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(patch), connectivity=8)
+    areas = about[1:, cv2.CC_STAT_AREA]
+    return int((areas * SPECK >= areas.max()).sum())
 
 
 def _parts(mask: dict[str, Any]) -> Iterator[dict[str, Any]]:

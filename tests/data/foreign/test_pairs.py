@@ -400,3 +400,28 @@ def test_what_has_no_partner_is_left_out_where_that_is_asked_for(source: Path, o
     assert [one["file_name"] for one in raw(out)["images"]] == ["a.jpg"]
     listed = json.loads((out / "annotations/left_out.json").read_text())
     assert [one["file_name"] for one in listed] == ["b.jpg", "c.png"]
+
+
+def test_class_maps_without_a_divisor_are_doubted_and_instances_are_not(source: Path) -> None:
+    def scatter(value: int, ids: np.ndarray, places: list[tuple[int, int]]) -> None:
+        for y, x in places:
+            ids[y : y + 6, x : x + 7] = value
+
+    corners = [(y, x) for y in (2, 14, 26, 38) for x in (2, 14, 26, 38, 50)]
+    for number, stem in enumerate("abc"):
+        ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+        scatter(1, ids, corners[number : number + 6])
+        scatter(2, ids, corners[number + 8 : number + 14])
+        put_pairs(source / "classes", ids, stem)
+        put_pairs(source / "one", (ids == 1).view(np.uint8), stem)
+        for place in range(1, 12):  # each by itself but for two that another one parts
+            scatter(place, ids, corners[place : place + 1 + (place < 3)])
+        put_pairs(source / "instances", ids, stem)
+    (what,) = found_in(pairs.read(source / "classes").splits["train"], "doubtful")
+    assert what.startswith("masks whose values, 2 in all, lie in 6.0 parts each on average")
+    split = pairs.read(source / "classes", divisor=1, components=True).splits["train"]
+    assert not found_in(split, "doubtful")
+    assert [len(picture.instances) for picture in split.pictures] == [12] * 3
+    (what,) = found_in(pairs.read(source / "one").splits["train"], "doubtful")
+    assert what.startswith("masks whose values, 1 in all")
+    assert not found_in(pairs.read(source / "instances").splits["train"], "doubtful")
