@@ -272,6 +272,8 @@ def test_evaluation_by_oracles_adds_their_numbers(
     alone = json.loads((partly_right_run / "eval.json").read_text())
     assert list(alone)[:12] == [*coco_evaluation.NAMES] and "step" in alone
     assert "Worst images" in (partly_right_run / "report.html").read_text()
+    chosen = json.loads((partly_right_run / "thresholds.json").read_text())
+    assert chosen["images"] == 1 and 0 < chosen["score"] <= 0.9
 
     assert cli.main([*arguments, "--oracle", "masks", "classes"]) == 0
     printed = capfd.readouterr().out

@@ -28,7 +28,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="json (boxes, scores, areas), rle (COCO's results), polygons (a COCO set), png (ids)",
     )
     parser.add_argument(
-        "--score", type=float, default=0.3, help="the least that is drawn and saved"
+        "--score",
+        type=float,
+        help="the least that is drawn and saved; without it what was chosen when the run was "
+        "scored, else .3",
     )
     parser.add_argument(
         "--tiles", type=int, metavar="PIXELS", help="cut large images into tiles of that side"
@@ -67,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     overlays = not arguments.no_overlays
     if not (forms or overlays):
         raise InputError(f"--no-overlays leaves nothing to do; give --save {','.join(save.FORMS)}")
-    if not 0 <= arguments.score <= 1:
+    if arguments.score is not None and not 0 <= arguments.score <= 1:
         raise InputError(f"--score {arguments.score:g} must be in 0..1")
     if arguments.megapixels is not None and arguments.megapixels < 1:
         raise InputError(f"--megapixels {arguments.megapixels} must be at least 1")

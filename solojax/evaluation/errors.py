@@ -25,9 +25,10 @@ KINDS = {
 }
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
     """The ``n`` detections that count, in the order in which pycocotools accumulates them."""
 
+    ids: np.ndarray  # n int
     labels: np.ndarray  # n int, place of the class
     scores: np.ndarray  # n float
     right: np.ndarray  # n bool
@@ -35,35 +36,57 @@ class _Table(NamedTuple):
     targets: np.ndarray  # n int, number of the instance that each is, or should have been; -1: none
 
 
-def split(judged: COCOeval, scenes: dict[int, Scene]) -> dict[str, dict[str, Any]]:
-    """Counts the errors of each of KINDS and what mending them would add to AP50, ``dAP50``.
+class Tabulated(NamedTuple):
+    """All detections that count, and the ``N`` instances, which are no crowds, by number."""
 
-    Args:
-      judged: from ``coco.judge``.
-      scenes: from ``coco.overlap``, by image id.
-    """
-    table, labels = _tabulate(judged, scenes)
+    table: Table
+    labels: np.ndarray  # N int, place of the class
+    ids: np.ndarray  # N int, of the annotations
+    classes: int  # that there are
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many instances each class has."""
+        return np.bincount(self.labels, minlength=self.classes)
+
+    @property
+    def missed(self) -> np.ndarray:
+        """Numbers of the instances that no detection is, or should have been."""
+        table = self.table
+        spoken_of = table.right | (table.kinds == 0) | (table.kinds == 1)
+        return np.setdiff1d(np.arange(len(self.labels)), table.targets[spoken_of])
+
+    def ap50_without(self, rows: np.ndarray, instances: np.ndarray) -> float:
+        """AP50 if some rows of the table, ``n`` bool, and instances, by number, were not there.
+
+        Where nothing is left to be found it is 0: nothing is gained.
+        """
+        fewer = self.counts - np.bincount(self.labels[instances], minlength=self.classes)
+        return _ap50(Table(*(column[~rows] for column in self.table)), fewer)
+
+
+def split(tabulated: Tabulated) -> dict[str, dict[str, Any]]:
+    """Counts the errors of each of KINDS and what mending them would add to AP50, ``dAP50``."""
+    table, labels = tabulated.table, tabulated.labels
     names = list(KINDS)
-    truths = np.bincount(labels, minlength=len(judged.params.catIds))
-
-    def ap50(table: _Table, truths: np.ndarray) -> float:
-        # Where nothing is left to be found there is none, and nothing is gained.
-        return max(ap50_of(table.labels, table.scores, table.right, truths), 0.0)
-
-    now = ap50(table, truths)
+    none = np.zeros(len(table.ids), bool)
+    nobody = np.zeros(0, int)
+    now = tabulated.ap50_without(none, nobody)
     found = {}
     for kind, name in enumerate(names[:-1]):
         of_kind = table.kinds == kind
         if name in ("classification", "localisation"):
-            mended = _put_right(table, of_kind, labels)
+            gained = _ap50(_put_right(table, of_kind, labels), tabulated.counts) - now
         else:
-            mended = _Table(*(column[~of_kind] for column in table))
-        found[name] = {"count": int(of_kind.sum()), "dAP50": ap50(mended, truths) - now}
-    spoken_of = table.right | (table.kinds == 0) | (table.kinds == 1)
-    missed = np.setdiff1d(np.arange(len(labels)), table.targets[spoken_of])
-    fewer = truths - np.bincount(labels[missed], minlength=len(truths))
-    found["missed"] = {"count": len(missed), "dAP50": ap50(table, fewer) - now}
-    return found
+            gained = tabulated.ap50_without(of_kind, nobody) - now
+        found[name] = {"count": int(of_kind.sum()), "dAP50": gained}
+    missed = tabulated.missed
+    gained = tabulated.ap50_without(none, missed) - now
+    return {**found, "missed": {"count": len(missed), "dAP50": gained}}
+
+
+def _ap50(table: Table, counts: np.ndarray) -> float:
+    return max(ap50_of(table.labels, table.scores, table.right, counts), 0.0)
 
 
 def ap50_of(labels: np.ndarray, scores: np.ndarray, right: np.ndarray, truths: np.ndarray) -> float:
@@ -94,8 +117,13 @@ def ap50_of(labels: np.ndarray, scores: np.ndarray, right: np.ndarray, truths: n
     return coco.mean(judged.eval["precision"])
 
 
-def _tabulate(judged: COCOeval, scenes: dict[int, Scene]) -> tuple[_Table, np.ndarray]:
-    """The table of all detections, and the label of each instance that is no crowd."""
+def tabulate(judged: COCOeval, scenes: dict[int, Scene]) -> Tabulated:
+    """Says of each detection that counts what it is.
+
+    Args:
+      judged: from ``coco.judge``.
+      scenes: from ``coco.overlap``, by image id.
+    """
     label_of = {category_id: label for label, category_id in enumerate(judged.params.catIds)}
     number_of: dict[int, int] = {}  # of an instance by its id
     labels: list[int] = []
@@ -124,13 +152,14 @@ def _tabulate(judged: COCOeval, scenes: dict[int, Scene]) -> tuple[_Table, np.nd
                 strict=True,
             ):
                 if truth and not ignored:
-                    rows.append((label, score, True, -1, number_of[truth]))
+                    rows.append((one, label, score, True, -1, number_of[truth]))
                 elif not ignored:
-                    rows.append((label, score, False, *errors[one]))
-    columns = zip(*rows, strict=True) if rows else [()] * len(_Table._fields)
-    kinds_of_columns = (int, float, bool, int, int)
-    table = _Table(*(np.array(c, k) for c, k in zip(columns, kinds_of_columns, strict=True)))
-    return table, np.array(labels, int)
+                    rows.append((one, label, score, False, *errors[one]))
+    columns = zip(*rows, strict=True) if rows else [()] * len(Table._fields)
+    kinds_of_columns = (int, int, float, bool, int, int)
+    table = Table(*(np.array(c, k) for c, k in zip(columns, kinds_of_columns, strict=True)))
+    ids = np.array([*number_of], int)
+    return Tabulated(table, np.array(labels, int), ids, len(judged.params.catIds))
 
 
 def _kinds_of(
@@ -159,7 +188,7 @@ def _kinds_of(
     return kinds, targets
 
 
-def _put_right(table: _Table, of_kind: np.ndarray, labels: np.ndarray) -> _Table:
+def _put_right(table: Table, of_kind: np.ndarray, labels: np.ndarray) -> Table:
     """Makes wrong detections those of their targets; of several of one target the best stays."""
     right = table.right | of_kind
     mended = table._replace(
@@ -173,4 +202,4 @@ def _put_right(table: _Table, of_kind: np.ndarray, labels: np.ndarray) -> _Table
     _, first = np.unique(table.targets[order], return_index=True)
     stays = ~right
     stays[order[first]] = True
-    return _Table(*(column[stays] for column in mended))
+    return Table(*(column[stays] for column in mended))

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 from tqdm import tqdm
@@ -13,7 +14,7 @@ from solojax.data.findings import Findings
 from solojax.data.records import coco
 from solojax.evaluation import caps, confusion, evaluate, oracle, report, scores
 from solojax.evaluation import coco as coco_evaluation
-from solojax.inference import pictures
+from solojax.inference import pictures, thresholds
 from solojax.inference.save import files
 from solojax.models import detector
 from solojax.training import checkpoint
@@ -80,9 +81,27 @@ def score_run(
     folder = workdir / "pictures"
     chosen = pictures.spread(len(records.image_ids), PICTURES)
     with report.or_print(told):
+        told.append(_keep_thresholds(workdir, scored, overrides, len(records.image_ids)))
         saved = report.save(workdir, report.page(title, scored, *shown), scored)
         for index in tqdm(chosen, "drawing", unit="image"):
             picture = pictures.beside_truth(records, index, evaluation.results[index])
             encoded = files.encode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             files.put(folder / f"{records.image_ids[index]}.png", encoded)
     return "\n".join([*told, f"{len(chosen)} pictures in {folder}", *saved])
+
+
+def _keep_thresholds(
+    workdir: Path, scored: dict[str, Any], overrides: Sequence[str], images: int
+) -> str:
+    """Leaves in the run what prediction shows from now on; a line for people."""
+    chosen = scored["thresholds"]
+    if any(one.startswith("model.") for one in overrides):  # which a prediction does not know
+        return f"  {thresholds.FILE} is left as it is: --set changes the model"
+    thresholds.save(workdir, chosen, step=scored["step"], images=images)
+    if chosen is None:
+        return f"  nothing is right at IoU .5: no threshold for prediction, no {thresholds.FILE}"
+    own = len(chosen["classes"])
+    return (
+        f"  F1 at IoU .5 is greatest, {chosen['F1']:.3f}, from a score of {chosen['score']:g} on, "
+        f"which predict shows by default; {own} classes have their own ({thresholds.FILE})"
+    )

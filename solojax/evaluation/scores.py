@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from solojax.evaluation import boundary, calibration, coco, confusion, errors
+from solojax.evaluation import boundary, calibration, coco, confusion, errors, operating_points
 from solojax.inference.pictures import DRAWN_SCORE
 
 
@@ -30,7 +30,7 @@ def score(
       each and, unless masks are too large, of their ``boundary``; ``classes``, ``curves`` and
       ``errors`` as in ``coco`` and ``errors``; ``confusion``, the pairs of category ids, true and
       predicted, that occur, None for background; ``images``, the F1 of each by its id;
-      ``calibration``, score against IoU.
+      ``calibration``, score against IoU; ``thresholds``, from which scores on F1 is greatest.
     """
     found = coco.masks_found(results) if kind == "segm" else coco.boxes_found(results)
     counted = coco.best(found, most)
@@ -47,7 +47,9 @@ def score(
             scores["boundary"] = coco.numbers_of(coco.judge(truth, counted, kind, outlines, most))
     scores["classes"] = coco.classes_of(judged, truth)
     scores["curves"] = coco.curves_of(judged)
-    scores["errors"] = errors.split(judged, scenes)
+    tabulated = errors.tabulate(judged, scenes)
+    scores["errors"] = errors.split(tabulated)
+    scores["thresholds"] = operating_points.choose(tabulated, scores["classes"])
     scores["calibration"] = calibration.count(scenes)
     ids = [one["id"] for one in scores["classes"]]
     matrix, scores["images"] = confusion.count(scenes, ids, floor)

@@ -32,7 +32,7 @@ def predict_files(
     *,
     forms: Sequence[str] = (),
     overlays: bool = True,
-    least_score: float = 0.3,
+    least_score: float | None = None,
     tile: int | None = None,
     known: Sequence[Known] = (),
     value_range: Range | None = None,
@@ -50,7 +50,7 @@ def predict_files(
       out: the folder, as checked by ``save.check_folder``.
       forms: those of ``save.FORMS`` to write.
       overlays: whether to draw pictures and films.
-      least_score: of what is drawn and saved.
+      least_score: of what is drawn and saved, where that is not to be what the predictor says.
       tile: the side that large images are cut into, pixels.
       known: what each image is in a ground truth, as of ``known_images.find``.
       value_range: which values of more than 8 bits become black and white, where that is not to be
@@ -70,6 +70,10 @@ def predict_files(
         value_range=value_range or predictor.value_range,
         most_pixels=most_pixels,
     )
+    if least_score is None:
+        print(predictor.thresholds.describe())
+        if "rle" in forms:
+            print("results.json lacks what scores less, which an AP counts; --score 0 keeps all")
     done, giants, detections = {"image": 0, "frame": 0}, 0, 0
     with (
         save.Files(out, inputs, forms, predictor.categories, overlays=overlays) as files,

@@ -19,7 +19,7 @@ from solojax.data import fit
 from solojax.data.images import files as image_files
 from solojax.data.images import values as image_values
 from solojax.heads.selection import selection_of
-from solojax.inference import predict, sources, tiles
+from solojax.inference import predict, sources, thresholds, tiles
 from solojax.inference.result import Result
 from solojax.models import detector
 from solojax.training import checkpoint as checkpoints
@@ -47,6 +47,7 @@ class Predictor:
       data: its categories, canvases and sizes are those of the results and of the network.
       batch_size: images that go through the network together; fewer are filled up. Where all local
         devices divide it, each takes its part.
+      least_scores: what ``Result.above`` goes by where it is given no score.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Predictor:
         data: config_lib.Data,
         *,
         batch_size: int = 1,
+        least_scores: thresholds.Thresholds | None = None,
     ):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be a whole number of at least 1")
         all_devices = batch_size % jax.local_device_count() == 0
         self.categories = data.categories
+        self.thresholds = least_scores or thresholds.Thresholds()
         self.value_range = image_values.range_of(data.value_range)
         self._data = data
         self._batch_size = batch_size
@@ -90,8 +93,15 @@ class Predictor:
                 "data.categories in its config.json"
             )
         like = detector.variable_shapes(config.model)
-        _, variables = checkpoints.read_variables(Path(run), like, str(checkpoint))
-        return cls(config.model, variables, config.data, batch_size=batch_size)
+        step, variables = checkpoints.read_variables(Path(run), like, str(checkpoint))
+        least_scores = thresholds.read(Path(run), step)
+        return cls(
+            config.model,
+            variables,
+            config.data,
+            batch_size=batch_size,
+            least_scores=least_scores,
+        )
 
     def __call__(self, images: Any) -> Any:
         """One image -> its ``Result``; a list of them, or ``B H W 3``, -> a list."""
@@ -157,7 +167,14 @@ class Predictor:
 
     def _result(self, picture: np.ndarray, found: predict.Found, name: str) -> Result:
         result = Result(
-            picture, found.scores, found.labels, found.rles, self.categories, name, found.boxes
+            picture,
+            found.scores,
+            found.labels,
+            found.rles,
+            self.categories,
+            name,
+            found.boxes,
+            self.thresholds.of(self.categories),
         )
         # What is finer than a pixel of the original has none there.
         return result.take(np.flatnonzero(result.areas))

@@ -12,6 +12,8 @@ from solojax.data import rle
 from solojax.inference import draw
 from solojax.types import InputError
 
+SCORE = 0.3  # the least that is shown, where a run has chosen none
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
@@ -24,6 +26,7 @@ class Result:
     categories: tuple[Category, ...]  # that the network knows
     source: str = ""  # the file it came from, if any
     given_boxes: np.ndarray | None = None  # K 4 float32, of a head that predicts them
+    least_scores: np.ndarray | None = None  # C, of the classes, that its run shows; None: SCORE
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -73,8 +76,15 @@ class Result:
             given_boxes=None if self.given_boxes is None else self.given_boxes[chosen],
         )
 
-    def above(self, score: float) -> "Result":
-        """The detections with at least that score; raises InputError where it is no number."""
+    def above(self, score: float | None = None) -> "Result":
+        """The detections with at least that score; without one, that of the run for their class.
+
+        Raises:
+          InputError: it is no number.
+        """
+        if score is None and self.least_scores is not None:
+            return self.take(np.flatnonzero(self.scores >= self.least_scores[self.labels]))
+        score = SCORE if score is None else score
         if not isinstance(score, numbers.Real):
             raise InputError(f"a score is {score!r} where a number is meant")
         return self.take(np.flatnonzero(self.scores >= score))

@@ -17,7 +17,7 @@ def split(truth: dict, results: list[dict]) -> dict[str, tuple[int, float]]:
     """Count and gain of the kinds that occur."""
     scenes = scenes_of(truth, results)
     judged = coco.judge(truth, coco.masks_found(results), "segm", scenes)
-    found = errors.split(judged, scenes)
+    found = errors.split(errors.tabulate(judged, scenes))
     assert list(found) == list(errors.KINDS)
     return {
         kind: (one["count"], pytest.approx(one["dAP50"]))
@@ -113,7 +113,7 @@ def test_the_ap50_that_gains_start_from_is_that_of_pycocotools():
     ]
     scenes = scenes_of(truth, found)
     judged = coco.judge(truth, coco.masks_found(found), "segm", scenes)
-    table, labels = errors._tabulate(judged, scenes)
+    table, labels, *_ = errors.tabulate(judged, scenes)
     ap50 = errors.ap50_of(table.labels, table.scores, table.right, np.bincount(labels))
     assert ap50 == coco.numbers_of(judged)["AP50"]
     assert 0.05 < ap50 < 0.95

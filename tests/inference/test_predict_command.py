@@ -16,6 +16,7 @@ from solojax.config import Category
 from solojax.data import rle
 from solojax.inference import predictor
 from solojax.inference.result import Result
+from solojax.inference.thresholds import Thresholds
 from solojax.types import InputError
 from tests.inference.save.scene import decode, load, names_in
 from tests.inference.test_videos import Camera, make_video, zero_frames
@@ -26,6 +27,7 @@ class Predictor:
 
     categories = (Category(3, "light"), Category(4, "dark"))
     value_range = None
+    thresholds = Thresholds()
     asked: dict[str, Any] = {}
 
     @classmethod
@@ -41,7 +43,8 @@ class Predictor:
         packed = np.packbits(np.stack([bright, ~bright]), axis=-1)
         scores = np.array([0.9, 0.1], np.float32)
         labels = np.array([0, 1], np.int32)
-        found = Result(image, scores, labels, rle.encode_packed(packed, size), self.categories)
+        rles, least = rle.encode_packed(packed, size), self.thresholds.of(self.categories)
+        found = Result(image, scores, labels, rles, self.categories, least_scores=least)
         return found.take(np.flatnonzero(found.areas))
 
     def stream(self, images: Iterable[np.ndarray]) -> Iterator[Result]:
@@ -114,6 +117,9 @@ def test_a_folder_becomes_overlays_and_every_form(capsys: pytest.CaptureFixture[
     ]
     printed = capsys.readouterr()
     assert printed.out == (
+        "shows what scores at least 0.3: none was chosen, as solojax eval does on validation "
+        "images; --score sets another\n"
+        "results.json lacks what scores less, which an AP counts; --score 0 keeps all\n"
         "3 detections in 3 images; in predictions: overlays, detections.json, results.json, "
         f"instances.json (of images in {Path.cwd() / 'photos'}), *.ids.png\n"
     )
@@ -325,3 +331,21 @@ def test_a_signal_keeps_what_is_done_of_images(
     assert [row["id"] for row in rows] == [1, 2, 3, 4]  # the batch is ended
     assert not [name for name in names_in(Path("predictions")) if name.endswith(".part")]
     assert capsys.readouterr().err.endswith("solojax: stopped\n")
+
+
+def test_the_scores_that_the_run_has_chosen_are_what_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = Thresholds(0.95, {4: 0.05}, "chosen")
+    monkeypatch.setattr(Predictor, "thresholds", chosen)
+    draw_image("a.png", 1)
+    assert predict("a.png", "--no-overlays", "--save", "json") == 0
+    assert "shows what scores at least 0.95 (0.05 to 0.95 by class): chosen; --score" in (
+        capsys.readouterr().out
+    )
+    (row,) = load(Path("predictions/detections.json"))
+    assert [one["class"] for one in row["detections"]] == ["dark"]
+    assert predict("a.png", "--no-overlays", "--save", "json", "--score", ".9") == 0
+    assert "shows" not in capsys.readouterr().out
+    (row,) = load(Path("predictions/detections.json"))
+    assert [one["class"] for one in row["detections"]] == ["light"]

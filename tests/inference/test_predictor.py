@@ -13,6 +13,7 @@ from PIL import Image
 import solojax
 from solojax import config as config_lib
 from solojax.config import Category
+from solojax.inference import thresholds
 from solojax.inference.predictor import Predictor
 from solojax.inference.result import Result
 from solojax.training import checkpoint, optimizer, step
@@ -275,7 +276,9 @@ def save_run(folder: Path, categories: tuple[Category, ...]) -> dict[str, Any]:
 
 def test_a_run_folder_is_all_it_needs(tmp_path, trained):
     save_run(tmp_path, CATEGORIES)
+    thresholds.save(tmp_path, {"score": 0.5, "classes": []}, step=3, images=1)
     result = Predictor.from_run(tmp_path, 3)(noise(60, 90))
+    assert result.least_scores.tolist() == [0.5] * len(CATEGORIES)
     assert len(result), "the averages find something, the parameters nothing"
     assert_same(result, trained(noise(60, 90)))
     assert result.categories == CATEGORIES
