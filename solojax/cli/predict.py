@@ -55,6 +55,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the most that an image may have (without it, as many as take 2.4 GB to decode)",
     )
+    parser.add_argument(
+        "--page",
+        type=int,
+        metavar="N",
+        help="the page or frame of TIFFs and animations, counted from 1",
+    )
     parser.add_argument("--batch", type=int, default=1, help="images in the network at a time")
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures and films")
 
@@ -74,8 +80,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--score {arguments.score:g} must be in 0..1")
     if arguments.megapixels is not None and arguments.megapixels < 1:
         raise InputError(f"--megapixels {arguments.megapixels} must be at least 1")
+    if arguments.page is not None and arguments.page < 1:
+        raise InputError(f"--page {arguments.page} must be at least 1, the first page")
     findings = Findings()
     inputs = sources.find(arguments.paths, findings)
+    if arguments.page and not inputs.images:
+        raise InputError("--page is for images, and there is none")
     known: Sequence[known_images.Known] = ()
     if arguments.gt:
         inputs, known, told = known_images.find(inputs, arguments.gt)
@@ -95,5 +105,6 @@ def run(arguments: argparse.Namespace) -> None:
         known=known,
         value_range=image_values.range_of(arguments.range or ()),
         most_pixels=arguments.megapixels and arguments.megapixels * 10**6,
+        page=arguments.page,
         findings=findings,
     )

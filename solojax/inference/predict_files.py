@@ -37,6 +37,7 @@ def predict_files(
     known: Sequence[Known] = (),
     value_range: Range | None = None,
     most_pixels: int | None = None,
+    page: int | None = None,
     findings: Findings | None = None,
 ) -> None:
     """Finds what is in the inputs and writes it to a folder, with progress bars and a summary.
@@ -56,6 +57,7 @@ def predict_files(
       value_range: which values of more than 8 bits become black and white, where that is not to be
         the predictor's.
       most_pixels: the most that an image may have, where that is not to be what memory holds.
+      page: of images of several pages or frames, from 1 on; where none is given, the first.
       findings: what is to be told beside.
 
     Raises:
@@ -69,6 +71,7 @@ def predict_files(
         findings=findings,
         value_range=value_range or predictor.value_range,
         most_pixels=most_pixels,
+        page=page,
     )
     if least_score is None:
         print(predictor.thresholds.describe())

@@ -11,6 +11,7 @@ import numpy as np
 
 from solojax.data.findings import Findings
 from solojax.data.images import files as image_files
+from solojax.data.images import pages as image_pages
 from solojax.data.images.endings import IMAGE_ENDINGS, VIDEO_ENDINGS
 from solojax.data.images.values import Range
 from solojax.types import InputError
@@ -62,6 +63,7 @@ def read_image(
     *,
     value_range: Range | None = None,
     most_pixels: int | None = None,
+    page: int | None = None,
 ) -> np.ndarray:
     """An image file as ``H W 3`` uint8 RGB, decoded as for a training (``image_files.decode``).
 
@@ -70,6 +72,7 @@ def read_image(
       findings: takes what is to be told of it.
       value_range: which values become black and white, where they have more than 8 bits.
       most_pixels: the most that it may have, where that is not to be what memory holds.
+      page: of a TIFF or an animation, from 1 on; where none is given, the first, and it is told.
 
     Raises:
       InputError: it is missing, damaged or no image; the line says what it seems to be.
@@ -78,6 +81,7 @@ def read_image(
     # That of a bucket stays one.
     encoded = image_files.read_file(path if hasattr(path, "read_bytes") else Path(path))
     try:
+        encoded = image_pages.take(encoded, page or 1, most_pixels)
         decoded = image_files.decode(encoded, value_range=value_range, most_pixels=most_pixels)
     except InputError as fault:
         if _ends(Path(path), VIDEO_ENDINGS):
@@ -87,6 +91,8 @@ def read_image(
         raise InputError(f"{path} {fault}") from None
     findings = Findings() if findings is None else findings
     for note in decoded.notes:
+        if note == image_files.PAGES and page is not None:
+            continue
         findings.add(note.effect, note.what, str(path), cure=note.cure)
     return decoded.pixels
 

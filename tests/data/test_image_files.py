@@ -14,6 +14,7 @@ from PIL import Image, TiffImagePlugin
 from solojax.data.images import endings
 from solojax.data.images import files as image_files
 from solojax.data.images import headers as image_headers
+from solojax.data.images import pages as image_pages
 from solojax.types import InputError
 
 FORMS = {  # by which Pillow writes a file of an ending
@@ -266,6 +267,32 @@ def test_of_pages_and_frames_the_first_is_read_and_the_others_are_told(form: str
     assert [note.what for note in notes] == [
         "images of several pages or frames, of which the first is read"
     ]
+
+
+@pytest.mark.parametrize("form", ["TIFF", "BIG", "GIF", "WEBP", "PNG", "AVIF"])
+def test_any_page_is_read_as_a_file_of_its_own(form: str) -> None:
+    pages = [Image.new("RGB", (20, 10), color) for color in (RED, GREEN, BLUE)]
+    options = {"big_tiff": True} if form == "BIG" else {"quality": 100}
+    form = "TIFF" if form == "BIG" else form
+    encoded = encode(pages[0], form, save_all=True, append_images=pages[1:], **options)
+    for number, color in enumerate((RED, GREEN, BLUE), 1):
+        pixels = image_files.decode(image_pages.take(encoded, number)).pixels
+        assert np.abs(pixels.astype(int) - color).max() < 8
+    with pytest.raises(InputError, match="has 3 pages and no page 4; give another --page"):
+        image_pages.take(encoded, 4)
+    with pytest.raises(InputError, match="has one page and no page 2"):
+        image_pages.take(encode(pages[0], "JPEG"), 2)
+
+
+def test_a_page_is_turned_and_scaled_by_its_own_tags() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep, upright = Image.fromarray(RAMP), Image.new("L", (20, 10), 7)
+    encoded = encode(upright, "TIFF", save_all=True, append_images=[deep], exif=exif)
+    pixels, notes = image_files.decode(image_pages.take(encoded, 2))
+    turned = Image.fromarray(TWELVE).transpose(Image.Transpose.ROTATE_270)
+    np.testing.assert_array_equal(pixels[..., 0], turned)
+    assert any("read as of 12" in note.what for note in notes)
 
 
 # TIFFs

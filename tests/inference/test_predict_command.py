@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from solojax import cli
 from solojax.config import Category
@@ -137,6 +138,23 @@ def test_options_reach_where_they_belong() -> None:
     assert names_in(Path("deep")) == {"er/detections.json"}
 
 
+def test_a_page_is_predicted_on_and_of_others_the_option_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw_image("1.png", 5)
+    draw_image("2.png", 9)
+    first, second = Image.open("1.png"), Image.open("2.png")
+    first.save("stack.tif", save_all=True, append_images=[second])
+    options = ["stack.tif", "--save", "json", "--no-overlays"]
+    areas = []
+    for number in ([], ["--page", "1"], ["--page", "2"]):
+        assert predict(*options, *number) == 0
+        (row,) = load(Path("predictions/detections.json"))
+        areas.append(row["detections"][0]["area"])
+        assert ("predict --page 2 reads the second" in capsys.readouterr().out) == (not number)
+    assert areas == [5, 5, 9]
+
+
 def test_tiles_are_proposed_for_a_giant_image(capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite("map.png", np.zeros((2, 10_001, 3), np.uint8))
     command = ["map.png", "--no-overlays", "--save", "json"]
@@ -212,6 +230,8 @@ def test_images_that_are_not_those_of_a_ground_truth_are_told(
         (["a.png", "--out", "."], "--out . is the folder of an input; choose another one"),
         (["a.png", "--tiles", "0"], "--tiles 0 must be at least 64 pixels"),
         (["a.png", "--out", "a.png"], "--out a.png is a file; give a folder"),
+        (["a.png", "--page", "0"], "--page 0 must be at least 1, the first page"),
+        (["a.png", "--page", "2"], "a.png has one page and no page 2; give another --page"),
         (["empty.png"], "empty.png is empty; copy it again"),
     ],
 )

@@ -28,6 +28,13 @@ PADS = (b"\x55" * 512, b"\xaa" * 512)  # bytes that stand for missing ones
 cv2.utils.logging.setLogLevel(0)  # what it says of damaged files would stand between our lines
 
 
+PAGES = Note(
+    "told",
+    "images of several pages or frames, of which the first is read",
+    "predict --page 2 reads the second; for a training save the others as files of their own",
+)
+
+
 class Decoded(NamedTuple):
     """An image, and what people should hear of it."""
 
@@ -138,8 +145,7 @@ def decode(
     if pixels is None or pixels.shape != (header.height, header.width, 3):
         raise InputError(image_faults.describe_damaged(header))
     if header.pages > 1:
-        what = "images of several pages or frames, of which the first is read"
-        notes = [*notes, Note("told", what, "save the others as files of their own")]
+        notes = [*notes, PAGES]
     if header.planes > 1:
         what = "TIFFs of several grey planes, of which the first is read"
         notes = [

@@ -3,6 +3,8 @@
 import io
 import logging
 import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from PIL import (
     BmpImagePlugin,
@@ -25,7 +27,10 @@ TIFF_OF_PILLOW = ("RGBA", "LAB")  # OpenCV would multiply by alpha, or mistake c
 TIFF_PACKINGS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JP2_STARTS = (b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")
+BIG_TIFF = (b"+\0", b"\0+")  # after the first two bytes: places are of eight bytes, not of four
 PAGE_OF_OTHER = 1  # bit of TIFF's NewSubfileType: a smaller version of another page
+
+Page = tuple[int, dict[int, Any]]  # where its tags lie in the file, and they
 
 
 def read(encoded: bytes) -> Header | None:
@@ -63,20 +68,8 @@ def _read(encoded: bytes) -> Header | None:
 
 
 def _read_tiff(encoded: bytes) -> Header:
-    stream = io.BytesIO(encoded)
-    start = stream.read(16 if encoded[2:4] in (b"+\0", b"\0+") else 8)
-    tags = TiffImagePlugin.ImageFileDirectory_v2(start)
-    pages, seen, first = 0, set[int](), None
-    while tags.next and tags.next not in seen:
-        seen.add(tags.next)
-        try:
-            stream.seek(tags.next)
-            tags.load(stream)
-        except Exception:  # a damaged page, of which the first is none
-            break
-        first = first or dict(tags)
-        pages += not int(tags.get(254, 0)) & PAGE_OF_OTHER
-    first = first or {}
+    found = list(_walk_tiff(encoded))
+    first = found[0][1] if found else {}
     width, height, channels = (
         int(first[256]),
         int(first[257]),
@@ -112,13 +105,37 @@ def _read_tiff(encoded: bytes) -> Header:
         white=0xFFFF if depth in (10, 12, 14) else 0,  # OpenCV moves them to the upper bits
         is_dark_high=first.get(262) == 0,
         orientation=first.get(274, 1) if first.get(274, 1) in range(1, 9) else 1,
-        pages=max(pages, 1),
+        pages=len(tiff_pages(encoded, found)),
         is_whole=max(map(sum, zip(offsets, lengths, strict=False)), default=0) <= len(encoded),
         opened=TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)) if by_pillow else None,
         is_odd=first.get(259, 1) not in TIFF_PACKINGS or tile > 0 or depth < 8 or channels > 4,
         planes=planes,
         unread=unread,
     )
+
+
+def tiff_pages(encoded: bytes, found: Iterable[Page] = ()) -> list[int]:
+    """Where the pages of a TIFF lie: the first, and others but for smaller versions of pages."""
+    return [
+        place
+        for number, (place, tags) in enumerate(found or _walk_tiff(encoded))
+        if not (number and int(tags.get(254, 0)) & PAGE_OF_OTHER)
+    ] or [0]
+
+
+def _walk_tiff(encoded: bytes) -> Iterator[Page]:
+    """Each page, up to the first that is damaged."""
+    stream = io.BytesIO(encoded)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if encoded[2:4] in BIG_TIFF else 8))
+    seen = set[int]()
+    while (place := tags.next) and place not in seen:
+        seen.add(place)
+        try:
+            stream.seek(place)
+            tags.load(stream)
+        except Exception:
+            break
+        yield place, dict(tags)
 
 
 def _read_bmp(encoded: bytes, opened: ImageFile.ImageFile) -> Header:
