@@ -5,7 +5,6 @@ these in ``__post_init__``, so that an object that cannot work is never made.
 """
 
 import dataclasses
-import math
 import os
 import types
 import typing
@@ -15,10 +14,11 @@ from solojax.types import InputError
 
 MOST = 2**31 - 1  # of what counts: programs have 32 bits for a step, a side, a number of channels
 MANY = 2**16  # of what makes arrays: channels, sides, images; more fit in no memory
+STRONGEST = 1e6  # of what a loss, a rate or a size is multiplied by: float32 has seven digits
 MOST_CANDIDATES = 2**23  # 3,872 cells of 1,203 classes are 4.7 million
 DEEPEST = 100  # layers one after the other
 SHOWN = 200  # characters of a value in an error
-_FLOAT32 = 3.4e38  # the greatest, nearly
+FLOAT32 = 3.4e38  # the greatest, nearly
 
 
 def check_fields(owner: Any, room: str) -> None:
@@ -36,15 +36,19 @@ def check_fields(owner: Any, room: str) -> None:
 
 
 def check_range(
-    owner: Any, room: str, *names: str, least: float = 0, most: float = math.inf
+    owner: Any, room: str, *names: str, least: float = 0, most: float | None = None
 ) -> None:
-    """Refuses numbers below ``least`` or above ``most``, in tuples as well; integers above MOST."""
+    """Refuses numbers below ``least`` or above ``most``, in tuples as well.
+
+    Without ``most`` integers may be up to MOST, and what has a point up to STRONGEST.
+    """
     for name in names:
         value = getattr(owner, name)
         for number in value if isinstance(value, tuple) else (value,):
-            greatest = min(most, MOST) if isinstance(number, int) and most == math.inf else most
+            usual = MOST if isinstance(number, int) else STRONGEST
+            greatest = usual if most is None else most
             if not least <= number <= greatest:
-                above = number > greatest or most != math.inf
+                above = number > greatest or most is not None
                 limits = f"in {least:.10g}..{greatest:.10g}" if above else f"at least {least:g}"
                 raise InputError(f"{room}.{name}={shown(value)} must be {limits}")
 
@@ -108,7 +112,7 @@ def coerce(value: Any, wanted: Any, where: str, text: str | None = None) -> Any:
         if len(args) == len(value):
             return tuple(coerce(item, arg, where) for item, arg in zip(value, args, strict=True))
     elif wanted is float and type(value) in (int, float):
-        if not -_FLOAT32 <= value <= _FLOAT32:  # NaN is neither
+        if not -FLOAT32 <= value <= FLOAT32:  # NaN is neither
             raise InputError(f"{where}: {shown(value)} is no finite number of 32 bits")
         return float(value)
     elif wanted is str and type(value) is str:

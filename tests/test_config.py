@@ -272,7 +272,7 @@ def test_stretched_images_have_no_scale_of_their_own() -> None:
         Data(resize="stretch", augmentation=Augmentation(scale_range=(0.5, 2)))
 
 
-@pytest.mark.parametrize("canvas", [(32, 32), (800, 1344)])
+@pytest.mark.parametrize("canvas", [(32, 32), (800, 1344), (8192, 8192), (16384, 16384)])
 def test_canvas_that_is_a_multiple_of_32_is_taken(canvas: tuple[int, int]) -> None:
     assert Config(examples.MODEL, Data(canvases=(canvas,))).data.canvases == (canvas,)
 
@@ -309,6 +309,12 @@ def test_canvas_that_is_a_multiple_of_32_is_taken(canvas: tuple[int, int]) -> No
         ("model.head.selection.nms_candidates=" + "9" * 400, "... must be in 1.."),
         ("model.head.grid.sizes=(8,8,10000)", "head.grid.sizes=(8, 8, 10000) must be in 1..1000"),
         ("model.std=(1,0,1)", "model.std"),
+        ("data.canvases=((32768,32768),)", "and no more pixels than 16384x16384"),
+        ("optimizer.learning_rate=1e30", "learning_rate=1e+30 must be above 0 and at most 1000"),
+        ("optimizer.rate_factors=(('neck/*', 1e30),)", "'neck/*' is 1e+30; it must be in 0.."),
+        ("optimizer.weight_decay=1e30", "optimizer.weight_decay=1e+30 must be in 0..1000000"),
+        ("model.head.objective.focal_gamma=1e30", "focal_gamma=1e+30 must be in 0..1000000"),
+        ("data.augmentation.scale_range=(1,1e30)", "both above 0 and at most 1000"),
         ("optimizer.ema_decay=-0.1", "optimizer.ema_decay=-0.1"),
         ("data.canvases=((100,100),)", "data.canvases"),
         ("model.backbone.depth=19", "depth 19"),

@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,9 @@ from solojax.types import InputError
 
 MOST_WORKERS = 1024
 MOST_IMAGES = 2**22  # a step; more than any machine is planned for
+MOST_PIXELS = 2**28  # of a canvas: the first layer of one twice as wide takes 34 GB for an image
+MOST_RATE = 1000.0  # Adam moves each weight so far in a step, and weights are below 1
+MOST_SCALE = 1000.0  # times the size at which an image fits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +61,10 @@ class Augmentation:
         names = [name for name in fields.field_names(self) if name.endswith("_probability")]
         fields.check_range(self, "data.augmentation", *names, most=1)
         fields.check_range(self, "data.augmentation", "grid_mask_ramp_steps")
-        if self.scale_range and not 0 < self.scale_range[0] <= self.scale_range[1]:
+        if self.scale_range and not 0 < self.scale_range[0] <= self.scale_range[1] <= MOST_SCALE:
             raise InputError(
                 f"data.augmentation.scale_range={self.scale_range} must be (least, greatest), "
-                "both above 0"
+                f"both above 0 and at most {MOST_SCALE:g}"
             )
 
 
@@ -113,9 +117,12 @@ class Data:
         for name, some in (("train_short_sides", "side"), ("canvases", "(height, width)")):
             if not getattr(self, name):
                 raise InputError(f"data.{name} is empty; give at least one {some}")
-        if not all(1 <= side <= fields.MANY for canvas in self.canvases for side in canvas):
-            given = fields.shown(self.canvases)
-            raise InputError(f"data.canvases={given} needs sides of 1 to {fields.MANY} pixels")
+        for canvas in self.canvases:
+            if not all(1 <= side <= fields.MANY for side in canvas) or prod(canvas) > MOST_PIXELS:
+                raise InputError(
+                    f"data.canvases={fields.shown(self.canvases)} needs sides of 1 to "
+                    f"{fields.MANY} pixels, and no more pixels than 16384x16384"
+                )
         if len({one.id for one in self.categories}) < len(self.categories):
             raise InputError("data.categories has two of one id; give each its own")
         if self.resize == "stretch" and self.augmentation.scale_range is not None:
@@ -150,19 +157,24 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         fields.check_fields(self, "optimizer")
-        numbers = ("base_batch_size", "warmup_steps", "warmup_factor", "weight_decay", "clip_norm")
-        fields.check_range(self, "optimizer", *numbers, "drop_epochs")
+        numbers = ("base_batch_size", "warmup_steps", "warmup_factor", "weight_decay")
+        fields.check_range(self, "optimizer", *numbers)
+        # What is never reached, however large, has a meaning: no drop, no clip.
+        fields.check_range(self, "optimizer", "drop_epochs", "clip_norm", most=fields.FLOAT32)
         if not all(a < b for a, b in itertools.pairwise(self.drop_epochs)):
             raise InputError(
                 f"optimizer.drop_epochs={self.drop_epochs} must rise from each to next"
             )
-        if self.learning_rate <= 0:
-            raise InputError(f"optimizer.learning_rate={self.learning_rate} must be above 0")
+        if not 0 < self.learning_rate <= MOST_RATE:
+            raise InputError(
+                f"optimizer.learning_rate={self.learning_rate:g} must be above 0 and at most "
+                f"{MOST_RATE:g}"
+            )
         for pattern, factor in self.rate_factors:
-            if factor < 0:
+            if not 0 <= factor <= fields.STRONGEST:
                 raise InputError(
                     f"optimizer.rate_factors: the factor of {pattern!r} is {factor:g}; it must be "
-                    "a number of at least 0"
+                    f"in 0..{fields.STRONGEST:.10g}"
                 )
         for name in ("momentum", "ema_decay"):
             if not 0 <= (share := getattr(self, name)) < 1:

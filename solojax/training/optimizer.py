@@ -46,7 +46,9 @@ def make_schedule(
     if optimizer.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
     else:
-        drops = {round(epoch * steps_per_epoch) - warmup for epoch in optimizer.drop_epochs}
+        ends = (round(epoch * steps_per_epoch) for epoch in optimizer.drop_epochs)
+        # Those beyond the end may be at numbers that a program has no bits for.
+        drops = {end - warmup for end in ends if end <= steps}
         after = optax.piecewise_constant_schedule(peak, dict.fromkeys(drops, DROP_FACTOR))
     rise = optax.linear_schedule(peak * optimizer.warmup_factor, peak, max(warmup, 1))
     return optax.join_schedules([rise, after], [warmup])

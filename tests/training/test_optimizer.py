@@ -73,6 +73,12 @@ def test_the_rate_falls_to_a_tenth_with_the_first_step_behind_each_drop(epochs, 
             np.testing.assert_allclose(rate(step), 0.02 * 0.1**number, rtol=1e-5)
 
 
+def test_a_drop_that_is_never_reached_changes_nothing():
+    settings = Optimizer(drop_epochs=(1, 1e30), warmup_steps=0)
+    rate = schedule_of(settings, batch_size=16, steps=2000, steps_per_epoch=1000)
+    assert [float(rate(step)) for step in (999, 1999)] == pytest.approx([0.01, 0.001])
+
+
 @pytest.mark.parametrize("epochs", [12, 24, 36, 72])
 def test_the_cosine_is_at_half_of_the_rate_half_way(epochs):
     steps = epochs * 1000
