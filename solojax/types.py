@@ -21,15 +21,20 @@ RESTART = 75
 
 
 class InputError(ValueError):
-    """Something a user gave is wrong; the one-line message names what, where and the fix."""
+    """Something a user gave is wrong; the one-line message names what, where and the fix.
 
-    def __init__(self, message: str):
-        # Names of a stranger's files move no cursor and end no line; a table has lines of its own.
-        super().__init__("\n".join(map(escaped, str(message).split("\n"))))
+    Where that is a table, its lines follow one by one: names of a stranger's files end none.
+    """
+
+    def __init__(self, message: str, *table: str):
+        super().__init__("\n".join(map(escaped, (str(message), *table))))
 
 
 def escaped(text: str) -> str:
-    """A text of somebody's in one line: control characters as Python writes them."""
+    """A text of somebody's in one line: control characters as Python writes them.
+
+    They would move the cursor of a terminal, or end the line.
+    """
     return "".join(
         repr(sign)[1:-1] if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign
         for sign in text

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "solojax"
 FLOORS = {
     "types": 0,
     "fields": 1,
+    "writing": 1,
     "compilation": 1,
     "parallel": 1,
     "signs": 1,
@@ -27,11 +28,12 @@ FLOORS = {
 }
 ROOMS_OF_DATA = ["findings", "rle", "images", "annotations", "health", "records"]  # upwards
 BANNED = {  # third-party module -> rooms that must not know it
-    "jax": {"types", "fields", "compilation", "config", "data"},
-    "flax": {"types", "fields", "config", "data", "ops", "parallel"},
+    "jax": {"types", "fields", "writing", "compilation", "config", "data"},
+    "flax": {"types", "fields", "writing", "config", "data", "ops", "parallel"},
     "tensorflow": {
         "types",
         "fields",
+        "writing",
         "config",
         "parallel",
         "processes",
@@ -43,6 +45,7 @@ BANNED = {  # third-party module -> rooms that must not know it
     "tensorflow_datasets": {
         "types",
         "fields",
+        "writing",
         "config",
         "parallel",
         "ops",

@@ -65,6 +65,42 @@ def error_line(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     return printed
 
 
+@pytest.mark.parametrize("wrong", ["a\0b", "a\ud800", "n" * 300, "file/below"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "eval --results results.json --gt {truth} --out {wrong}",
+        "eval --results {wrong} --gt {truth}",
+        "eval --results results.json --gt {wrong}",
+        "eval --workdir {wrong}",
+        "predict {wrong} --run run",
+        "predict images --run {wrong}",
+        "data check {wrong}",
+        "data check data --json {wrong}",
+        "data prepare {wrong}",
+        "data shapes {wrong} --train 1 --val 1",
+        "data import labelme data {wrong}",
+    ],
+)
+def test_a_path_that_can_be_none_is_told_in_a_line(
+    command: str,
+    wrong: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_data(tmp_path / "data")
+    (tmp_path / "file").touch()
+    (tmp_path / "results.json").write_text("[]")
+    truth = "data/annotations/instances_val.json"
+    words = [word.format(truth=truth, wrong=wrong) for word in command.split()]
+    assert cli.main(words) in (1, 2)
+    printed = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    assert "Traceback" not in "".join(printed)
+    assert [line for line in printed if "solojax: error: " in line] == printed[-1:]
+
+
 def missing_config(folder: Path) -> list[str]:
     workdir = str(folder / "run")
     return ["train", "--config", str(folder / "nothing.py"), "--workdir", workdir]

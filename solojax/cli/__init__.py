@@ -16,6 +16,7 @@ import select
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from solojax import __version__, compilation
 from solojax.types import RESTART, InputError, Terminated
@@ -75,6 +76,7 @@ def _run(argv: Sequence[str] | None) -> int:
     compilation.keep()
     code, failure = 0, ""
     try:
+        _check_text(arguments)
         code = arguments.run(arguments) or 0  # a number where it is an answer, as of data check
     except BrokenPipeError:
         raise
@@ -108,6 +110,20 @@ def _parser() -> argparse.ArgumentParser:
         command.add(arguments)
         arguments.set_defaults(run=command.run)
     return parser
+
+
+def _check_text(arguments: argparse.Namespace) -> None:
+    """Refuses what nothing can be called; a shell hands none of it over, another program may."""
+    for name, given in vars(arguments).items():
+        for one in given if isinstance(given, list) else [given]:
+            if not isinstance(one, str | Path):
+                continue
+            try:
+                sound = b"\0" not in os.fsencode(one)
+            except UnicodeEncodeError:
+                sound = False
+            if not sound:
+                raise InputError(f"{name} {str(one)!r} has characters that no path and no text has")
 
 
 def _leave(code: int, message: str) -> None:

@@ -18,7 +18,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="find images that are there twice, and those whose bytes changed since the first time",
     )
     parser.add_argument(
-        "--checksums", type=Path, help="the list for --hash; ROOT/checksums.sha256 where left out"
+        "--checksums",
+        type=Path,
+        help="the list for --hash; ROOT/checksums.sha256 where left out",
     )
     parser.add_argument("--decode", action="store_true", help="decode every image")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write it as JSON, too")
@@ -28,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Checks; 0 if nothing is lost or likely wrong, 1 if something is, 2 if it cannot be read."""
     from etils import epath
 
+    from solojax import writing
     from solojax.data import check
 
     report = check.folder(
@@ -38,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(report)
     if arguments.json is not None:
-        arguments.json.write_text(report.to_json())
+        with writing.told(arguments.json):  # itself, which may be /dev/stdout
+            arguments.json.write_text(report.to_json())
     for split, why in report.unread.items():
         print(f"solojax: error: {split}: {why}", file=sys.stderr)
     return report.code

@@ -106,7 +106,7 @@ def _fill(
             problems.append(
                 f"{name} gives {array.shape} where {shapes} is wanted"
                 if places
-                else f"{name if name.isprintable() else repr(name)} has no place in the model"
+                else f"{name} has no place in the model"
             )
             continue
         if path in filled:

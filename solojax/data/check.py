@@ -15,7 +15,7 @@ from solojax.data.findings import Effect, Finding, Findings, shorten
 from solojax.data.health import checksums, file_survey, orientation
 from solojax.data.images import values as image_values
 from solojax.data.records import coco
-from solojax.types import InputError
+from solojax.types import InputError, escaped
 
 SPLITS: tuple[coco.Split, ...] = ("train", "val")
 ORDER: tuple[Effect, ...] = ("lost", "doubtful", "repaired", "told")
@@ -68,7 +68,7 @@ class Report(NamedTuple):
         lines += [f"{split} cannot be read: {why}" for split, why in self.unread.items()]
         counts = collections.Counter(one.effect for _, one in self.findings)
         lines.append(", ".join(f"{effect}: {counts[effect]}" for effect in ORDER))
-        return "\n".join(lines)
+        return "\n".join(map(escaped, lines))
 
 
 def tell(root: Path) -> list[str]:

@@ -1,7 +1,6 @@
 """What people should hear of a data set: counted, with the first places, and what cures it."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -26,7 +25,7 @@ class Finding:
 
     def __str__(self) -> str:
         places = shorten(self.places, self.count, ", ")
-        return (
+        return escaped(
             ("likely wrong: " if self.effect == "doubtful" else "")
             + f"{self.count} {self.what}"
             + (f" ({places})" if places else "")
@@ -77,6 +76,6 @@ class Findings:
 
 def shorten(places: tuple[str, ...] | list[str], count: int, separator: str = "; ") -> str:
     """The first of ``count`` places, and how many more there are."""
-    shown = [escaped(place) for place in itertools.islice(places, LISTED)]
+    shown = places[:LISTED]
     more = f"{separator}and {count - len(shown)} more" if shown and count > len(shown) else ""
     return separator.join(shown) + more

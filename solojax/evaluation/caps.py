@@ -7,6 +7,8 @@ from typing import Any
 from solojax.data.findings import Findings
 from solojax.evaluation import coco
 
+_CAPS = ("max_candidates", "nms_candidates", "max_detections")  # of heads' selections
+
 
 def tell(
     truth: dict[str, Any], results: list[dict[str, Any]], most: int, findings: Findings
@@ -40,7 +42,7 @@ def tell(
 
 def tell_head(head: Any, truth: dict[str, Any], most: int, findings: Findings) -> None:
     """Tells where images have more instances than a head can find, or more are to count."""
-    cap, cure = _cap_of(head)
+    cap = _cap_of(head)
     if cap is None:
         return
     counts = collections.Counter(
@@ -52,20 +54,26 @@ def tell_head(head: Any, truth: dict[str, Any], most: int, findings: Findings) -
             "doubtful",
             f"images have more instances than the {cap} that the head finds in one",
             f"image {image_id} has {count}",
-            cure=cure.format(max(beyond.values())),
+            cure=_cure(head, max(beyond.values())),
         )
     if most > max(cap, coco.MOST):
         what = f"detections of a class in an image count, of which the head finds {cap}"
-        findings.add("told", what, cure=cure.format(most), count=most)
+        findings.add("told", what, cure=_cure(head, most), count=most)
 
 
-def _cap_of(head: Any) -> tuple[int | None, str]:
-    """How many instances of an image a head finds at most, and how it would be more."""
-    if (most := getattr(getattr(head, "selection", None), "max_detections", None)) is not None:
-        return most, "--set model.head.selection.max_detections={}"
-    if (slots := getattr(head, "slots", None)) is not None:
-        return slots, "train with model.head.slots={}"
-    return None, ""
+def _cap_of(head: Any) -> int | None:
+    """How many instances of an image a head finds at most."""
+    selection = getattr(head, "selection", None)
+    return getattr(selection, "max_detections", getattr(head, "slots", None))
+
+
+def _cure(head: Any, most: int) -> str:
+    """How a head finds up to ``most`` in an image."""
+    selection = getattr(head, "selection", None)
+    lower = [name for name in _CAPS if getattr(selection, name, most) < most]
+    if lower:  # all that are passed on the way must let as many pass
+        return "--set " + " ".join(f"model.head.selection.{name}={most}" for name in lower)
+    return f"train with model.head.slots={most}"
 
 
 def _beyond(annotations: Iterable[dict[str, Any]], most: int) -> tuple[dict[int, int], int]:

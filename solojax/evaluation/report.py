@@ -11,8 +11,8 @@ import cv2
 import jinja2
 import numpy as np
 
+from solojax import writing
 from solojax.evaluation import coco, errors
-from solojax.inference.save import files
 from solojax.types import InputError
 
 EXTREMES = 6  # images shown of the worst, and of the best
@@ -99,8 +99,8 @@ def save(folder: Path, html: str, scores: dict[str, Any]) -> list[str]:
     Raises:
       InputError: a file cannot be written.
     """
-    files.put(folder / "eval.json", (json.dumps(scores, indent=2) + "\n").encode())
-    files.put(folder / "report.html", html.encode())
+    writing.put(folder / "eval.json", (json.dumps(scores, indent=2) + "\n").encode())
+    writing.put(folder / "report.html", html.encode())
     return [f"all numbers in {folder / 'eval.json'}, to look at in {folder / 'report.html'}"]
 
 

@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import jax
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax import parallel, processes
+from solojax import parallel, processes, writing
 from solojax.data.findings import Findings
 from solojax.data.records import coco
 from solojax.evaluation import caps, confusion, evaluate, oracle, report, scores
 from solojax.evaluation import coco as coco_evaluation
-from solojax.inference import pictures, thresholds
+from solojax.inference import pictures, predict, thresholds
 from solojax.inference.save import files
 from solojax.models import detector
-from solojax.training import checkpoint
+from solojax.training import checkpoint, out_of_memory
 
 PICTURES = 24  # images that are drawn into the folder
 
@@ -52,9 +53,12 @@ def score_run(
     parallel.check_divisible(config.training.batch_size)
     records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
     wanted = detector.variable_shapes(config.model)
+    images = config.training.batch_size // jax.device_count()
+    predict.check_room(config.model, config.data.canvases, images)
     step, variables = checkpoint.read_variables(workdir, wanted, which)
     score = functools.partial(scores.score, most=most)
-    evaluation = evaluate.make_evaluate(config, records, score)(variables)
+    with out_of_memory.told(lambda: f"a device has too little memory; lower {predict.AT_ONCE}"):
+        evaluation = evaluate.make_evaluate(config, records, score)(variables)
     if not processes.is_first():
         return ""
     title = f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images"
@@ -86,7 +90,7 @@ def score_run(
         for index in tqdm(chosen, "drawing", unit="image"):
             picture = pictures.beside_truth(records, index, evaluation.results[index])
             encoded = files.encode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            files.put(folder / f"{records.image_ids[index]}.png", encoded)
+            writing.put(folder / f"{records.image_ids[index]}.png", encoded)
     return "\n".join([*told, f"{len(chosen)} pictures in {folder}", *saved])
 
 

@@ -10,6 +10,7 @@ from solojax.data.findings import shorten
 from solojax.data.records import coco
 from solojax.evaluation import collisions, grid_search
 from solojax.heads.grid import grid_of
+from solojax.types import escaped
 
 MEDIUM, LARGE = 32**2, 96**2  # least areas, original pixels, as COCO draws the line
 CLASSES = 5  # of the most and of the least frequent ones are named
@@ -161,7 +162,7 @@ def _class_lines(statistics: Statistics, records: coco.Records) -> list[str]:
     if absent:
         missing = shorten([records.categories[one].name for one in absent], len(absent), ", ")
         lines.append(f"  without an instance  {len(absent)}: {missing}")
-    return lines
+    return list(map(escaped, lines))
 
 
 def _histogram_lines(histogram: dict[int, int], instances: int) -> list[str]:

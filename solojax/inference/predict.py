@@ -8,6 +8,7 @@ and some original pixels at a time, as many blocks as there are.
 import collections
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,13 +21,16 @@ from solojax import parallel
 from solojax.data import rle
 from solojax.heads import protocol
 from solojax.heads.protocol import Head
+from solojax.models import detector
 from solojax.ops import masks
-from solojax.types import Array, Detections, Results
+from solojax.training import memory
+from solojax.types import Array, Detections, InputError, Results
 
 BLOCK = 20  # detections whose masks are made at once
 TILE = 640  # original pixels each way that are made at once, at most: those of COCO's images
 TILE_CANVASES = 2  # and at most so many sides of the canvas: small images would pay for more
 IN_FLIGHT = 4  # tiles that the device may be ahead
+AT_ONCE = "the most detections of the head (max_detections), or the images at once (the batch)"
 
 
 class Found(NamedTuple):
@@ -99,6 +103,25 @@ def make_predict(
         )
 
     return predict
+
+
+def check_room(model: nn.Module, canvases: Iterable[tuple[int, int]], images: int) -> None:
+    """Raises InputError where the masks of ``images`` images alone are more than a device holds.
+
+    CPUs hold what the machine does, and end a process that asks for more without a word.
+    """
+    detect, variables = make_detect(model), detector.variable_shapes(model)
+    room = memory.room() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for canvas in canvases:
+        batch = jax.ShapeDtypeStruct((images, *canvas, 3), np.uint8)
+        sizes = jax.ShapeDtypeStruct((images, 2), np.int32)
+        found = jax.eval_shape(detect, variables, batch, sizes)
+        if (need := memory.size_of(found.masks)) > room:
+            raise InputError(
+                f"the masks of {found.masks.shape[1]:,} detections in each of {images} images on "
+                f"canvas {memory.name_of(canvas)} take {need / 1e9:,.0f} GB of a device's "
+                f"{room / 1e9:,.0f}; lower {AT_ONCE}"
+            )
 
 
 def _restore_boxes(boxes: Array | None, sizes: Array, original_sizes: Array) -> Array | None:

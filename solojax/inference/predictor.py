@@ -23,6 +23,7 @@ from solojax.inference import predict, sources, thresholds, tiles
 from solojax.inference.result import Result
 from solojax.models import detector
 from solojax.training import checkpoint as checkpoints
+from solojax.training import out_of_memory
 from solojax.types import MASK_STRIDE, InputError
 
 Image = str | os.PathLike | ArrayLike
@@ -92,6 +93,9 @@ class Predictor:
                 f"{run} names {known} categories and its network knows {wanted}; give them as "
                 "data.categories in its config.json"
             )
+        if batch_size > 1:  # what is left of a head alone fits wherever it was trained
+            images = max(batch_size // jax.local_device_count(), 1)
+            predict.check_room(config.model, config.data.canvases, images)
         like = detector.variable_shapes(config.model)
         step, variables = checkpoints.read_variables(Path(run), like, str(checkpoint))
         least_scores = thresholds.read(Path(run), step)
@@ -198,7 +202,8 @@ class Predictor:
         for place, picture in enumerate(pictures):
             batch[place], sizes[place] = fit.on_canvas(picture, self._data, canvas)
             original_sizes[place] = picture.shape[:2]
-        return self._find(self._variables, batch, sizes, original_sizes)[: len(pictures)]
+        with out_of_memory.told(lambda: f"a device has too little memory; lower {predict.AT_ONCE}"):
+            return self._find(self._variables, batch, sizes, original_sizes)[: len(pictures)]
 
 
 def _name(image: Image) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from solojax import writing
 from solojax.config import Category
 from solojax.inference.result import SCORE
-from solojax.inference.save import files
 from solojax.types import InputError
 
 FILE = "thresholds.json"  # in the run folder
@@ -84,4 +84,4 @@ def save(run: Path, chosen: Mapping[str, Any] | None, *, step: int, images: int)
         path.unlink(missing_ok=True)
         return
     content = {"step": step, "images": images, **chosen}
-    files.put(path, (json.dumps(content, indent=2) + "\n").encode())
+    writing.put(path, (json.dumps(content, indent=2) + "\n").encode())

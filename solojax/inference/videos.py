@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # who predicts on images does not wait for PyAV
 # one may be told to stay for a while.
 SHORTFALL = 1.0
 NO_DECODER = "has a codec that is not known here; convert it to H.264"
+TS_PACKETS = (188, 192, 204)  # bytes, one of which divides a whole MPEG-TS, which tells no length
 USUAL_RATE = 30  # frames a second, of a video that does not tell
 
 
@@ -164,6 +165,11 @@ def _decode(container: Any, stream: Any) -> Iterator["av.VideoFrame"]:
                 f"was cut after frame {count - 1}, at {end:.1f} of {told:.1f} seconds; what is "
                 "there is done; copy it again for the rest"
             )
+    if container.format.name == "mpegts" and all(container.size % size for size in TS_PACKETS):
+        raise InputError(
+            f"was cut in a packet, after frame {count - 1}; what is there is done; copy it again "
+            "for the rest"
+        )
     # Some demuxers and decoders pass over what is damaged. An index tells of all frames, those
     # apart that repeat the one before with no bytes.
     index = [entry.size for entry in stream.index_entries]

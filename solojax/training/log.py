@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax import processes
+from solojax import processes, writing
 from solojax.training import goodput
 from solojax.types import InputError
 
@@ -184,9 +184,7 @@ def _forget(path: Path, after: int, scored: bool) -> set[str]:
                 kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
-    shorter = path.with_suffix(".new")
-    shorter.write_bytes(b"".join(kept))
-    os.replace(shorter, path)
+    writing.put(path, b"".join(kept))
     return scores
 
 
@@ -209,7 +207,7 @@ def _forget_events(tf: Any, folder: Path, after: int, again: set[str] | None) ->
         )
 
     for path in folder.glob("events.out.tfevents.*"):
-        shorter = path.with_name(f"shorter.{path.name}")
+        shorter = writing.part_of(path)
         with tf.io.TFRecordWriter(str(shorter)) as file:
             with contextlib.suppress(tf.errors.DataLossError):  # its end was cut off
                 for record in tf.data.TFRecordDataset(str(path)):

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import functools
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 
 from solojax import config as config_lib
-from solojax import fields, parallel, processes
+from solojax import fields, parallel, processes, writing
 from solojax.data import examples, plan
 from solojax.data.records import coco
 from solojax.models import detector
@@ -111,10 +110,7 @@ def train(
         if processes.is_first():
             if first:
                 print(f"{workdir} holds a checkpoint: going on from step {first}", flush=True)
-            # In one piece: a kill in the middle must not leave half of it.
-            whole = workdir / f"{checkpoint.CONFIG}.new"
-            whole.write_text(config_lib.to_json(config))
-            os.replace(whole, workdir / checkpoint.CONFIG)
+            writing.put(workdir / checkpoint.CONFIG, config_lib.to_json(config).encode())
         evaluate_first = evaluates(first) and not checkpoints.is_scored(first)
         log = stack.enter_context(
             Log(workdir, config, first=first, scored=not evaluate_first, steps=steps)

@@ -22,7 +22,7 @@ def told(tell: Callable[[], str]) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if not memory.ran_out(error):
             raise
-        raise InputError(tell()) from error
+        raise InputError(*tell().split("\n")) from error
 
 
 def at_start() -> str:

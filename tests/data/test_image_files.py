@@ -1,5 +1,6 @@
 """Claims about image files: which are taken, and that what is taken is decoded."""
 
+import contextlib
 import io
 import os
 import struct
@@ -427,6 +428,23 @@ def test_a_cut_file_is_never_half_an_image_and_no_decoder_speaks(
     encoded = encode(noise(), form)
     for share in (0.1, 0.5, 0.9, 0.99):
         assert "copy it again" in fault_of(encoded[: int(len(encoded) * share)])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("packing", ["zstd", "tiff_lzw", "tiff_adobe_deflate", "group4"])
+def test_of_a_damaged_tiff_no_decoder_speaks(
+    packing: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream, rng = io.BytesIO(), np.random.default_rng(0)
+    image = noise().convert("1" if packing == "group4" else "RGB")
+    image.save(stream, "TIFF", compression=packing)
+    for _ in range(30):
+        content = bytearray(stream.getvalue())
+        for place in rng.integers(8, len(content), 9):
+            content[place] = rng.integers(256)
+        image_files.decode_image(bytes(content))
+        with contextlib.suppress(Exception):  # Pillow's own way, as of objects that it opened
+            image_files.of_pillow(Image.open(io.BytesIO(content)))
     assert capfd.readouterr() == ("", "")
 
 

@@ -7,7 +7,7 @@ from solojax import parallel
 from solojax.data import rle
 from solojax.inference import predict
 from solojax.ops.masks import AT_ONCE, restore
-from solojax.types import Detections
+from solojax.types import Detections, InputError
 from tests import examples
 from tests.inference.networks import Colors
 
@@ -170,3 +170,10 @@ def test_masks_span_a_canvas_that_is_no_multiple_of_their_stride():
         certain = np.abs(expected - 0.5) > 1e-5
         masks = rle.decode(one.rles, *original)
         np.testing.assert_array_equal(masks[certain], (expected > 0.5)[certain])
+
+
+def test_masks_that_no_device_holds_are_refused_before_they_are_made():
+    images = 10**9
+    with pytest.raises(InputError, match="20 detections in each of 1000000000 .* 64x64 take .* GB"):
+        predict.check_room(examples.MODEL, [(64, 64)], images)
+    predict.check_room(examples.MODEL, [(64, 64)], 2)

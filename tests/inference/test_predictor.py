@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -236,6 +237,16 @@ def test_all_images_of_a_batch_can_come_from_jax(predictor):
     images = np.stack([noise(60, 90, 0), noise(60, 90, 1)])
     for result, image in zip(predictor(jnp.asarray(images)), images, strict=True):
         assert_same(result, predictor(image))
+
+
+def test_too_little_memory_is_told_with_what_needs_less(monkeypatch):
+    def find(*batch):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    small = make()
+    monkeypatch.setattr(small, "_find", find)
+    with pytest.raises(InputError, match=r"too little memory; lower .* \(max_detections\)"):
+        small(noise(60, 90))
 
 
 def test_a_stream_of_one_path_is_refused(predictor):

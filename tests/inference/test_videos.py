@@ -113,6 +113,21 @@ def test_a_video_that_ends_before_its_time_is_told(tmp_path: Path) -> None:
     assert " of 4.4 seconds; what is there is done; copy it again for the rest" in fault
 
 
+@pytest.mark.parametrize("ending", [".ts", ".m2ts"])
+def test_a_transport_stream_that_ends_inside_of_a_packet_was_cut(
+    ending: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a{ending}"
+    make_video(path)
+    assert read(path)[1] == []
+    encoded = path.read_bytes()
+    for share in (0.3, 0.77, 0.95):
+        path.write_bytes(encoded[: int(len(encoded) * share) | 1])
+        frames, (fault,) = read(path)
+        assert 0 < len(frames) < 45 or share == 0.95
+        assert "cut" in fault and "copy it again" in fault
+
+
 def test_a_frame_that_a_decoder_passes_over_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.avi"
     noise = np.random.default_rng(0).integers(0, 255, (20, 64, 96, 3), np.uint8)

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from solojax import writing
 from solojax.data.findings import Effect, Findings
 from solojax.data.foreign.contents import SPLITS, Import, Split
 from solojax.data.foreign.texts import load
@@ -45,7 +45,7 @@ def write(found: Import, out: Path) -> None:
             if first != place:
                 _tell_equals(first, place, content.findings)
             if not target.exists():
-                _put(target, encoded)
+                writing.put(target, encoded)
             elif target.read_bytes() != encoded:
                 raise InputError(
                     f"{target} is there already, and is not the image of {picture.source}; "
@@ -53,14 +53,16 @@ def write(found: Import, out: Path) -> None:
                 )
     for split, path in paths.items():
         if split in found.splits:
-            _put(path, json.dumps(_to_coco(found.form, found.splits[split])).encode())
+            writing.put(path, json.dumps(_to_coco(found.form, found.splits[split])).encode())
             for finding in found.splits[split].findings:
                 print(f"{path}: {finding}")
         else:
             path.unlink(missing_ok=True)
     listed = out / "annotations" / LEFT_OUT
     if found.left_out:
-        _put(listed, json.dumps([one._asdict() for one in found.left_out], indent=1).encode())
+        writing.put(
+            listed, json.dumps([one._asdict() for one in found.left_out], indent=1).encode()
+        )
         print(f"{listed}: what is left out, with the reason of each")
     else:
         listed.unlink(missing_ok=True)  # of an earlier import
@@ -72,22 +74,6 @@ def _tell_equals(first: str, place: str, findings: Findings) -> None:
     what = "images that are another one, byte for byte"
     cure = "" if same_split else "what is learned by heart is no measure: keep it in one split"
     findings.add(effect, what, f"{place} is {first}", cure=cure)
-
-
-def _put(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".import-{os.getpid()}.tmp")  # its own name may be as long as allowed
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {error.strerror or error}; see that there is space and "
-            "leave to write, or choose another folder"
-        ) from error
-    finally:
-        if draft.parent.is_dir():
-            draft.unlink(missing_ok=True)
 
 
 def _check_pictures(found: Import) -> None:

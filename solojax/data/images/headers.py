@@ -1,11 +1,14 @@
 """What an image file says of itself, read without decoding a pixel; most of it by Pillow."""
 
+import ctypes
 import io
 import logging
 import warnings
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import PIL
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -22,8 +25,21 @@ from solojax.data.images.chunks import HEAVY, LIGHT, ORIENTATION, Header
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
+
+def _silence_libtiff() -> None:
+    """The same of the libtiff in Pillow's wheels, which takes the process's standard error."""
+    home = Path(PIL.__file__).parent
+    for path in (*home.parent.glob("pillow.libs/libtiff*"), *home.glob(".dylibs/libtiff*")):
+        libtiff = ctypes.CDLL(str(path))
+        for handler in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
+
+
+_silence_libtiff()
+
 TIFF_OF_PILLOW = ("RGBA", "LAB")  # OpenCV would multiply by alpha, or mistake colours
-# Of OpenCV as of Pillow: what both do not decode is damaged, and libtiff speaks of it in Pillow.
+# Of OpenCV as of Pillow: what both do not decode is damaged.
 TIFF_PACKINGS = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JP2_STARTS = (b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51")

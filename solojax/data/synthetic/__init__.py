@@ -18,6 +18,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from solojax import writing
 from solojax.data.synthetic.layout import CLASSES, MIN_SIZE, lay_out
 from solojax.data.synthetic.painting import paint
 from solojax.types import InputError
@@ -148,8 +149,7 @@ def draw_shapes(
         return
     ours = check_pictures(root, counts)
     known = {split: max(count, ours[split]) for split, count in counts.items()}
-    (root / JOURNAL).parent.mkdir(parents=True, exist_ok=True)
-    (root / JOURNAL).write_text(json.dumps({"info": {**info, "arguments": known}}))
+    writing.put(root / JOURNAL, json.dumps({"info": {**info, "arguments": known}}).encode())
     for split, path in files.items():
         path.unlink(missing_ok=True)  # the old list would no longer fit the pictures
         (root / "images" / split).mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,5 @@ def draw_shapes(
             drawn = pool.map(task, order, chunksize=CHUNK) if workers > 1 else map(task, order)
             sets[split] = collect(drawn, split, count, size, info)
     for split, path in files.items():
-        draft = path.with_suffix(".tmp")
-        draft.write_text(json.dumps(sets[split]))
-        os.replace(draft, path)
+        writing.put(path, json.dumps(sets[split]).encode())
     (root / JOURNAL).unlink()

@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 
-from solojax.inference.save.files import part_of, writing
+from solojax import writing
 from solojax.types import InputError
 
 CLOCK = 90_000  # ticks a second of our films: those of 24, 25, 30, 50 and 60 frames are whole
@@ -20,7 +20,7 @@ class Film:
     """An MP4 in H.264 that browsers play; the file is there after ``close``, if it has a frame."""
 
     def __init__(self, path: Path):
-        self._path, self._part = path, part_of(path)
+        self._path, self._part = path, writing.part_of(path)
         self._container: Any = None
         self._stream: Any = None
         self._last = -1
@@ -34,7 +34,7 @@ class Film:
           InputError: PyAV has no encoder for H.264, or a disk is full.
         """
         if self._container is None:
-            with writing(self._path):
+            with writing.told(self._path):
                 self._open(*picture.shape[:2])
         width, height = self._stream.width, self._stream.height
         bottom, right = height - picture.shape[0], width - picture.shape[1]
@@ -48,14 +48,14 @@ class Film:
         # Time has to go on, whatever a video says.
         self._last = max(round(seconds * CLOCK), self._last + 1)
         frame.pts, frame.time_base = self._last, Fraction(1, CLOCK)
-        with writing(self._path):
+        with writing.told(self._path):
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         if self._container is None:
             return
         try:
-            with writing(self._path), self._container:
+            with writing.told(self._path), self._container:
                 if self._stream:
                     self._container.mux(self._stream.encode())
             if self._stream:

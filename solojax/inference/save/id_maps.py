@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
+from solojax import writing
 from solojax.config import Category
 from solojax.data import rle
 from solojax.inference.result import Result
-from solojax.inference.save.files import encode, put
+from solojax.inference.save.files import encode
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
 
@@ -32,12 +33,12 @@ class IdMaps:
         paths = [self._out / f"{origin.path}{name[1:]}" for name in self.NAMES[:2]]
         if ids.dtype == np.uint16:
             path, other = paths
-            put(path, encode(".png", ids))
+            writing.put(path, encode(".png", ids))
         else:
             other, path = paths
             stream = io.BytesIO()
             Image.fromarray(ids).save(stream, "TIFF", compression="tiff_adobe_deflate")
-            put(path, stream.getbuffer())
+            writing.put(path, stream.getbuffer())
             self._written.add(self.NAMES[1])
         other.unlink(missing_ok=True)  # an earlier prediction's, which would be taken for this one
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 import cv2
 import numpy as np
 
+from solojax import writing
 from solojax.config import Category
 from solojax.inference.result import Result
-from solojax.inference.save.files import encode, put
+from solojax.inference.save.files import encode
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
 
@@ -34,7 +35,7 @@ class Overlays:
         if origin.time is None:
             for rows in np.array_split(picture, -(-picture.size // AT_ONCE)):  # no second picture
                 rows[...] = cv2.cvtColor(rows, cv2.COLOR_RGB2BGR)
-            put(self._out / f"{origin.path}.png", encode(".png", picture))
+            writing.put(self._out / f"{origin.path}.png", encode(".png", picture))
             return
         if self._film is None or self._film[0] != origin.name:
             from solojax.inference.save.film import Film  # an image waits for no PyAV

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
+from solojax import writing
 from solojax.config import Category
 from solojax.data import rle
 from solojax.inference.result import Result
-from solojax.inference.save.files import Rows, encode, put
+from solojax.inference.save.files import Rows, encode
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
 
@@ -45,7 +46,7 @@ class Polygons:
         path = Path(origin.file)
         if origin.frame is not None:
             path = self._out / f"{origin.path}.jpg"
-            put(path, encode(".jpg", cv2.cvtColor(result.image, cv2.COLOR_RGB2BGR)))
+            writing.put(path, encode(".jpg", cv2.cvtColor(result.image, cv2.COLOR_RGB2BGR)))
         height, width = result.size
         file_name = Path(os.path.relpath(path, self._root)).as_posix()
         self._images.append(

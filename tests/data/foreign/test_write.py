@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from solojax import writing
 from solojax.data.foreign import labelme, write
 from solojax.types import InputError
 from tests.data.foreign.scene import (
@@ -82,7 +83,7 @@ def test_nothing_half_written_stays(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(write.os, "replace", fail)
+    monkeypatch.setattr(writing.os, "replace", fail)
     with pytest.raises(InputError, match=r"\.png cannot be written: disk full; see that"):
         bring("labelme", source, out)
     assert content_of(out) == {}

@@ -114,6 +114,6 @@ def test_a_full_disk_is_told_and_leaves_earlier_results_alone(
 ) -> None:
     write(tmp_path, [(origin(5), TWO)], form)
     before = {one: (tmp_path / one).read_bytes() for one in names_in(tmp_path)}
-    with disk.full(10), pytest.raises(InputError, match=f"{name} cannot be written: .*; make room"):
+    with disk.full(10), pytest.raises(InputError, match=f"{name} cannot be written: .*; see that"):
         write(tmp_path, [(origin(5), TWO)] * 200, form)
     assert {one: (tmp_path / one).read_bytes() for one in names_in(tmp_path)} == before
