@@ -137,6 +137,25 @@ def test_every_orientation_is_applied_once_in_every_form(form: str) -> None:
         np.testing.assert_array_equal(as_object, image_files.decode(encoded).pixels)
 
 
+def test_heic_photos_are_turned_once_by_their_plug_in() -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()  # for this test to write them
+    for orientation, turned in TURNS.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored = Image.fromarray(UPRIGHT).transpose(turned)
+        encoded = encode(stored, "HEIF", exif=exif.tobytes(), quality=100)
+        decoded = image_files.decode(encoded)
+        assert np.abs(decoded.pixels.astype(int) - UPRIGHT)[4::8, 4::8].max() < 12, orientation
+        assert decoded.notes == []
+        for pixels in (
+            image_files.decode_image(encoded),
+            image_files.decode_image(encoded, as_stored=True),  # libheif gives none but these
+            image_files.of_pillow(Image.open(io.BytesIO(encoded))),
+        ):
+            np.testing.assert_array_equal(pixels, decoded.pixels)
+    assert ".heic" in endings.IMAGE_ENDINGS
+
+
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", TURNS)
 def test_a_deep_image_is_turned_as_well(form: str, orientation: int) -> None:
