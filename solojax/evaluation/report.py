@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 
 from solojax import writing
-from solojax.evaluation import coco, errors
+from solojax.evaluation import coco, errors, history
 from solojax.types import InputError
 
 EXTREMES = 6  # images shown of the worst, and of the best
@@ -44,6 +44,7 @@ def page(
     scores: dict[str, Any],
     worst: Sequence[Shown] = (),
     best: Sequence[Shown] = (),
+    logged: history.History | None = None,
 ) -> str:
     """The report as HTML; it looks nothing up, so that it can be mailed as it is.
 
@@ -53,6 +54,7 @@ def page(
         ``oracle_classes`` with the numbers of ``coco.names``.
       worst: pictures of the worst images, the worst first.
       best: those of the best ones, the best first.
+      logged: of the training.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -75,6 +77,8 @@ def page(
         columns=columns,
         curves=_curves(scores["curves"]),
         curve_size=CURVE_SIZE,
+        charts=history.charts(logged, scores) if logged else [],
+        history_facts=history.describe(logged) if logged else "",
         kinds=errors.KINDS,
         errors=scores["errors"],
         most_gain=max(max(one["dAP50"] for one in scores["errors"].values()), 1e-9),

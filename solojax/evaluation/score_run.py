@@ -13,7 +13,7 @@ from solojax import config as config_lib
 from solojax import parallel, processes, writing
 from solojax.data.findings import Findings
 from solojax.data.records import coco
-from solojax.evaluation import caps, confusion, evaluate, oracle, report, scores
+from solojax.evaluation import caps, confusion, evaluate, history, oracle, report, scores
 from solojax.evaluation import coco as coco_evaluation
 from solojax.inference import pictures, predict, thresholds
 from solojax.inference.save import files
@@ -86,7 +86,8 @@ def score_run(
     chosen = pictures.spread(len(records.image_ids), PICTURES)
     with report.or_print(told):
         told.append(_keep_thresholds(workdir, scored, overrides, len(records.image_ids)))
-        saved = report.save(workdir, report.page(title, scored, *shown), scored)
+        page = report.page(title, scored, *shown, logged=history.read(workdir))
+        saved = report.save(workdir, page, scored)
         for index in tqdm(chosen, "drawing", unit="image"):
             picture = pictures.beside_truth(records, index, evaluation.results[index])
             encoded = files.encode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

@@ -26,7 +26,7 @@ def scored() -> dict:
 class Outline(html.parser.HTMLParser):
     """What a page is made of; every element that is opened is closed."""
 
-    VOID = {"meta", "path", "rect", "polyline", "img", "br"}
+    VOID = {"meta", "path", "rect", "polyline", "circle", "img", "br"}
 
     def __init__(self, page: str):
         super().__init__()
