@@ -90,6 +90,9 @@ class Data:
     most_skipped: float = 0.001  # share of images, or annotations, beyond which the set is refused
     boxes_as_masks: bool = False  # of annotations with a box and no mask
     follow_links: bool = False  # to image files outside of their folder
+    # Whether masks of photos that EXIF turns, where the JSON has the sides of the file, are shares
+    # of the turned photo multiplied by those sides, as Label Studio writes them.
+    stretched: bool = False
 
     canvases: tuple[tuple[int, int], ...] = ((800, 1344), (1344, 800))  # one compile each
     # "fit" keeps the shape of an image, within the sides below; "stretch" fills the canvas.

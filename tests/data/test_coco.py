@@ -18,6 +18,7 @@ import pytest
 import tensorflow_datasets as tfds
 from etils.epath import backend as epath_backend
 from etils.epath import gpath
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
@@ -893,6 +894,43 @@ def test_masks_are_scaled_to_images_that_were_made_smaller(form: str, tmp_path: 
     one = check_block(data)
     assert one.box == (12, 8, 36, 24)
     assert one.area == pytest.approx(9600 / 25)
+
+
+def test_masks_of_turned_photos_with_the_sides_of_the_file_are_read_as_asked(
+    tmp_path: Path,
+) -> None:
+    data = block(tmp_path, (40, 60), [[12, 8, 36, 8, 36, 24, 12, 24]])
+    picture = tmp_path / "images/x.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown it is 40 wide and 60 high
+    Image.open(picture).save(picture, exif=exif)
+    (as_stored,) = coco.read(coco.prepare(data, "train"), 0).instances
+    assert as_stored.box == (12, 8, 36, 24)
+    record = coco.read(coco.prepare(put(data, stretched=True), "train"), 0)
+    assert not record.as_stored and coco.image_of(record).shape == (60, 40, 3)
+    (one,) = record.instances
+    assert one.box == (8, 12, 24, 36)
+
+
+@pytest.mark.parametrize(("factor", "is_doubtful"), [(1, True), (5, False)])
+def test_masks_that_fit_a_smaller_file_as_they_are_are_scaled_with_a_doubt(
+    factor: int, is_doubtful: bool, tmp_path: Path
+) -> None:
+    data = block(tmp_path, (200, 300), [])
+    content = read_json(tmp_path)
+    content["annotations"] = [
+        square(number, 1, category_id=1, segmentation=[[n * factor for n in polygon]])
+        for number in range(1, 7)
+        for polygon in [[8 * number, 20, 8 * number + 7, 20, 8 * number + 7, 39]]
+    ]
+    for one in content["annotations"]:
+        del one["bbox"], one["area"]
+    write_json(tmp_path, content)
+    found = annotations.read(
+        tmp_path / "train.json", tmp_path / "images", data=put(data, faults="repair")
+    )
+    doubts = [str(one) for one in found.findings if "fit the files as they are too" in one.what]
+    assert bool(doubts) == is_doubtful
 
 
 def test_sides_that_are_exchanged_are_those_of_the_file(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_masks_of_turned_photos_stretched_to_the_sides_of_the_file_are_told(
     images = [photo(tmp_path, number, 6, (48, 80), "stretched") for number in range(6)]
     as_stored, (told,) = decide(images)
     assert not as_stored and (told.effect, told.count) == ("doubtful", 6)
-    assert "fit the photos as they are turned" in told.what and "upright" in told.cure
+    assert "fit the photos as they are turned" in told.what and "data.stretched=true" in told.cure
 
 
 def test_one_photo_with_sides_as_stored_is_told(tmp_path: Path) -> None:

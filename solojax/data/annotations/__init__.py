@@ -18,13 +18,13 @@ from solojax.data.annotations import (
     ids,
     image_entries,
     json_lists,
+    rescale,
     segmentations,
     suspicions,
 )
 from solojax.data.annotations.instances import Entry, Image, Instance, add_instances
 from solojax.data.annotations.left_out import OF_CONFIG, OF_FILE, Faults, Words
 from solojax.data.annotations.mask_forms import NO_SEGMENTATION
-from solojax.data.annotations.rescale import rescale
 from solojax.data.annotations.survey import Survey
 from solojax.data.findings import Findings
 from solojax.types import InputError
@@ -154,7 +154,7 @@ class _Reader:
         else:
             self._used.add(category)
             if scale := self._images.scales.get(image.id):
-                annotation = rescale(annotation, (image.height, image.width), scale)
+                annotation = rescale.rescale(annotation, (image.height, image.width), scale)
             self._found.append(Entry(annotation, image, shown, category))
             if len(self._found) == CHUNK:
                 self._flush()
@@ -202,6 +202,7 @@ class _Reader:
         self._number(images)
         count = len(images) + self._faults.images
         self._faults.settle(self._path, count, self._count, self._findings)
+        rescale.doubt(images, self._images.scales, self._findings)
         suspicions.look(self._survey.rows(), images, self._findings)
         if self._root is not None:  # else nothing is learned from it
             suspicions.count(images, listed.all, self._findings)

@@ -78,9 +78,10 @@ def read(
         fault, value, cure = "", "", ""
         if root is not None:
             where, fault, value, cure = places[one.key]
-            if not fault and (max(sides) <= 1 or not min(sides) or data.faults == "repair"):
+            asked = data.faults == "repair" or data.stretched
+            if not fault and (max(sides) <= 1 or not min(sides) or asked):
                 try:
-                    sides, scale = _measure(one, where, findings)
+                    sides, scale = _measure(one, where, data, findings)
                 except InputError as error:
                     fault, value = UNREADABLE, str(error)
                 except ValueError as error:
@@ -169,7 +170,7 @@ def _side(value: Any) -> int | None:
 
 
 def _measure(
-    one: _Entry, path: Path, findings: Findings
+    one: _Entry, path: Path, data: config.Data, findings: Findings
 ) -> tuple[tuple[int, int], tuple[float, float]]:
     """The (height, width) that masks are to have, and the scale (x, y) of their coordinates.
 
@@ -188,12 +189,16 @@ def _measure(
         raise ValueError(f"{path} is {sides[1]}x{sides[0]}, not {stated[1]}x{stated[0]}")
     shown += f": {sides[1]}x{sides[0]}, not {stated[1]}x{stated[0]}"
     if stated == sides[::-1] and stated != sides:
-        if turned:  # annotated as stored, maybe
+        if turned and data.stretched:
+            what = "photos that EXIF turns, whose masks are shares of them stretched to the file"
+            findings.add("repaired", what, shown)
+            return sides, (sides[1] / stated[1], sides[0] / stated[0])
+        if turned or data.faults != "repair":  # annotated as stored, maybe
             return stated, (1, 1)
         findings.add("repaired", "images whose sides were exchanged (width x height)", shown)
         return sides, (1, 1)
     y, x = sides[0] / stated[0], sides[1] / stated[1]
-    if not is_scaled(stated, sides):  # told of when it is decoded
+    if data.faults != "repair" or not is_scaled(stated, sides):  # told of when it is decoded
         return stated, (1, 1)
     what = "images of another size than annotated, whose masks are scaled (width x height)"
     findings.add("repaired", what, shown)

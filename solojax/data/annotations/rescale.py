@@ -1,5 +1,6 @@
 """Annotations of an image that was made larger or smaller after it was annotated."""
 
+import math
 from typing import Any
 
 import cv2
@@ -7,6 +8,9 @@ from pycocotools import mask as coco_mask
 
 from solojax.data import rle
 from solojax.data.annotations import mask_forms, segmentations
+from solojax.data.annotations.instances import Image
+from solojax.data.annotations.misplaced import UNLIKELY
+from solojax.data.findings import Findings
 
 
 def rescale(
@@ -30,6 +34,32 @@ def rescale(
     if segmentations.is_numbers([area]):
         changed["area"] = area * x * y
     return changed
+
+
+def doubt(images: list[Image], scales: dict[int, tuple[float, float]], findings: Findings) -> None:
+    """Adds that masks were scaled to smaller files and had fitted them as they were.
+
+    They may have been drawn on these, under sides of before.
+
+    Args:
+      images: with their masks as scaled.
+      scales: as of ``rescale``, by id.
+      findings: takes it.
+    """
+    shrunk = [one for one in images if max(scales.get(one.id, (1, 1))) < 1]
+    chance = 0.0  # log10, that all lie so of objects at random places
+    for image in shrunk:
+        x, y = scales[image.id]
+        if any(
+            one.box[2] > x * (image.width + 1) or one.box[3] > y * (image.height + 1)
+            for one in image.instances
+        ):
+            return
+        chance += math.log10(x * y) * len(image.instances)
+    if chance < UNLIKELY:
+        what = "images of another size whose masks are scaled, and fit the files as they are too"
+        cure = "if they were drawn on the files, write the sides of these into the JSON"
+        findings.add_all("doubtful", what, [one.name for one in shrunk], cure=cure)
 
 
 def _mask(segmentation: Any, size: tuple[int, int], scale: tuple[float, float]) -> Any:

@@ -135,7 +135,8 @@ def decide(photos: Sequence[Photo], findings: Findings, *, threads: int) -> bool
             None: "their masks tell neither way",
         }[told]
         what = f"photos that EXIF turns have the sides of the file in the JSON; {fit}"
-        _add(findings, effect, f"{what}: read as they are stored", stored)
+        cure = f"{CURE}, or say by data.stretched=true that masks are shares of the turned photos"
+        _add(findings, effect, f"{what}: read as they are stored", stored, cure)
     if not open_:
         return False
     by = "as are those whose sides tell"
@@ -156,9 +157,11 @@ def decide(photos: Sequence[Photo], findings: Findings, *, threads: int) -> bool
     return answer
 
 
-def _add(findings: Findings, effect: Effect, what: str, photos: Sequence[Photo]) -> None:
+def _add(
+    findings: Findings, effect: Effect, what: str, photos: Sequence[Photo], cure: str = CURE
+) -> None:
     places = [f"{one.image.path} (EXIF {one.orientation})" for one in photos]
-    findings.add_all(effect, what, places, cure=CURE if effect == "doubtful" else "")
+    findings.add_all(effect, what, places, cure=cure if effect == "doubtful" else "")
 
 
 def _compare(photos: Sequence[Photo], threads: int) -> bool | None:

@@ -99,6 +99,7 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
     if was_there and (folder / record_files.LEFT_OUT).exists():
         print(f"{json_path}: what is left out is listed in {folder / record_files.LEFT_OUT}")
     seen = [FORMAT, digest, data.faults, data.boxes_as_masks, images, stamps.sizes(folder)]
+    seen += ["stretched"] * data.stretched
     return Records(
         source=source,
         categories=data.categories or categories,
@@ -227,7 +228,7 @@ def _name(data: config_lib.Data, split: Split, digest: str) -> str:
     root = _absolute(Path(data.root))
     _, images = layout.given(data, split)
     known = [FORMAT, os.fspath(root), images, digest, data.faults, data.boxes_as_masks]
-    known += ["follow_links"] * data.follow_links
+    known += ["follow_links"] * data.follow_links + ["stretched"] * data.stretched
     return f"{root.name}-{split}-{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]}"
 
 
