@@ -228,11 +228,7 @@ class _Checked:
 
 def _as_number(value: Any) -> int | float | None:
     """A finite number, also one that is written as a text; whole ones as int."""
-    if isinstance(value, str):
-        try:
-            value = float(value) if not value.strip().isdecimal() else int(value)
-        except ValueError:
-            return None
+    value = segmentations.number(value)
     if not segmentations.is_numbers([value]):
         return None
     return int(value) if value == int(value) else value

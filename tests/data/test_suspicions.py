@@ -218,12 +218,13 @@ def test_areas_of_boxes_and_masks_made_of_boxes_are_told(tmp_path: Path) -> None
     assert "are rectangles" in found.what
 
 
-def test_classes_of_one_name_are_told_with_their_ids(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [" mâle  cat", "ma\u0302le Cat"])
+def test_classes_of_one_name_are_told_with_their_ids(tmp_path: Path, other: str) -> None:
     content = make()
-    content["categories"] = [{"id": 1, "name": "Cat"}, {"id": 2, "name": " cat"}]
+    content["categories"] = [{"id": 1, "name": "Mâle cat"}, {"id": 2, "name": other}]
     (found,) = look(tmp_path, content)
     assert (found.effect, found.count) == ("doubtful", 2)
-    assert found.places == ("'Cat' is 1", "' cat' is 2")
+    assert found.places == ("'Mâle cat' is 1", f"{other!r} is 2")
 
 
 def test_a_set_of_crowds_only_is_not_trained_on(tmp_path: Path) -> None:

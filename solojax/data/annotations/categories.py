@@ -1,6 +1,5 @@
 """The categories of a COCO file."""
 
-import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from solojax.config import Category
 from solojax.data.annotations import ids
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
+from solojax.data.images.names import folded
 from solojax.types import InputError
 
 
@@ -82,10 +82,10 @@ def read(
 def compare(train: Sequence[Category], val: Sequence[Category], findings: Findings) -> None:
     """Adds ids and names of classes that differ between the splits."""
     by_id = {one.id: one.name for one in train}
-    by_name = {_fold(one.name): one for one in train}
+    by_name = {folded(one.name): one for one in train}
     differ = []
     for one in val:
-        near = by_name.get(_fold(one.name))
+        near = by_name.get(folded(one.name))
         if by_id.get(one.id, one.name) != one.name:
             text = f"{one.id} is {by_id[one.id]!r} in train, {one.name!r} in val"
         elif one.id not in by_id and near:
@@ -97,10 +97,6 @@ def compare(train: Sequence[Category], val: Sequence[Category], findings: Findin
         differ.append(text)
     cure = "give each class one id and one name in both JSONs"
     findings.add_all("doubtful", "classes differ between train and val", differ, cure=cure)
-
-
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold().strip()
 
 
 def _roots(entries: list[Any], used: set[Any]) -> set[Any]:

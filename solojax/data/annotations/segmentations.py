@@ -130,7 +130,7 @@ def _rings(values: Any, depth: int) -> Iterator[list[float]]:
         flat = [one[axis] for one in values for axis in ("x", "y")]
     elif all(isinstance(one, list) and len(one) == 2 for one in values):
         flat = [number for one in values for number in one]
-    numbers = [_number(one) for one in flat]
+    numbers = [number(one) for one in flat]
     if _is_polygon(numbers):
         yield numbers
     else:
@@ -155,11 +155,11 @@ def _is_polygon(values: Any) -> bool:
     return is_numbers(values) and len(values) >= 6 and len(values) % 2 == 0
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     """A number that is written as text; all else as it is."""
     if isinstance(value, str) and "_" not in value:
         try:
-            return float(value)
+            return int(value) if value.strip().isdecimal() else float(value)
         except ValueError:
             pass
     return value
@@ -175,7 +175,7 @@ def parse(text: str) -> Any:
         return content
     # With spaces alone they may be run lengths as well.
     if "," in text and (numbers := mask_forms.numbers_in(text)):
-        return [_number(one) for one in numbers]
+        return [number(one) for one in numbers]
     raise NoMaskError(mask_forms.name_text(text))
 
 
@@ -186,14 +186,14 @@ def _read_runs(
     if size is None and counts:  # they must add up to the image
         size = [height, width]
         tell("run lengths without a size, as the image's")
-    sides = [_number(side) for side in size] if isinstance(size, list) else []
+    sides = [number(side) for side in size] if isinstance(size, list) else []
     if sides != [height, width]:
         raise NoMaskError(EXCHANGED if sides == [width, height] else OTHER_SIZE)
     given = counts
     if isinstance(counts, str):
         counts = mask_forms.numbers_in(counts) or counts
     if isinstance(counts, list):
-        counts = [_number(run) for run in counts]
+        counts = [number(run) for run in counts]
     if sides != size or counts != given:
         tell("run lengths with numbers as text")
     if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):  # no run length begins so

@@ -16,6 +16,7 @@ from solojax.config import Category
 from solojax.data.annotations import misplaced
 from solojax.data.annotations.survey import Rows
 from solojax.data.findings import Effect, Findings, shorten
+from solojax.data.images.names import folded
 from solojax.types import InputError
 
 FEW = 10  # images, or instances of a class, of which little is learned and whose AP is noise
@@ -75,7 +76,7 @@ def count(images: Sequence[Any], categories: Sequence[Category], findings: Findi
         findings.add_all("told", what, few)
     names = collections.defaultdict(list)
     for category in categories:
-        names[" ".join(category.name.split()).casefold()].append(category)
+        names[folded(category.name)].append(category)
     for same in names.values():
         if len(same) > 1:
             ids = [f"{one.name!r} is {one.id}" for one in same]

@@ -4,7 +4,6 @@ import base64
 import collections
 import itertools
 import os
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +20,7 @@ from solojax.data.images import headers as image_headers
 from solojax.data.images import places as image_places
 from solojax.data.images.endings import IMAGE_ENDINGS
 from solojax.data.images.files import why_left_out
+from solojax.data.images.names import folded
 from solojax.types import InputError
 
 BESIDE_IMAGES = (
@@ -179,7 +179,7 @@ class Finder:
         self._folder = folder
         self._files = collections.defaultdict(list)
         for path in files_in(folder, IMAGE_ENDINGS):
-            self._files[_fold(path.name)].append(path)
+            self._files[folded(path.name)].append(path)
 
     def find(self, name: str, where: str, beside: Path) -> Path | None:
         """The file of that name in a folder or its ``images``, or whose path ends most like it.
@@ -194,11 +194,11 @@ class Finder:
             near = Path(os.path.abspath(folder / name))
             if near.is_relative_to(self._folder) and (found := file_called(near)):
                 return found
-        parts = [_fold(part) for part in name.split("/") if part]
+        parts = [folded(part) for part in name.split("/") if part]
         best: list[Path] = []
         longest = 0
         for path in self._files.get(parts[-1], []) if parts else ():
-            own = [_fold(part) for part in path.parts]
+            own = [folded(part) for part in path.parts]
             pairs = zip(reversed(parts), reversed(own), strict=False)
             alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
             if alike > longest:
@@ -210,8 +210,3 @@ class Finder:
         if len(best) > 1:
             raise InputError(f"{where}: {name!r} may be {best[0]} or {best[1]}; rename one")
         return best[0] if best else None
-
-
-def _fold(name: str) -> str:
-    # File systems spell an accent as one character or as two.
-    return unicodedata.normalize("NFC", name).casefold()

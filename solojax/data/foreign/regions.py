@@ -25,6 +25,7 @@ from solojax.data.foreign.contents import (
     from_rle,
 )
 from solojax.data.foreign.files import images_in, size_in_frame
+from solojax.data.images.names import folded
 
 CURVE_ERROR = 0.1  # pixels between a circle or an ellipse and its polygon, at most
 
@@ -119,7 +120,7 @@ def _ordered(labels: set[str]) -> list[str]:
 def _compare(labels: list[str], findings: Findings) -> None:
     alike = collections.defaultdict(list)
     for label in labels:
-        alike[label.strip().casefold()].append(label)
+        alike[folded(label)].append(label)
     for group in alike.values():
         if len(group) > 1:
             cure = "make them one if they mean one class"

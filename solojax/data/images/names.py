@@ -63,3 +63,8 @@ def _common(one: Iterable[str], other: Iterable[str]) -> int:
             break
         count += 1
     return count
+
+
+def folded(name: str) -> str:
+    """A name without what systems and people spell in several ways: accents, case, blanks."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())

@@ -1,7 +1,6 @@
 """Which file of a folder each image of a JSON is, also where its name is not quite the file's."""
 
 import collections
-import unicodedata
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from etils.epath import Path
 from solojax.data.findings import Findings
 from solojax.data.images import places as image_places
 from solojax.data.images.endings import IMAGE_ENDINGS
+from solojax.data.images.names import folded
 
 SEVERAL = "images whose file_name is found in several folders"
 OTHER_FOLDER = "images found in a folder that their file_name does not name"
@@ -95,8 +95,7 @@ def _near(lost: set[Path], taken: set[Path], root: Path) -> dict[Path, list[str]
 
 # What a name and its file have in common, from what is nearest on.
 def _spelling(path: str) -> str:
-    """Systems write accents and the case of letters in several ways, and addresses blanks."""
-    return unicodedata.normalize("NFC", unquote(path)).casefold().strip()
+    return folded(unquote(path))  # addresses write blanks as %20
 
 
 def _base(path: str) -> str:
