@@ -87,7 +87,10 @@ def _explain(rows: Rows, outside: np.ndarray, *, percent: bool) -> str:
         )
     size = f"reach to {across:.3g} times the width and {down:.3g} times the height"
     if (low >= -SLACK).all() and abs(across - down) < 0.15 * down and outside.mean() > 0.2:
-        return f"they {size}, as points of images of that size; divide them, or give those images"
+        return (
+            f"they {size}, as points of images of that size; give those images, or write their "
+            "sides into the JSON, and data.faults=repair scales the masks"
+        )
     return f"they {size}; see that each names its image, and that the image was not changed since"
 
 
