@@ -16,16 +16,19 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from etils import epath
 from etils.epath import backend as epath_backend
 from etils.epath import gpath
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category, Data
-from solojax.data import annotations, rle
+from solojax.data import annotations, check, rle
+from solojax.data.findings import Findings
 from solojax.data.images import files as image_files
 from solojax.data.records import coco
 from solojax.data.records import files as record_files
+from solojax.evaluation import truths
 from solojax.types import InputError
 
 NAMES = (
@@ -646,6 +649,12 @@ def test_a_bucket_is_read_and_written_like_a_folder(
     source = tfds.builder_from_directory(str(folder)).as_data_source("train")
     assert len(source) == len(NAMES)
     assert source[1]["path"].decode() == "gs://bucket/coco/images/a.png"
+    report = check.folder(data, hashes=True, decode=True)
+    assert report.counts["train"]["images"] == 6
+    assert "images/a.png" in (tmp_path / "coco" / "checksums.sha256").read_text()
+    truth = truths.read(epath.Path("gs://bucket/coco/train.json"), Findings())
+    assert len(truth["images"]) == 6
+    assert not Path("gs:").exists()
 
 
 # What goes wrong with records
