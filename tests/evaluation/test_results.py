@@ -14,6 +14,7 @@ from solojax import cli
 from solojax.data import rle as runs
 from solojax.data.findings import Findings
 from solojax.evaluation import caps, coco, results, scores, truths
+from solojax.heads.selection import Selection
 from solojax.types import InputError
 from tests import disk
 from tests.evaluation.rectangles import SIZE, mask_of, rle
@@ -396,6 +397,17 @@ def test_more_than_count_is_told_with_what_counts_it(files, tmp_path, capfd):
             [
                 "likely wrong: 1 images have more instances than the 1 that the head finds in one "
                 "(image 42 has 2); --set model.head.selection.max_detections=2"
+            ],
+        ),
+        (
+            types.SimpleNamespace(selection=Selection(True, 0.1, 101, 0.5, 1, max_detections=1)),
+            101,
+            [
+                "likely wrong: 1 images have more instances than the 1 that the head finds in one "
+                "(image 42 has 2); --set model.head.selection.nms_candidates=2 "
+                "model.head.selection.max_detections=2",
+                "101 detections of a class in an image count, of which the head finds 1; --set "
+                "model.head.selection.nms_candidates=101 model.head.selection.max_detections=101",
             ],
         ),
         (types.SimpleNamespace(slots=2), 100, []),
