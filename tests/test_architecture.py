@@ -24,7 +24,8 @@ FLOORS = {
     "training": 6,
     "inference": 7,
     "evaluation": 8,
-    "cli": 9,
+    "recipe": 9,
+    "cli": 10,
 }
 ROOMS_OF_DATA = ["findings", "rle", "images", "annotations", "health", "records"]  # upwards
 BANNED = {  # third-party module -> rooms that must not know it

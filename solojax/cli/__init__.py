@@ -13,6 +13,7 @@ import importlib
 import io
 import os
 import select
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -24,7 +25,8 @@ from solojax.types import RESTART, InputError, Terminated
 UNREAD = 128 + 13  # exit code of what SIGPIPE ended, which is how others end that nobody reads
 
 COMMANDS = {  # as it is typed, which names its module: "data import" is data_import.py
-    "train": "train a config",
+    "train": "train on a folder, or a config",
+    "plan": "say what train would do with a folder, and why",
     "eval": "score a run on its validation images",
     "predict": "find the instances in images and videos",
     "data shapes": "draw the shapes set as a COCO folder",
@@ -73,6 +75,7 @@ def _run(argv: Sequence[str] | None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     arguments = _parser().parse_args(argv)
+    arguments.typed = shlex.join(["solojax", *(sys.argv[1:] if argv is None else argv)])
     compilation.keep()
     code, failure = 0, ""
     try:

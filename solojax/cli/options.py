@@ -7,12 +7,14 @@ from typing import Any
 from solojax import config as config_lib
 from solojax.types import InputError
 
+BUDGET = "30m"  # of a training whose config is made for it
 
-def add_config(parser: argparse.ArgumentParser) -> None:
+
+def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """``--config`` and ``--set``."""
     known = ", ".join(config_lib.names())
     parser.add_argument(
-        "--config", required=True, help=f"a file such as my/own.py, or one of {known}"
+        "--config", required=required, help=f"a file such as my/own.py, or one of {known}"
     )
     add_set(parser)
 
@@ -27,6 +29,31 @@ def add_set(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="change fields of the config, as in --set training.steps=500 data.root=my/folder",
     )
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """What a config for a folder is made from beside the folder."""
+    planned = parser.add_argument_group("a config for a folder")
+    planned.add_argument(
+        "--budget", metavar="TIME", help=f"such as 2h or steps=2000; {BUDGET} where not given"
+    )
+    planned.add_argument(
+        "--weights", metavar="NPZ", help="of an ImageNet ResNet to start from; else from scratch"
+    )
+    planned.add_argument(
+        "--device-memory", type=float, metavar="GIB", help="of one device, where it does not say"
+    )
+
+
+def wishes_of(arguments: argparse.Namespace) -> Any:
+    """What ``add_plan`` and ``add_set`` were given, as ``recipe.plan.Wishes``."""
+    from solojax.recipe import plan, schedule
+
+    given = arguments.device_memory
+    if given is not None and not 0 < given < float("inf"):
+        raise InputError(f"--device-memory {given:g} must be above 0: GiB of one device")
+    budget = schedule.read_budget(arguments.budget or BUDGET)
+    return plan.Wishes(budget, arguments.weights or "", given, arguments.set)
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:

@@ -109,10 +109,10 @@ def _scale_ranges_tried(
         shares = np.array(grid.sizes, np.float64) ** power
         middles = np.quantile(present.sizes, np.cumsum(shares)[:-1] / shares.sum())
         lows.append((middles / math.sqrt(2)).tolist())  # they overlap from there to twice of it
-    return list(dict.fromkeys([grid.scale_ranges, *(_scale_ranges(one, top) for one in lows)]))
+    return list(dict.fromkeys([grid.scale_ranges, *(scale_ranges(one, top) for one in lows)]))
 
 
-def _scale_ranges(lows: list[float], top: float) -> tuple[tuple[float, float], ...]:
+def scale_ranges(lows: list[float], top: float) -> tuple[tuple[float, float], ...]:
     """From the lower ends of all levels but the first; numbers as a person would write them."""
     rounded = [1.0]
     for low in lows:

@@ -4,6 +4,7 @@ A program is compiled and its accounts are read, so a step far beyond the device
 measured as well.
 """
 
+import math
 import os
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -100,6 +101,13 @@ def lower_step(config: config_lib.Config, state: TrainState, batch: Batch) -> An
     sharded = jax.tree.map(lambda x: jax.ShapeDtypeStruct((devices, *x.shape), x.dtype), batch)
     update = step.update_of(config, _optimizer(config))
     return parallel.portable_update(update).lower(state, sharded)
+
+
+def operations(config: config_lib.Config) -> float:
+    """Floating-point operations of a step on the largest canvas on one device, as XLA counts."""
+    canvas = max(config.data.canvases, key=math.prod)
+    analysis = lower_step(config, *arguments(config, canvas)).cost_analysis() or {}
+    return config.training.accumulate * float(analysis.get("flops", 0))
 
 
 def step_memory(config: config_lib.Config, canvas: tuple[int, int]) -> Memory:

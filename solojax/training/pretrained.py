@@ -32,7 +32,7 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
     path = Path(training.pretrained)
     if not path.is_dir():
         names = detector.state_dict_names(config.model)
-        return state_dict.load_backbone(_read_weights(training.pretrained), variables, names)
+        return state_dict.load_backbone(read_weights(training.pretrained), variables, names)
     found, arrays = checkpoint.read_arrays(path)
     where = f"training.pretrained={path}, checkpoint {found},"
     if training.reset_classes:
@@ -57,7 +57,7 @@ def _without_classes(
     return arrays | fresh, sorted(fresh)
 
 
-def _read_weights(path: str) -> dict[str, np.ndarray]:
+def read_weights(path: str) -> dict[str, np.ndarray]:
     """A ``.npz`` of arrays; anything that would have to be unpickled is refused."""
     if not Path(path).is_file():
         raise InputError(f"training.pretrained={path}: no such file")

@@ -1,0 +1,1 @@
+"""From a folder to a config: arithmetic on the data set and the machine, each with its reason."""

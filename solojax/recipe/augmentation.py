@@ -1,0 +1,72 @@
+"""What is drawn anew for each training image."""
+
+import re
+from collections.abc import Sequence
+
+from solojax.config import Augmentation
+from solojax.recipe.decisions import Decision
+from solojax.recipe.facts import Facts
+
+JITTER = (0.6, 1.5)  # times the size at which an image just fits its canvas
+# Words in the names of classes that a mirror makes wrong.
+SIDED = re.compile(r"(^|[^a-z])(left|right|text|letter|digit|number|word|plate|sign)s?([^a-z]|$)")
+RARE = 10  # images with a class, below which it is pasted into others
+COPY_PASTE = 0.5
+
+
+def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
+    """Mirrors, sizes, pasted instances: by the names and the counts of the classes."""
+    names = [one.name for one in facts.categories]
+    sided = _sided(names)
+    decisions = [
+        Decision("scale jitter", f"{JITTER[0]} to {JITTER[1]}", "the same objects at more sizes"),
+        Decision(
+            "mirror",
+            "no" if sided else "half of the images",
+            f"class {sided[0]!r} is another one in a mirror"
+            if sided
+            else "no class name has sides",
+        ),
+    ]
+    rare = [
+        (names[label], int(count))
+        for label, count in enumerate(facts.class_images)
+        if 0 < count < RARE
+    ]
+    pasted = 0.0
+    if rare and len(names) > 1:
+        pasted = COPY_PASTE
+        decisions.append(
+            Decision(
+                "copy-paste",
+                f"{pasted:g}",
+                f"{len(rare)} classes are in fewer than {RARE} images, {rare[0][0]!r} in "
+                f"{rare[0][1]}",
+            )
+        )
+    few = [
+        (names[label], int(count))
+        for label, count in enumerate(facts.class_instances)
+        if count < RARE
+    ]
+    if few:
+        listed = ", ".join(f"{name} {count}" for name, count in few[:3])
+        decisions.append(
+            Decision(
+                "few examples",
+                f"{len(few)} of {len(names)} classes",
+                f"have fewer than {RARE} ({listed}): expect nothing of them; label more",
+                doubtful=True,
+            )
+        )
+    augmentation = Augmentation(
+        flip_probability=0.0 if sided else 0.5, scale_range=JITTER, copy_paste_probability=pasted
+    )
+    return augmentation, decisions
+
+
+def _sided(names: Sequence[str]) -> list[str]:
+    """Classes that are others in a mirror: with sides in their names, or of single characters."""
+    characters = [name for name in names if len(name.strip()) == 1 and name.strip().isalnum()]
+    sided = [name for name in names if SIDED.search(name.lower())]
+    return sided or (characters if 2 * len(characters) > len(names) else [])

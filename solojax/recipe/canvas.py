@@ -1,0 +1,82 @@
+"""How large images reach the network, and on which canvases."""
+
+from typing import Any
+
+import numpy as np
+
+from solojax.recipe.decisions import Decision
+from solojax.recipe.facts import Facts
+
+STEP = 32  # pixels of which sides are multiples: the coarsest stride
+LEAST, MOST = 256, 800  # short sides; ImageNet's classifiers see 224, the published detectors 800
+SMALL_SIDE = 16  # network pixels: four mask pixels each way, in which a shape can be told
+SMALL_SHARE = 0.1  # of the instances may be smaller
+LARGEST_SCALE = 1.5  # of small images; more shows nothing new
+LONGEST = 2.0  # long side over short side of a canvas; longer images are shrunk to fit
+SQUARE = 1.1  # aspect up to which an image is as good as square
+RARE = 0.1  # share of images of the other orientation that is not worth a program of its own
+CUT = 8  # network pixels: an instance below it has less than four mask pixels in all
+
+
+def wanted_side(facts: Facts) -> tuple[int, str]:
+    """The short side at which nearly all instances have a shape, and why it is that."""
+    smallest = float(np.quantile(facts.shares, SMALL_SHARE)) if len(facts.shares) else 1.0
+    shorter = float(np.median(facts.shorter))
+    wanted, most = SMALL_SIDE / smallest, most_side(facts)
+    least = min(LEAST, most)
+    side = _multiple(np.clip(wanted, least, most))
+    why = (
+        f"{1 - SMALL_SHARE:.0%} of the objects are longer than {smallest:.1%} of the short side, "
+        f"here {smallest * side:.0f} pixels"
+    )
+    if wanted > most:
+        why += f" of {SMALL_SIDE} that a shape takes; no more, as images have {shorter:.0f}"
+    elif wanted < least:
+        why += f"; no less than {least:.0f}, for what tells classes apart"
+    return side, why
+
+
+def most_side(facts: Facts) -> float:
+    """The short side beyond which images show nothing new, or published detectors do not go."""
+    return min(MOST, float(np.median(facts.shorter)) * LARGEST_SCALE)
+
+
+def fields(facts: Facts, side: int) -> tuple[dict[str, Any], list[Decision]]:
+    """Fields of ``config.Data`` for a short side, with what is to be said of them."""
+    aspects = np.maximum(facts.aspects, 1 / facts.aspects)
+    upright, across = facts.aspects < 1 / SQUARE, facts.aspects > SQUARE
+    long = _multiple(side * min(float(np.quantile(aspects, 0.9)), LONGEST), up=True)
+    if max(upright.mean(), across.mean()) < 2 * RARE or long == side:
+        canvases, why = [(side, side)], f"{1 - (upright | across).mean():.0%} are nearly square"
+        long = max(side, long)
+    else:
+        canvases = []
+        if across.mean() >= RARE:
+            canvases.append((side, long))
+        if upright.mean() >= RARE:
+            canvases.append((long, side))
+        why = f"{across.mean():.0%} of the images lie, {upright.mean():.0%} stand"
+    named = ", ".join(f"{height} x {width}" for height, width in canvases)
+    decisions = [Decision("canvas", named, f"{why}; a program is compiled for each")]
+    cut = facts.shares * side < CUT
+    if cut.mean() > 0.02:
+        decisions.append(
+            Decision(
+                "small objects",
+                f"{cut.mean():.0%} below {CUT} pixels",
+                "have fewer than four mask pixels on this canvas: cut images into tiles before "
+                "training, and predict with --tiles",
+                doubtful=True,
+            )
+        )
+    chosen = {
+        "canvases": tuple(canvases),
+        "test_short_side": side,
+        "long_side": max(max(canvas) for canvas in canvases),
+    }
+    return chosen, decisions
+
+
+def _multiple(side: float, up: bool = False) -> int:
+    times = np.ceil(side / STEP - 1e-6) if up else np.round(side / STEP)
+    return int(max(times, 1)) * STEP

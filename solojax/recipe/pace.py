@@ -1,0 +1,125 @@
+"""What network and what canvas learn enough within a budget of time on this machine."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from solojax import config as config_lib
+from solojax.recipe import build, canvas, network, schedule
+from solojax.recipe.build import Subject
+from solojax.recipe.decisions import Decision
+from solojax.training import memory, speed
+
+VIEWS = 4000  # images, repetitions included, that weights which know pictures need
+SCRATCH_VIEWS = 12_000  # that none need
+SHRUNK = (1.0, 0.85, 0.7)  # of the wanted side, while there are fewer views
+GROWN = (1.25, 1.5)  # of it, while there are four times as many
+PLENTY = 4
+EVALUATIONS = 4  # while it trains, the last included
+EVALUATED = 0.15  # share of the budget for all of them
+SCORING = 0.5  # time of an image in an evaluation, of its time in a training
+STEADY = 0.95  # share of the time for steps that are steps
+LEAST_STEPS = 50
+
+
+class Pace(NamedTuple):
+    """What fits."""
+
+    size: network.Size
+    side: int
+    steps: int
+    evaluations: int
+    decisions: list[Decision]
+
+
+def by_steps(subject: Subject, sizes: Sequence[network.Size], steps: int) -> Pace:
+    """The network for so many steps, on the side that the data ask for."""
+    views = steps * build.batch_size()
+    size = [one for one in sizes if one.views <= views][-1]
+    side, why = canvas.wanted_side(subject.facts)
+    decisions = [
+        Decision("side", f"{side} pixels", why),
+        Decision("network", network.name_of(size), f"the widest worth {views:,} views"),
+        Decision("schedule", f"{steps} steps of {build.batch_size()}", "as --budget says"),
+    ]
+    return Pace(size, side, steps, EVALUATIONS, decisions)
+
+
+def by_time(subject: Subject, sizes: Sequence[network.Size], seconds: float) -> Pace:
+    """The network, the side and the steps for so many seconds, by steps that are timed here."""
+    wanted, why = canvas.wanted_side(subject.facts)
+    enough = VIEWS if subject.weights else SCRATCH_VIEWS
+    batch = build.batch_size()
+
+    def config_of(size: network.Size) -> config_lib.Config:
+        return build.build(subject, size, wanted, 1000, EVALUATIONS)[0]
+
+    timed = speed.measure(config_of(sizes[0]), subject.records)
+
+    def step_of(size: network.Size, side: int) -> float:
+        """Seconds, by the operations of what was timed and of what is asked for."""
+        operations = timed.operations
+        if size != sizes[0]:
+            operations = memory.operations(config_of(size))
+        return timed.seconds * operations / timed.operations * (side / wanted) ** 2
+
+    def views_of(size: network.Size, side: int) -> float:
+        return _left(timed, seconds) / step_of(size, side) * batch
+
+    size, side = sizes[0], wanted
+    if views_of(size, side) < enough:
+        sides = [max(round(wanted * one / canvas.STEP), 1) * canvas.STEP for one in SHRUNK]
+        side = next((one for one in sides if views_of(size, one) >= enough), sides[-1])
+    else:
+        for wider in sizes[1:]:
+            if views_of(wider, side) < wider.views:
+                break
+            size = wider
+        for factor in GROWN:
+            larger = round(wanted * factor / canvas.STEP) * canvas.STEP
+            if larger > canvas.most_side(subject.facts) or views_of(size, larger) < PLENTY * enough:
+                break
+            side = larger
+    left, step = _left(timed, seconds), step_of(size, side)
+    scoring = subject.facts.val_images * step / batch * SCORING
+    evaluations = int(min(EVALUATED * left // max(scoring, 1e-9), EVALUATIONS))
+    left -= scoring * (evaluations + 1)  # and the report's at the end
+    steps = schedule.round_steps(max(STEADY * left / step, LEAST_STEPS))
+    views, images = steps * batch, len(subject.facts.sizes)
+    decisions = [
+        Decision(
+            "side", f"{side} pixels", why if side == wanted else f"{why}; {_moved(side, wanted)}"
+        ),
+        Decision("network", network.name_of(size), f"the widest worth {views:,} views"),
+        Decision(
+            "schedule",
+            f"{steps} steps of {batch}",
+            f"a step takes {step:.2g} s here, compiling {timed.compiling:.0f} s: "
+            f"{views:,} views, {views / images:.0f} of each image, in {_minutes(seconds)}",
+        ),
+    ]
+    if views < enough:
+        decisions.append(
+            Decision(
+                "short",
+                f"{views:,} views",
+                f"are fewer than the {enough:,} that usually take: give a larger --budget"
+                + ("" if subject.weights else ", or --weights of an ImageNet classifier"),
+                doubtful=True,
+            )
+        )
+    return Pace(size, side, steps, evaluations, decisions)
+
+
+def _left(timed: speed.Speed, seconds: float) -> float:
+    """Seconds of a budget when all is compiled: the step, and the network that evaluates."""
+    return max(seconds - 1.5 * timed.compiling, 0.1 * seconds)
+
+
+def _moved(side: int, wanted: int) -> str:
+    if side > wanted:
+        return f"more than {wanted}, as the budget allows it"
+    return f"less than {wanted}, for the sake of views"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.3g} minutes" if seconds < 7200 else f"{seconds / 3600:.3g} hours"

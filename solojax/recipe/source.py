@@ -1,0 +1,72 @@
+"""What a folder holds, recognised by itself: a COCO folder, or a set in another form."""
+
+from pathlib import Path
+
+from solojax import config as config_lib
+from solojax.data import foreign
+from solojax.data.foreign import divide, write
+from solojax.data.records import coco
+from solojax.recipe.decisions import Decision
+from solojax.types import InputError
+
+SHARE = 0.2  # of the images, for validation
+LAST = ("pairs",)  # forms that much fits, tried where no other does
+
+
+def open_folder(folder: Path, workdir: Path) -> tuple[config_lib.Data, list[Decision]]:
+    """Where the COCO folder is: the given one, or one made of it in ``workdir``.
+
+    Raises:
+      InputError: it is none of the forms, or several.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    data = config_lib.Data(root=str(folder), records=str(workdir / "records"))
+    if _is_coco(data) and coco.has_split(data, "val"):
+        return data, [Decision("data", "COCO", f"{folder} has train and val")]
+    form, found = ("coco", foreign.FORMS["coco"](folder)) if _is_coco(data) else _read(folder)
+    decisions = [Decision("data", form, f"{folder} is read as such")]
+    if "val" not in found.splits:
+        found = divide.divide(found, SHARE)
+        count = len(found.splits["val"].pictures)
+        decisions.append(
+            Decision(
+                "validation",
+                f"{count} images",
+                f"{SHARE:.0%}, by a hash of their names, as {folder} has no val: the same names "
+                "are always drawn",
+            )
+        )
+    out = workdir / "data"
+    write.write(found, out)
+    return config_lib.Data(root=str(out), records=str(workdir / "records")), decisions
+
+
+def _is_coco(data: config_lib.Data) -> bool:
+    return coco.has_split(data, "train")
+
+
+def _read(folder: Path) -> tuple[str, foreign.Import]:
+    """The only form that a folder can be read in."""
+    forms = [form for form in foreign.FORMS if form not in ("coco", *LAST)]
+    faults = {}
+    for tried in (forms, LAST):
+        found = {}
+        for form in tried:
+            try:
+                read = foreign.FORMS[form](folder)
+            except InputError as error:
+                faults[form] = str(error)
+            else:
+                pictures = [one for split in read.splits.values() for one in split.pictures]
+                if any(picture.instances for picture in pictures):
+                    found[form] = read
+        if len(found) == 1:
+            return found.popitem()
+        if found:
+            raise InputError(
+                f"{folder} can be read as {' and as '.join(found)}; turn it into a COCO folder by "
+                f"solojax data import {next(iter(found))} {folder} OUT"
+            )
+    said = "; ".join(f"{form}: {fault}" for form, fault in faults.items())
+    raise InputError(f"{folder} is no COCO folder and no set of another form ({said})")

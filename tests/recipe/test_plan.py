@@ -1,0 +1,125 @@
+"""Claims about ``solojax plan`` and ``solojax train FOLDER``."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from solojax import config as config_lib
+from solojax.cli import main
+from solojax.data import synthetic
+from solojax.models.resnet import ResNet
+from solojax.recipe import code, network, pace, source
+from solojax.training import checkpoint, memory, speed
+from solojax.types import InputError
+
+TINY = [
+    *("data.canvases=((64,64),)", "data.test_short_side=64", "data.long_side=64"),
+    *("model.backbone.width=8", "model.head.width=8", "model.head.grid.sizes=(8,4)"),
+]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """A COCO folder with train and val."""
+    folder = tmp_path_factory.mktemp("recipe") / "shapes"
+    synthetic.draw_shapes(folder, train=12, val=4)
+    return folder
+
+
+@pytest.mark.parametrize("name", config_lib.names())
+def test_every_config_is_the_same_from_its_code(name, tmp_path):
+    config = config_lib.load(name)
+    path = tmp_path / "again.py"
+    path.write_text(code.write(config, ['Decided by "x"', "C:\\n"]))
+    assert config_lib.load(path) == config
+    assert max(map(len, path.read_text().splitlines())) <= 100
+
+
+def test_a_plan_is_a_line_for_each_decision_and_a_config(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["plan", str(shapes), "--budget", "steps=300", "--out", "my.py"]
+    assert main([*command, "--set", "training.seed=3"]) == 0
+    told = capsys.readouterr().out
+    for what in ("found", "side", "network", "schedule", "canvas", "grid", "mirror", "optimizer"):
+        assert sum(line[2:].startswith(what) for line in told.splitlines()) == 1, what
+    config = config_lib.load(tmp_path / "my.py")
+    assert config.training.steps == 300 and config.training.seed == 3
+    assert config.model.head.num_classes == 5
+    assert config.data.canvases == ((192, 192),)  # half as large again as 128
+    assert "Decided by `solojax plan" in (tmp_path / "my.py").read_text()
+    assert not (tmp_path / "runs" / "shapes" / "config.json").exists()
+
+
+def test_a_folder_without_val_is_divided_by_names(shapes, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    shutil.copytree(shapes, folder)
+    (folder / "annotations" / "instances_val.json").unlink()
+    data, decisions = source.open_folder(folder, tmp_path / "run")
+    assert any(one.what == "validation" and "2 images" in one.value for one in decisions)
+    again, _ = source.open_folder(folder, tmp_path / "other")
+    sides = [
+        {one["file_name"] for one in json.loads((where / name).read_text())["images"]}
+        for where in (tmp_path / "run/data/annotations", tmp_path / "other/data/annotations")
+        for name in ("instances_train.json", "instances_val.json")
+    ]
+    assert sides[:2] == sides[2:] and not sides[0] & sides[1]
+    assert len(sides[0] | sides[1]) == 12
+
+
+def test_what_no_form_reads_is_refused_in_one_line(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(InputError, match="no COCO folder and no set of another form") as refused:
+        source.open_folder(tmp_path, tmp_path / "run")
+    assert "\n" not in str(refused.value)
+
+
+def test_the_network_is_that_of_the_weights(tmp_path):
+    names = [f"layer{stage}.{block}.conv1.weight" for stage in range(1, 5) for block in range(2)]
+    path = tmp_path / "resnet18.npz"
+    np.savez(path, **{name: np.zeros(1, np.float32) for name in names})
+    assert {one.backbone for one in network.from_weights(str(path))} == {ResNet(depth=18)}
+    np.savez(path, **{name: np.zeros(1, np.float32) for name in names[:3]})
+    with pytest.raises(InputError, match=r"blocks \(2, 1, 0, 0\)"):
+        network.from_weights(str(path))
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds", "side", "steps"),
+    [
+        ("30m", 1.0, 192, 1600),  # what the data ask for
+        ("30m", 4.0, 128, 940),  # less, for the sake of views
+        ("2m", 4.0, 128, 50),  # and still too few
+    ],
+)
+def test_the_time_of_a_step_decides_how_many_and_how_large(
+    budget, seconds, side, steps, shapes, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        speed, "measure", lambda *_: speed.Speed(compiling=20.0, seconds=seconds, operations=1e9)
+    )
+    monkeypatch.setattr(memory, "operations", lambda config: 1e12)
+    assert main(["plan", str(shapes), "--budget", budget, "--out", "my.py"]) == 0
+    config = config_lib.load(tmp_path / "my.py")
+    assert config.data.test_short_side == side
+    assert config.training.steps == steps
+    assert ("! short" in capsys.readouterr().out) == (8 * steps < pace.SCRATCH_VIEWS)
+
+
+@pytest.mark.slow
+def test_a_folder_is_trained_scored_and_gone_on_with(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["train", str(shapes), "--budget", "steps=2", "--set", *TINY]
+    assert main(command) == 0
+    assert "mask AP of runs/shapes" in capsys.readouterr().out
+    workdir = tmp_path / "runs" / "shapes"
+    assert {"config.json", "config.py", "eval.json", "report.html"} <= set(os.listdir(workdir))
+    assert config_lib.with_categories(
+        config_lib.load(workdir / "config.py"), checkpoint.read_config(workdir).data.categories
+    ) == checkpoint.read_config(workdir)
+    # The config is not decided anew, and nothing is left to train.
+    assert main(command) == 0
+    assert "its config is taken" in capsys.readouterr().out

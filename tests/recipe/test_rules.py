@@ -1,0 +1,163 @@
+"""Claims about the arithmetic of a recipe: what follows from the sizes and counts of a data set."""
+
+import numpy as np
+import pytest
+
+from solojax.config import Category, Data
+from solojax.evaluation import collisions
+from solojax.recipe import augmentation, canvas, grid, schedule
+from solojax.recipe.facts import Facts
+from solojax.types import InputError
+
+
+def facts(sizes=((480, 640),), sides=(100.0,), names=("thing",), per_class=100):
+    """A set whose images are all alike: of each size as many, with instances of each side."""
+    sizes, sides = np.array(sizes), np.array(sides)
+    images = np.repeat(np.arange(len(sizes)), len(sides))
+    return Facts(
+        sizes=sizes,
+        val_images=1,
+        categories=tuple(Category(number, name) for number, name in enumerate(names)),
+        class_instances=np.full(len(names), per_class),
+        class_images=np.full(len(names), per_class),
+        per_image=np.full(len(sizes), len(sides)),
+        images=images,
+        sides=np.tile(sides, len(sizes)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "wanted"),
+    [
+        ((480, 640), 200.0, 256),  # large objects need no more than classes do
+        ((480, 640), 20.0, 384),  # 16 of 384 pixels are 20 of 480
+        ((2000, 3000), 20.0, 800),  # no published detector sees more
+        ((256, 256), 8.0, 384),  # half as large again, and no more
+        ((128, 128), 60.0, 192),
+    ],
+)
+def test_an_image_is_as_large_as_its_small_objects_ask_for(size, side, wanted):
+    chosen, why = canvas.wanted_side(facts([size], [side]))
+    assert chosen == wanted
+    assert f"{side / min(size):.1%}" in why  # the number behind it
+
+
+@pytest.mark.parametrize(
+    ("sizes", "canvases"),
+    [
+        ([(300, 300)] * 9 + [(300, 320)], ((256, 256),)),
+        ([(300, 400)] * 10, ((256, 352),)),
+        ([(300, 400)] * 19 + [(400, 300)], ((256, 352),)),
+        ([(300, 400)] * 5 + [(400, 300)] * 5, ((256, 352), (352, 256))),
+        ([(300, 3000)] * 10, ((256, 512),)),
+    ],
+)
+def test_canvases_have_the_shapes_of_the_images(sizes, canvases):
+    chosen, decisions = canvas.fields(facts(sizes), 256)
+    assert chosen["canvases"] == canvases
+    assert Data(**chosen).test_short_side == 256
+    assert not any(one.doubtful for one in decisions)
+
+
+def test_objects_without_a_shape_are_a_warning_that_names_tiles():
+    _, decisions = canvas.fields(facts([(3000, 4000)], [20.0, 400.0]), 800)
+    (warned,) = [one for one in decisions if one.doubtful]
+    assert "50% below 8 pixels" in warned.value and "--tiles" in warned.why
+
+
+def surveyed(sides, side=256, apart=None):
+    """Square instances in a row of one image, ``apart`` pixels from centre to centre."""
+    sides = np.array(sides, np.float32)
+    count = len(sides)
+    x = np.linspace(20, side - 20, count) if apart is None else 20 + apart * np.arange(count)
+    centers = np.stack([x, np.full(count, side / 2)], 1).astype(np.float32)
+    boxes = np.concatenate([centers - sides[:, None] / 2, centers + sides[:, None] / 2], 1)
+    return collisions.Survey(
+        images=np.zeros(count, np.int64),
+        labels=np.zeros(count, np.int64),
+        areas=sides**2,
+        boxes=boxes.astype(np.float32),
+        centers=centers,
+        canvases=np.full((count, 2), side),
+        crowds=np.zeros(count, bool),
+        dropped=np.zeros(count, bool),
+        valid=np.ones(count, bool),
+    )
+
+
+DATA = Data(canvases=((256, 256),), test_short_side=256, long_side=256)
+
+
+def test_levels_are_as_many_as_the_octaves_of_sizes():
+    few, _ = grid.fit(surveyed(np.geomspace(20, 60, 8)), DATA)
+    many, _ = grid.fit(surveyed(np.geomspace(6, 250, 8)), DATA)
+    assert len(few.levels) == 2 and len(many.levels) == 5
+    for cells in (few, many):
+        assert list(cells.sizes) == sorted(cells.sizes, reverse=True)
+        assert cells.scale_ranges[0][0] == 1 and cells.scale_ranges[-1][1] >= 256
+        for (_, above), (below, _) in zip(cells.scale_ranges, cells.scale_ranges[1:], strict=False):
+            assert below < above  # sizes between two levels are on both
+
+
+def test_neighbours_get_finer_cells_than_objects_that_lie_apart():
+    apart, _ = grid.fit(surveyed([60] * 4), DATA)
+    near, decisions = grid.fit(surveyed([60] * 20, apart=9), DATA)
+    assert max(near.sizes) > max(apart.sizes)
+    assert "have no cell of their own" in decisions[0].why
+
+
+def test_objects_that_no_grid_parts_are_a_warning():
+    _, decisions = grid.fit(surveyed([60] * 20, apart=1), DATA)
+    assert any(one.doubtful and "share a cell" in one.value for one in decisions)
+
+
+@pytest.mark.parametrize(
+    ("names", "mirrored"),
+    [
+        (("cat", "dog"), True),
+        (("left hand", "right hand"), False),
+        (("licence_plate",), False),
+        (("0", "1", "7", "A"), False),
+        (("copyright", "leftover", "texture"), True),  # the words inside of others
+        (("a",), False),
+    ],
+)
+def test_what_a_mirror_makes_another_class_is_not_mirrored(names, mirrored):
+    drawn, decisions = augmentation.choose(facts(names=names))
+    assert (drawn.flip_probability > 0) == mirrored
+    assert any(one.what == "mirror" for one in decisions)
+
+
+def test_rare_classes_are_pasted_and_told_of():
+    drawn, decisions = augmentation.choose(facts(names=("cat", "dog"), per_class=3))
+    assert drawn.copy_paste_probability > 0
+    assert any(one.doubtful and "cat 3" in one.why for one in decisions)
+    assert not augmentation.choose(facts(names=("cat", "dog")))[0].copy_paste_probability
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("30m", (1800, 0)),
+        ("1.5h", (5400, 0)),
+        ("90s", (90, 0)),
+        ("1D", (86400, 0)),
+        ("steps=20", (0, 20)),
+    ],
+)
+def test_a_budget_is_a_time_or_steps(text, budget):
+    assert tuple(schedule.read_budget(text)) == budget
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "-3m", "0h", "steps=0", "steps=x", "١m"])
+def test_what_is_no_budget_is_refused(text):
+    with pytest.raises(InputError, match="--budget"):
+        schedule.read_budget(text)
+
+
+def test_a_schedule_is_in_shares_of_its_steps():
+    short, _ = schedule.optimizer_of(100, 8)
+    long, _ = schedule.optimizer_of(10_000, 8)
+    assert (short.warmup_steps, long.warmup_steps) == (4, 400)
+    assert short.ema_decay < long.ema_decay < 1
+    assert schedule.round_steps(1987.6) == 1900 and schedule.round_steps(57) == 57
