@@ -81,12 +81,12 @@ def score_run(
         return report.Shown(image_id, report.jpeg_of(picture))
 
     extremes = confusion.extremes(scored["images"], report.EXTREMES)
-    shown = [[show(image_id) for image_id in here] for here in extremes]
+    worst, best = ([show(image_id) for image_id in here] for here in extremes)
     folder = workdir / "pictures"
     chosen = pictures.spread(len(records.image_ids), PICTURES)
     with report.or_print(told):
         told.append(_keep_thresholds(workdir, scored, overrides, len(records.image_ids)))
-        page = report.page(title, scored, *shown, logged=history.read(workdir))
+        page = report.page(title, scored, worst, best, logged=history.read(workdir))
         saved = report.save(workdir, page, scored)
         for index in tqdm(chosen, "drawing", unit="image"):
             picture = pictures.beside_truth(records, index, evaluation.results[index])
