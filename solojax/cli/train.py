@@ -22,14 +22,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     options.add_plan(parser)
     options.add_processes(parser)
+    parser.set_defaults(refuse=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Trains."""
     if (arguments.folder is None) == (arguments.config is None):
-        raise InputError("give the FOLDER to learn from, or a --config; one of the two")
+        arguments.refuse("give the folder to learn from, or a --config; one of the two")
     if arguments.folder is None and arguments.workdir is None:
-        raise InputError("give the run folder as --workdir")
+        arguments.refuse("give the run folder as --workdir")
 
     from solojax import processes
     from solojax.evaluation import watch

@@ -18,7 +18,7 @@ from solojax.evaluation import coco as coco_evaluation
 from solojax.inference import pictures, predict, thresholds
 from solojax.inference.save import files
 from solojax.models import detector
-from solojax.training import checkpoint, out_of_memory
+from solojax.training import checkpoint
 
 PICTURES = 24  # images that are drawn into the folder
 
@@ -57,7 +57,9 @@ def score_run(
     predict.check_room(config.model, config.data.canvases, images)
     step, variables = checkpoint.read_variables(workdir, wanted, which)
     score = functools.partial(scores.score, most=most)
-    with out_of_memory.told(lambda: f"a device has too little memory; lower {predict.AT_ONCE}"):
+    with parallel.out_of_memory_told(
+        lambda: f"a device has too little memory; lower {predict.AT_ONCE}"
+    ):
         evaluation = evaluate.make_evaluate(config, records, score)(variables)
     if not processes.is_first():
         return ""

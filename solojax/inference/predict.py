@@ -23,7 +23,6 @@ from solojax.heads import protocol
 from solojax.heads.protocol import Head
 from solojax.models import detector
 from solojax.ops import masks
-from solojax.training import memory
 from solojax.types import Array, Detections, InputError, Results
 
 BLOCK = 20  # detections whose masks are made at once
@@ -111,15 +110,15 @@ def check_room(model: nn.Module, canvases: Iterable[tuple[int, int]], images: in
     CPUs hold what the machine does, and end a process that asks for more without a word.
     """
     detect, variables = make_detect(model), detector.variable_shapes(model)
-    room = memory.room() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    room = parallel.room() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for canvas in canvases:
         batch = jax.ShapeDtypeStruct((images, *canvas, 3), np.uint8)
         sizes = jax.ShapeDtypeStruct((images, 2), np.int32)
         found = jax.eval_shape(detect, variables, batch, sizes)
-        if (need := memory.size_of(found.masks)) > room:
+        if (need := parallel.size_of(found.masks)) > room:
             raise InputError(
                 f"the masks of {found.masks.shape[1]:,} detections in each of {images} images on "
-                f"canvas {memory.name_of(canvas)} take {need / 1e9:,.0f} GB of a device's "
+                f"canvas {canvas[0]}x{canvas[1]} take {need / 1e9:,.0f} GB of a device's "
                 f"{room / 1e9:,.0f}; lower {AT_ONCE}"
             )
 

@@ -23,7 +23,6 @@ from solojax.inference import predict, sources, thresholds, tiles
 from solojax.inference.result import Result
 from solojax.models import detector
 from solojax.training import checkpoint as checkpoints
-from solojax.training import out_of_memory
 from solojax.types import MASK_STRIDE, InputError
 
 Image = str | os.PathLike | ArrayLike
@@ -202,7 +201,9 @@ class Predictor:
         for place, picture in enumerate(pictures):
             batch[place], sizes[place] = fit.on_canvas(picture, self._data, canvas)
             original_sizes[place] = picture.shape[:2]
-        with out_of_memory.told(lambda: f"a device has too little memory; lower {predict.AT_ONCE}"):
+        with parallel.out_of_memory_told(
+            lambda: f"a device has too little memory; lower {predict.AT_ONCE}"
+        ):
             return self._find(self._variables, batch, sizes, original_sizes)[: len(pictures)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from solojax import config as config_lib
+from solojax import parallel
 from solojax.data.records import coco
 from solojax.recipe import build, code, decisions, network, pace, source
 from solojax.recipe.decisions import Decision
@@ -23,7 +24,7 @@ class Wishes(NamedTuple):
 
     budget: Budget
     weights: str = ""  # of an ImageNet classifier, as ``training.pretrained``; empty for none
-    gib: float | None = None  # memory of a device, as for ``memory.room``
+    gib: float | None = None  # memory of a device, as for ``parallel.room``
     overrides: Sequence[str] = ()  # fields of the config
 
 
@@ -68,7 +69,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
     told += [*paced.decisions, *why]
     if overrides:
         told.append(Decision("given", " ".join(overrides), "by --set"))
-    config, parts = _fit_memory(config, memory.room(gib))
+    config, parts = _fit_memory(config, parallel.room(gib))
     return Plan(config, told + parts)
 
 

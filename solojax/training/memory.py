@@ -5,34 +5,17 @@ measured as well.
 """
 
 import math
-import os
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.models import detector
 from solojax.training import optimizer, step
-from solojax.types import Batch, InputError, Instances, TrainState
-
-RESERVE = 0.1
-"""Share of XLA's memory that a step is not planned into.
-
-For what is not in its accounts, above all the batches of the steps that wait their turn, and for
-the gaps between allocations. CUDA's libraries take theirs from what XLA was never given.
-"""
-
-OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in the words of XLA
-
-GPU_SHARE = 0.75
-"""Share of a GPU that JAX gives to XLA where the environment does not say.
-
-https://docs.jax.dev/en/latest/201/gpu-memory.html
-"""
+from solojax.types import Batch, Instances, TrainState
 
 # Accounts are drawn up before machine code is made: that of a program which is never run may be
 # bad, in a third of the time. And the CPU's compiler would take away the barriers around what is to
@@ -42,8 +25,6 @@ _CPU_OPTIONS = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
 }
-
-SHARE_NAMES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")  # the second is older
 
 
 class Memory(NamedTuple):
@@ -119,7 +100,9 @@ def step_memory(config: config_lib.Config, canvas: tuple[int, int]) -> Memory:
     options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
     stats = lower_step(config, state, batch).compile(compiler_options=options).memory_analysis()
     return Memory(
-        state=size_of(state), batch=size_of(batch), temporary=int(stats.temp_size_in_bytes)
+        state=parallel.size_of(state),
+        batch=parallel.size_of(batch),
+        temporary=int(stats.temp_size_in_bytes),
     )
 
 
@@ -134,24 +117,6 @@ def arguments(config: config_lib.Config, canvas: tuple[int, int]) -> tuple[Train
     parallel.check_divisible(training.batch_size, training.accumulate)
     images = training.batch_size // jax.device_count()
     return jax.eval_shape(start), abstract_batch(config, canvas, images)
-
-
-def room(gib: float | None = None) -> int | None:
-    """Bytes of one device that a step may be planned into, the reserve left out.
-
-    Args:
-      gib: all the memory of a GPU. Of it XLA is given what ``XLA_CLIENT_MEM_FRACTION`` says, three
-        quarters by default. Where None, what the local device reports is taken: its
-        ``bytes_limit`` is XLA's part already.
-
-    Returns:
-      None where nothing is given and the device does not say, as CPUs do not.
-    """
-    if gib is None:
-        given = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    else:
-        given = gib * 2**30 * _gpu_share()
-    return None if given is None else int(given * (1 - RESERVE))
 
 
 def table(programs: Iterable[Program]) -> str:
@@ -173,24 +138,9 @@ def try_step(config: config_lib.Config, canvas: tuple[int, int]) -> Memory | Non
     try:
         return step_memory(config, canvas)
     except jax.errors.JaxRuntimeError as error:
-        if not ran_out(error):
+        if not parallel.ran_out(error):
             raise
         return None
-
-
-def _gpu_share() -> float:
-    for name in SHARE_NAMES:
-        if text := os.environ.get(name):
-            try:
-                return float(text)
-            except ValueError:
-                raise InputError(f"{name}={text} must be a number such as .75") from None
-    return GPU_SHARE
-
-
-def ran_out(error: jax.errors.JaxRuntimeError) -> bool:
-    """Whether it is about the memory of a device."""
-    return OUT_OF_MEMORY in str(error)
 
 
 def name_of(canvas: tuple[int, int]) -> str:
@@ -204,8 +154,3 @@ def _optimizer(config: config_lib.Config) -> optax.GradientTransformation:
         config.optimizer, batch_size=config.training.batch_size, steps=1, steps_per_epoch=1
     )
     return optimizer.make_optimizer(config.optimizer, schedule, config.model)
-
-
-def size_of(tree: object) -> int:
-    """Bytes of all arrays, or shapes of arrays, of a tree."""
-    return sum(x.size * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))

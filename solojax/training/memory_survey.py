@@ -19,14 +19,14 @@ def report(config: config_lib.Config, gib: float | None = None) -> str:
 
     Args:
       config: what is trained.
-      gib: as for ``memory.room``.
+      gib: as for ``parallel.room``.
 
     Raises:
       InputError: the batch does not divide over the devices.
     """
     training, devices = config.training, jax.device_count()
     parallel.check_divisible(training.batch_size, training.accumulate)
-    limit = memory.room(gib)
+    limit = parallel.room(gib)
     programs, most = survey(config, limit)
     lines = [
         f"MiB of a training step on each of {devices} x {jax.local_devices()[0].device_kind}, "
@@ -40,8 +40,8 @@ def report(config: config_lib.Config, gib: float | None = None) -> str:
         )
         return "\n".join(lines)
     within = (
-        f"{limit / 2**30:.1f} GiB, {1 - memory.RESERVE:.0%} of the "
-        f"{limit / (1 - memory.RESERVE) / 2**30:.1f} that XLA has of a device"
+        f"{limit / 2**30:.1f} GiB, {1 - parallel.RESERVE:.0%} of the "
+        f"{limit / (1 - parallel.RESERVE) / 2**30:.1f} that XLA has of a device"
     )
     if most:
         lines.append(
@@ -86,7 +86,7 @@ def survey(config: config_lib.Config, limit: int | None = None) -> tuple[list[me
             need = programs[canvas, size].memory
             return need.peak if need else math.inf
 
-        state = memory.size_of(memory.arguments(config, canvases[0])[0])
+        state = parallel.size_of(memory.arguments(config, canvases[0])[0])
         for canvas in canvases:
             peak(canvas, configured)
             if limit is not None:

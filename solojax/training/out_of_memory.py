@@ -1,8 +1,6 @@
 """What a training that ran out of a device's memory tells its user."""
 
-import contextlib
 import shlex
-from collections.abc import Callable, Iterator
 
 import jax
 from tqdm import tqdm
@@ -11,27 +9,15 @@ from solojax import config as config_lib
 from solojax import parallel, processes
 from solojax.models import detector
 from solojax.training import memory
-from solojax.types import InputError
-
-
-@contextlib.contextmanager
-def told(tell: Callable[[], str]) -> Iterator[None]:
-    """Raises InputError, with what ``tell`` says, where a device runs out of memory in it."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if not memory.ran_out(error):
-            raise
-        raise InputError(*tell().split("\n")) from error
 
 
 def at_start() -> str:
     """What to do where there was too little before the first step."""
-    room = memory.room()
+    room = parallel.room()
     has = "" if room is None else f" XLA has {room / 2**20:,.0f} MiB of it;"
     return (
         f"a device has too little memory for the state of the model alone;{has} look for other "
-        f"programs that hold it (nvidia-smi; on GPUs {memory.SHARE_NAMES[0]} is the share of ours)"
+        f"programs that hold it (nvidia-smi; on GPUs {parallel.SHARE_NAMES[0]} is our share)"
     )
 
 
@@ -73,11 +59,11 @@ def advice(config: config_lib.Config, canvas: tuple[int, int]) -> str:
         f"the device has too little memory for a step on canvas {memory.name_of(canvas)}; in MiB:",
         memory.table([memory.Program(canvas, config.training.batch_size, now)]),
     ]
-    reported = memory.room()
+    reported = parallel.room()
     if reported is not None:
-        given = reported / (1 - memory.RESERVE) / 2**20
+        given = reported / (1 - parallel.RESERVE) / 2**20
         lines.append(
-            f"XLA has {given:,.0f} MiB of the device; on GPUs {memory.SHARE_NAMES[0]} changes it"
+            f"XLA has {given:,.0f} MiB of the device; on GPUs {parallel.SHARE_NAMES[0]} changes it"
         )
     lower = [
         f"  {need.peak / 2**20:8,.0f}  --set {_quoted(overrides)}  ({why})"
