@@ -310,6 +310,10 @@ def test_evaluation_by_oracles_adds_their_numbers(
     assert "Worst images" in (partly_right_run / "report.html").read_text()
     chosen = json.loads((partly_right_run / "thresholds.json").read_text())
     assert chosen["images"] == 1 and 0 < chosen["score"] <= 0.9
+    (one,) = alone["lost"]
+    (example,) = one["examples"]
+    assert (one["cause"], example["file"]) == ("rough", "images/1.jpg")
+    assert not {"truths", "results"} & example.keys()
 
     assert cli.main([*arguments, "--oracle", "masks", "classes"]) == 0
     printed = capfd.readouterr().out
@@ -321,6 +325,28 @@ def test_evaluation_by_oracles_adds_their_numbers(
     assert list(masks) == list(classes) == list(coco_evaluation.NAMES)
     assert 0 < alone["AP"] < 0.5 and masks["AP"] == pytest.approx(1)
     assert classes["AP"] == alone["AP"]
+
+
+def test_scores_of_the_training_images_lie_apart_and_choose_nothing(
+    partly_right_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["eval", "--workdir", str(partly_right_run), "--split", "train"]) == 0
+    assert "on 1 training images" in capfd.readouterr().out
+    left = {path.name for path in (partly_right_run / "train").iterdir()}
+    assert left == {"eval.json", "report.html", "pictures"}
+    assert not (partly_right_run / "thresholds.json").exists()
+    assert not (partly_right_run / "eval.json").exists()
+    scored = json.loads((partly_right_run / "train/eval.json").read_text())
+    assert scored["alarms"][0].startswith("1 of 1 classes have fewer than 10 training instances")
+
+
+def test_a_model_that_was_changed_for_a_scoring_chooses_no_scores(
+    partly_right_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changed = ["--set", "model.head.selection.nms_sigma=4"]
+    assert cli.main(["eval", "--workdir", str(partly_right_run), *changed]) == 0
+    assert "thresholds.json is left as it is: --set changes the model" in capfd.readouterr().out
+    assert not (partly_right_run / "thresholds.json").exists()
 
 
 @pytest.mark.parametrize(

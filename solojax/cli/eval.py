@@ -35,6 +35,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="where --results leave eval.json and report.html; a run has them in its folder",
     )
     parser.add_argument(
+        "--split",
+        choices=["val", "train"],
+        default="val",
+        help="a run's images to score; of train what is left lies in the folder train of the run",
+    )
+    parser.add_argument(
         "--oracle",
         nargs="+",
         action="extend",
@@ -70,6 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.set,
         arguments.oracle,
         most=arguments.max_detections,
+        split=arguments.split,
     )
     if processes.is_first():
         print(told)
@@ -83,9 +90,15 @@ def _results(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"--results {arguments.results} needs --gt, the COCO instances it is about"
         )
-    if arguments.set or arguments.checkpoint != "latest" or arguments.coordinator:
+    if (
+        arguments.set
+        or arguments.checkpoint != "latest"
+        or arguments.coordinator
+        or arguments.split != "val"
+    ):
         raise InputError(
-            "--set, --checkpoint and --coordinator are about a run; leave them out with --results"
+            "--set, --checkpoint, --split and --coordinator are about a run; leave them out with "
+            "--results"
         )
     told = score_results.score_results(
         arguments.results,

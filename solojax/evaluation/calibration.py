@@ -35,6 +35,20 @@ def count(scenes: dict[int, Scene]) -> dict[str, Any]:
     }
 
 
+def best_iou(scenes: dict[int, Scene]) -> float:
+    """Of each instance, no crowd, the IoU with the detection of its class that fits best: the mean.
+
+    0 where nothing of its class was found; -1 where there is no instance.
+    """
+    best: list[float] = []
+    for scene in scenes.values():
+        classes = [np.array([one["category_id"] for one in ones], int) for ones in scene[:2]]
+        own = np.where(classes[1][:, None] == classes[0], scene.ious, 0).max(0, initial=0)
+        regular = [not one["iscrowd"] for one in scene.truths]
+        best += own[regular].tolist()
+    return float(np.mean(best)) if best else -1.0
+
+
 def _pairs(scene: Scene) -> list[tuple[float, float]]:
     """Score and IoU of each detection that counts."""
     crowds = np.array([bool(one["iscrowd"]) for one in scene.truths], bool)

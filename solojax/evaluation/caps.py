@@ -42,7 +42,7 @@ def tell(
 
 def tell_head(head: Any, truth: dict[str, Any], most: int, findings: Findings) -> None:
     """Tells where images have more instances than a head can find, or more are to count."""
-    cap = _cap_of(head)
+    cap = cap_of(head)
     if cap is None:
         return
     counts = collections.Counter(
@@ -54,20 +54,20 @@ def tell_head(head: Any, truth: dict[str, Any], most: int, findings: Findings) -
             "doubtful",
             f"images have more instances than the {cap} that the head finds in one",
             f"image {image_id} has {count}",
-            cure=_cure(head, max(beyond.values())),
+            cure=cure(head, max(beyond.values())),
         )
     if most > max(cap, coco.MOST):
         what = f"detections of a class in an image count, of which the head finds {cap}"
-        findings.add("told", what, cure=_cure(head, most), count=most)
+        findings.add("told", what, cure=cure(head, most), count=most)
 
 
-def _cap_of(head: Any) -> int | None:
+def cap_of(head: Any) -> int | None:
     """How many instances of an image a head finds at most."""
     selection = getattr(head, "selection", None)
     return getattr(selection, "max_detections", getattr(head, "slots", None))
 
 
-def _cure(head: Any, most: int) -> str:
+def cure(head: Any, most: int) -> str:
     """How a head finds up to ``most`` in an image."""
     selection = getattr(head, "selection", None)
     lower = [name for name in _CAPS if getattr(selection, name, most) < most]

@@ -64,10 +64,14 @@ class Tabulated(NamedTuple):
         fewer = self.counts - np.bincount(self.labels[instances], minlength=self.classes)
         return _ap50(Table(*(column[~rows] for column in self.table)), fewer)
 
+    def ap50_mended(self, rows: np.ndarray) -> float:
+        """AP50 if some wrong rows, ``n`` bool, were what they should have been."""
+        return _ap50(_put_right(self.table, rows, self.labels), self.counts)
+
 
 def split(tabulated: Tabulated) -> dict[str, dict[str, Any]]:
     """Counts the errors of each of KINDS and what mending them would add to AP50, ``dAP50``."""
-    table, labels = tabulated.table, tabulated.labels
+    table = tabulated.table
     names = list(KINDS)
     none = np.zeros(len(table.ids), bool)
     nobody = np.zeros(0, int)
@@ -76,7 +80,7 @@ def split(tabulated: Tabulated) -> dict[str, dict[str, Any]]:
     for kind, name in enumerate(names[:-1]):
         of_kind = table.kinds == kind
         if name in ("classification", "localisation"):
-            gained = _ap50(_put_right(table, of_kind, labels), tabulated.counts) - now
+            gained = tabulated.ap50_mended(of_kind) - now
         else:
             gained = tabulated.ap50_without(of_kind, nobody) - now
         found[name] = {"count": int(of_kind.sum()), "dAP50": gained}

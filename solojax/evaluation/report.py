@@ -3,8 +3,9 @@
 import base64
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cv2
@@ -12,7 +13,7 @@ import jinja2
 import numpy as np
 
 from solojax import writing
-from solojax.evaluation import coco, errors, history
+from solojax.evaluation import causes, coco, errors, history, labels
 from solojax.types import InputError
 
 EXTREMES = 6  # images shown of the worst, and of the best
@@ -20,6 +21,7 @@ PICTURE_WIDTH = 960  # pixels; larger ones are shrunk, so that the page can be m
 JPEG_QUALITY = 80
 MOST_CELLS = 100  # classes beyond which a matrix cannot be read
 LABELLED_CELLS = 15  # classes up to which counts are written into the cells
+LISTED = 20  # labels of a kind that are listed; eval.json has more
 MOST_CONFUSIONS = 10  # pairs of classes that are listed
 CURVE_SIZE = 480, 300  # width and height of the curves, SVG units
 CALIBRATION_SIDE = 300  # of score against IoU, SVG units
@@ -45,6 +47,7 @@ def page(
     worst: Sequence[Shown] = (),
     best: Sequence[Shown] = (),
     logged: history.History | None = None,
+    crops: Mapping[tuple[str, int], bytes] = MappingProxyType({}),
 ) -> str:
     """The report as HTML; it looks nothing up, so that it can be mailed as it is.
 
@@ -55,6 +58,7 @@ def page(
       worst: pictures of the worst images, the worst first.
       best: those of the best ones, the best first.
       logged: of the training.
+      crops: JPEGs of places that ``lost`` and ``labels`` list, by cause or kind and number.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -79,6 +83,11 @@ def page(
         curve_size=CURVE_SIZE,
         charts=history.charts(logged, scores) if logged else [],
         history_facts=history.describe(logged) if logged else "",
+        alarms=scores.get("alarms", []),
+        lost=_lost(scores, crops),
+        most_lost=max([one["dAP"] for one in scores.get("lost", [])], default=0) or 1e-9,
+        labels=_labels(scores, crops),
+        shown=scores.get("thresholds"),
         kinds=errors.KINDS,
         errors=scores["errors"],
         most_gain=max(max(one["dAP50"] for one in scores["errors"].values()), 1e-9),
@@ -217,6 +226,67 @@ def _confusions(scores: dict[str, Any]) -> list[dict[str, Any]]:
         if one["truth"] != one["prediction"] and None not in (one["truth"], one["prediction"])
     ]
     return sorted(pairs, key=lambda one: -one["count"])[:MOST_CONFUSIONS]
+
+
+def _lost(scores: dict[str, Any], crops: Mapping[tuple[str, int], bytes]) -> list[dict[str, Any]]:
+    """What AP is lost to, in words, with its pictures."""
+    names = {one["id"]: one["name"] for one in scores["classes"]}
+
+    def caption(entry: dict[str, Any]) -> str:
+        told = [names[entry[key]] for key in ("category_id", "found_as") if key in entry]
+        of = " → ".join(dict.fromkeys(told)) if len(names) > 1 else ""
+        score = f"{entry['score']:.2f}" if "score" in entry else ""
+        return ", ".join(filter(None, [f"image {entry['image_id']}", f"{of} {score}".strip()]))
+
+    return [
+        {
+            "advice": "",
+            **one,
+            "what": causes.CAUSES[one["cause"]],
+            "figures": [
+                {**entry, "caption": caption(entry)}
+                for entry in _cut(crops, one["cause"], one["examples"])
+            ],
+        }
+        for one in scores.get("lost", [])  # files of older versions have none
+    ]
+
+
+def _labels(scores: dict[str, Any], crops: Mapping[tuple[str, int], bytes]) -> list[dict[str, Any]]:
+    names = {one["id"]: one["name"] for one in scores["classes"]}
+    kinds = []
+    for kind, one in scores.get("labels", {}).items():
+        entries = [
+            {
+                "file": "",
+                **entry,
+                "name": names[entry["category_id"]],
+                "found": names.get(entry.get("found_as")),
+                "place": " ".join(f"{side:.0f}" for side in entry["box"]),
+            }
+            for entry in one["first"][:LISTED]
+        ]
+        if entries:
+            figures = _cut(crops, kind, entries)
+            what = labels.KINDS[kind]
+            kinds.append({"what": what, **one, "first": entries, "figures": figures})
+    return kinds
+
+
+def _cut(
+    crops: Mapping[tuple[str, int], bytes], name: str, entries: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The pictures that there are of some places."""
+    return [
+        {
+            "file": "",
+            **entry,
+            "number": number + 1,
+            "jpeg": base64.b64encode(crops[name, number]).decode(),
+        }
+        for number, entry in enumerate(entries)
+        if (name, number) in crops
+    ]
 
 
 def _figure(shown: Shown, images: dict[str, dict[str, Any]]) -> dict[str, Any]:

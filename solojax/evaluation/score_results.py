@@ -5,7 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from solojax.data.findings import Findings
-from solojax.evaluation import caps, coco, doubts, oracle, report, results, scores, truths
+from solojax.evaluation import (
+    advice,
+    caps,
+    coco,
+    doubts,
+    gallery,
+    oracle,
+    report,
+    results,
+    scores,
+    truths,
+)
 from solojax.types import InputError
 
 
@@ -51,7 +62,9 @@ def score_results(
     doubts.look(truth, found, scored, findings, truth_path=truth_path)
     what = {"segm": "mask", "bbox": "box"}[kind]
     title = f"{what} AP of {path} on {len(truth['images'])} images"
-    told = [*map(str, findings), title, scores.table(scored)]
+    advice.advise(scored, None)
+    gallery.name(scored, truth)
+    told = [*map(str, findings), title, scores.table(scored), advice.table(scored)]
     by_image = collections.defaultdict(list)
     for one in found:
         by_image[one["image_id"]].append(one)

@@ -1,4 +1,4 @@
-"""The score of a run on its validation images, with a report and pictures in its folder."""
+"""The score of a run on its images, with a report and pictures in its folder."""
 
 import functools
 from collections.abc import Sequence
@@ -7,13 +7,26 @@ from typing import Any
 
 import cv2
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import parallel, processes, writing
 from solojax.data.findings import Findings
 from solojax.data.records import coco
-from solojax.evaluation import caps, confusion, evaluate, history, oracle, report, scores
+from solojax.evaluation import (
+    advice,
+    alarms,
+    caps,
+    collisions,
+    confusion,
+    evaluate,
+    gallery,
+    history,
+    oracle,
+    report,
+    scores,
+)
 from solojax.evaluation import coco as coco_evaluation
 from solojax.inference import pictures, predict, thresholds
 from solojax.inference.save import files
@@ -21,6 +34,7 @@ from solojax.models import detector
 from solojax.training import checkpoint
 
 PICTURES = 24  # images that are drawn into the folder
+COUNTED = 20_000  # training images whose classes are counted at most: all records are read for it
 
 
 def score_run(
@@ -30,8 +44,12 @@ def score_run(
     oracles: Sequence[str] = (),
     *,
     most: int = coco_evaluation.MOST,
+    split: coco.Split = "val",
 ) -> str:
     """Scores a checkpoint of a run; leaves ``eval.json``, ``report.html`` and ``pictures``.
+
+    Those of the training images lie in the folder ``train`` of the run. The validation images
+    choose the scores that prediction shows as well, ``thresholds.json``.
 
     All processes call alike; process 0 alone writes.
 
@@ -41,6 +59,7 @@ def score_run(
       overrides: of its config, such as ``data.root=elsewhere``.
       oracles: names of ``oracle.ORACLES`` to score by as well.
       most: detections of a class in an image that count.
+      split: which images.
 
     Returns:
       Lines for people; empty on all processes but the first.
@@ -51,25 +70,34 @@ def score_run(
     coco_evaluation.check_most(most)
     config = config_lib.override(checkpoint.read_config(workdir), *overrides)
     parallel.check_divisible(config.training.batch_size)
-    records = processes.in_turn(lambda: coco.prepare(config.data, "val"))
+    records = processes.in_turn(lambda: coco.prepare(config.data, split))
     wanted = detector.variable_shapes(config.model)
     images = config.training.batch_size // jax.device_count()
     predict.check_room(config.model, config.data.canvases, images)
     step, variables = checkpoint.read_variables(workdir, wanted, which)
     score = functools.partial(scores.score, most=most)
+    if processes.is_first():
+        surveyed = collisions.survey(records, config.data)
+        score.keywords["traits"] = advice.traits_of(config, surveyed)
     with parallel.out_of_memory_told(
         lambda: f"a device has too little memory; lower {predict.AT_ONCE}"
     ):
         evaluation = evaluate.make_evaluate(config, records, score)(variables)
     if not processes.is_first():
         return ""
-    title = f"mask AP of {workdir} at step {step} on {len(records.image_ids)} images"
+    what = "training images" if split == "train" else "images"
+    title = f"mask AP of {workdir} at step {step} on {len(records.image_ids)} {what}"
     scored = {**evaluation.numbers, "step": step}
     findings = Findings()
     flat = [one for here in evaluation.results.values() for one in here]
     caps.tell_head(config.model.head, evaluation.truth, most, findings)
     caps.tell(evaluation.truth, flat, most, findings)
-    told = [*map(str, findings), title, scores.table(scored)]
+    logged = history.read(workdir)
+    known = _trained_on(config) if split == "val" else _counts(surveyed, records)
+    facts = advice.Facts(config, surveyed, records.sizes, logged, known)
+    advice.advise(scored, facts)
+    scored["alarms"] = [*alarms.tell(scored, facts), *map(str, findings)]
+    told = [*map(str, findings), title, scores.table(scored), advice.table(scored)]
     if evaluation.overflow:
         told.append(
             f"  {evaluation.overflow} candidates exceeded the head's cap on them "
@@ -84,17 +112,35 @@ def score_run(
 
     extremes = confusion.extremes(scored["images"], report.EXTREMES)
     worst, best = ([show(image_id) for image_id in here] for here in extremes)
-    folder = workdir / "pictures"
+    cut = gallery.draw(scored, records, evaluation, config.data.root)
+    out = workdir if split == "val" else workdir / split
+    folder = out / "pictures"
     chosen = pictures.spread(len(records.image_ids), PICTURES)
     with report.or_print(told):
-        told.append(_keep_thresholds(workdir, scored, overrides, len(records.image_ids)))
-        page = report.page(title, scored, worst, best, logged=history.read(workdir))
-        saved = report.save(workdir, page, scored)
+        if split == "val":
+            told.append(_keep_thresholds(workdir, scored, overrides, len(records.image_ids)))
+        page = report.page(title, scored, worst, best, logged, cut)
+        saved = report.save(out, page, scored)
         for index in tqdm(chosen, "drawing", unit="image"):
             picture = pictures.beside_truth(records, index, evaluation.results[index])
             encoded = files.encode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             writing.put(folder / f"{records.image_ids[index]}.png", encoded)
     return "\n".join([*told, f"{len(chosen)} pictures in {folder}", *saved])
+
+
+def _trained_on(config: config_lib.Config) -> tuple[int, ...]:
+    """Training instances of each class; empty where it would take long to know."""
+    if not coco.is_prepared(config.data, "train"):
+        return ()
+    records = coco.prepare(config.data, "train")
+    if len(records.image_ids) > COUNTED:
+        return ()
+    return _counts(collisions.survey(records, config.data), records)
+
+
+def _counts(surveyed: collisions.Survey, records: coco.Records) -> tuple[int, ...]:
+    regular = surveyed.labels[~surveyed.crowds]
+    return tuple(np.bincount(regular, minlength=len(records.categories)).tolist())
 
 
 def _keep_thresholds(

@@ -4,7 +4,16 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from solojax.evaluation import boundary, calibration, coco, confusion, errors, operating_points
+from solojax.evaluation import (
+    boundary,
+    calibration,
+    causes,
+    coco,
+    confusion,
+    errors,
+    labels,
+    operating_points,
+)
 from solojax.inference.pictures import DRAWN_SCORE
 
 
@@ -14,6 +23,7 @@ def score(
     kind: coco.Kind = "segm",
     floor: float = DRAWN_SCORE,
     most: int = coco.MOST,
+    traits: causes.Traits = causes.NO_TRAITS,
 ) -> dict[str, Any]:
     """Scores results; masks are overlapped once, and all goes by that.
 
@@ -24,13 +34,16 @@ def score(
       kind: "segm" for masks, "bbox" for boxes alone.
       floor: least score of what counts in ``confusion`` and ``images``; AP knows none.
       most: detections of a class in an image that count, the best.
+      traits: what is known of the instances.
 
     Returns:
       What JSON can hold: the numbers of ``coco.names``; of masks also those of the ``box`` with
       each and, unless masks are too large, of their ``boundary``; ``classes``, ``curves`` and
       ``errors`` as in ``coco`` and ``errors``; ``confusion``, the pairs of category ids, true and
       predicted, that occur, None for background; ``images``, the F1 of each by its id;
-      ``calibration``, score against IoU; ``thresholds``, from which scores on F1 is greatest.
+      ``calibration``, score against IoU; ``thresholds``, from which scores on F1 is greatest;
+      ``lost``, what AP is lost to, as of ``causes``; ``labels`` to look at first, as of ``labels``;
+      ``best_iou``, of an instance with the detection of its class that fits best, the mean.
     """
     found = coco.masks_found(results) if kind == "segm" else coco.boxes_found(results)
     counted = coco.best(found, most)
@@ -50,6 +63,11 @@ def score(
     tabulated = errors.tabulate(judged, scenes)
     scores["errors"] = errors.split(tabulated)
     scores["thresholds"] = operating_points.choose(tabulated, scores["classes"])
+    # What a person sees of a prediction: not all that an AP counts.
+    shown = (scores["thresholds"] or {"score": floor})["score"]
+    scores["lost"] = causes.split(tabulated, scenes, judged, traits, shown)
+    scores["labels"] = labels.doubtful(scenes, shown)
+    scores["best_iou"] = calibration.best_iou(scenes)
     scores["calibration"] = calibration.count(scenes)
     ids = [one["id"] for one in scores["classes"]]
     matrix, scores["images"] = confusion.count(scenes, ids, floor)

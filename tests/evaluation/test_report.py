@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from solojax.evaluation import coco, report, scores
+from solojax.evaluation import advice, coco, report, scores
 from tests.evaluation.rectangles import result, truth_of
 
 A, B, FAR = (10, 10, 20, 20), (10, 60, 20, 20), (60, 60, 20, 20)
@@ -122,6 +122,21 @@ def test_the_page_has_all_parts_and_needs_nothing_else(scored):
     assert not re.search(r"https?:|@import|url\(|<link|src=\"(?!data:)", page)
 
 
+def test_the_page_says_where_ap_is_lost_and_which_labels_to_look_at(scored):
+    advice.advise(scored := json.loads(json.dumps(scored)), None)
+    scored["alarms"] = ["2 of 3 instances own no cell"]
+    first = scored["lost"][0]["cause"]
+    jpeg = report.jpeg_of(np.full((22, 22, 3), 200, np.uint8))
+    page = report.page("x", scored, crops={(first, 0): jpeg, ("unlabelled", 0): jpeg})
+    text = " ".join(Outline(page).text)
+    for part in ("2 of 3 instances own no cell", "Where AP is lost", "Labels to look at first"):
+        assert part in text
+    assert all(one["advice"] in text for one in scored["lost"])
+    assert page.count("data:image/jpeg") == 2
+    assert "nothing is labelled" in text and "60 60 20 20" in text
+    assert "where F1 is" in text
+
+
 def test_every_text_is_escaped(scored):
     name = "<script>alert('x')</script>\"&"
     page = report.page(name, rename(scored, name))
@@ -137,9 +152,11 @@ def test_many_classes_have_a_table_and_no_matrix(scored):
 
 
 def test_numbers_of_an_older_version_have_a_page(scored):
-    old = {name: one for name, one in scored.items() if name != "calibration"}
-    assert "What a score says" in report.page("x", scored)
-    assert "What a score says" not in report.page("x", old)
+    new = ("calibration", "lost", "labels", "thresholds", "best_iou")
+    old = {name: one for name, one in scored.items() if name not in new}
+    for heading in ("What a score says", "Where AP is lost", "Labels to look at first"):
+        assert heading in report.page("x", scored)
+        assert heading not in report.page("x", old)
 
 
 def test_a_wide_picture_is_shrunk_and_a_small_one_kept():

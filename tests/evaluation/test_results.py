@@ -699,7 +699,7 @@ def test_the_command_scores_an_empty_list(files, tmp_path, capfd):
         (["--results", "r.json", "--gt", "none.json"], "none.json: no such file"),
         (
             ["--results", "r.json", "--gt", "g", "--set", "a=1"],
-            "--set, --checkpoint and --coordinator are about",
+            "--set, --checkpoint, --split and --coordinator are about",
         ),
         (["--workdir", "run", "--gt", "g.json"], "--gt, --out and --iou-type go with --results"),
     ],

@@ -111,6 +111,14 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
     )
 
 
+def is_prepared(data: config_lib.Data, split: Split) -> bool:
+    """Whether ``prepare`` would write nothing; False where there is no such split."""
+    if not has_split(data, split):
+        return False
+    json_path, _ = locate(data, split)
+    return record_files.is_complete(Path(data.records) / _name(data, split, _digest(json_path)))
+
+
 def prepare_all(data: config_lib.Data) -> Iterator[tuple[Split, Records]]:
     """Each split that there is, prepared; tells of classes that differ between them."""
     splits: tuple[Split, ...] = ("train", "val")
