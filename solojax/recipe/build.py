@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,6 @@ from solojax.data.records import coco
 from solojax.evaluation import collisions
 from solojax.heads import assign
 from solojax.heads.grid import Grid
-from solojax.heads.selection import Selection
 from solojax.recipe import augmentation, canvas, grid, network, schedule
 from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import Facts
@@ -30,7 +30,7 @@ class Subject(NamedTuple):
     facts: Facts
     data: config_lib.Data  # where it lies
     records: coco.Records
-    weights: str  # of an ImageNet classifier; empty for none
+    weights: str  # of an ImageNet classifier, or a run folder; empty for none
 
 
 def batch_size() -> int:
@@ -40,13 +40,13 @@ def batch_size() -> int:
 
 
 def build(
-    subject: Subject, size: network.Size, side: int, steps: int, evaluations: int
+    subject: Subject, chosen: network.Network, side: int, steps: int, evaluations: int
 ) -> tuple[config_lib.Config, list[Decision]]:
     """A config, and what is to be said of it.
 
     Args:
       subject: the data.
-      size: of the network.
+      chosen: the network.
       side: short side of the canvas, network pixels.
       steps: of the training.
       evaluations: while it trains, the last included.
@@ -66,21 +66,14 @@ def build(
     cells, gridded = grid.fit(surveyed, data)
     positives = min(_positives(surveyed, cells), MOST_POSITIVES)
     detections = max(DETECTIONS, _roomy(most))
-    model = network.model_of(
-        size,
-        cells,
-        Selection(
-            max_candidates=5 * detections, nms_candidates=3 * detections, max_detections=detections
-        ),
-        len(facts.categories),
-        positives,
-    )
+    model = network.fitted(chosen, cells, len(facts.categories), positives, detections)
     optimizer, optimizing = schedule.optimizer_of(steps, batch_size())
     every = max(steps // max(evaluations, 1), 1)
     training = config_lib.Training(
         batch_size=batch_size(),
         steps=steps,
         pretrained=subject.weights,
+        reset_classes=Path(subject.weights or "none").is_dir(),
         log_every=max(steps // 200, 1),
         checkpoint_every=every,
         evaluate_every=every if evaluations else 0,

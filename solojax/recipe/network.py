@@ -1,58 +1,92 @@
 """Which network: as wide as the time lets it learn."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from solojax.heads.grid import Grid
 from solojax.heads.objective import Objective
-from solojax.heads.selection import Selection
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
 from solojax.models.resnet import BASIC, BLOCKS, ResNet
-from solojax.training import pretrained
+from solojax.training import checkpoint, pretrained
 from solojax.types import InputError
 
 
-class Size(NamedTuple):
-    """A network but for its grid and its classes."""
+class Network(NamedTuple):
+    """A network of some width, but for its grid, its classes and its caps."""
 
-    backbone: ResNet
-    neck_width: int
-    head_width: int
-    kernel_width: int
-    views: int  # images, repetitions included, below which a smaller network learns more
-    groups: int  # of the head's norms
+    name: str  # for people
+    views: int  # images, repetitions included, below which a narrower one learns more
+    model: Detector
 
 
-# Narrow to wide. The views are what a network of so many parameters needs before it is worth its
-# time (docs/recipes.md has the runs); each step costs about three times the one before it.
-SCRATCH = (
-    Size(ResNet(10, width=16, norm="group", norm_groups=8, frozen_stages=0), 48, 64, 32, 0, 8),
-    Size(
-        ResNet(18, width=32, norm="group", norm_groups=16, frozen_stages=0), 64, 96, 48, 60_000, 8
-    ),
-    Size(ResNet(18, width=64, norm="group", frozen_stages=0), 128, 128, 64, 250_000, 32),
-    Size(ResNet(50, width=64, norm="group", frozen_stages=0), 256, 256, 128, 1_000_000, 32),
-)
-# Of the neck and head on a backbone of weights: widths, width of a kernel, views.
-HEADS = ((64, 64, 32, 0), (128, 128, 64, 30_000), (256, 256, 128, 150_000))
+def scratch() -> tuple[Network, ...]:
+    """Those without weights, narrow to wide: each step costs some three times the one before it."""
+    return (
+        _solov2(ResNet(10, width=16, norm="group", norm_groups=8, frozen_stages=0), 48, 64, 32, 0),
+        _solov2(
+            ResNet(18, width=32, norm="group", norm_groups=16, frozen_stages=0), 64, 96, 48, 60_000
+        ),
+        _solov2(ResNet(18, norm="group", frozen_stages=0), 128, 128, 64, 250_000),
+        _solov2(ResNet(50, norm="group", frozen_stages=0), 256, 256, 128, 1_000_000),
+    )
 
 
-def from_weights(path: str) -> tuple[Size, ...]:
-    """The networks for the weights of an ImageNet classifier, narrow to wide.
+def from_weights(path: str) -> tuple[Network, ...]:
+    """The networks for some weights, narrow to wide.
+
+    Args:
+      path: an ``.npz`` of an ImageNet ResNet, or a run folder, whose own network it is then.
 
     Raises:
-      InputError: they are no ResNet's, or of a depth that is not known.
+      InputError: there are no such weights, or they are of another kind of network.
     """
+    if Path(path).is_dir():
+        model = checkpoint.read_config(Path(path)).model
+        if not isinstance(getattr(model.head, "grid", None), Grid):
+            raise InputError(
+                f"{path} is a run of {type(model.head).__name__}, which has no grid to fit; train "
+                "its config with --config and --set training.pretrained"
+            )
+        return (Network(f"that of {path}", 0, model),)
     backbone = _backbone_of(pretrained.read_weights(path), path)
-    return tuple(
-        Size(backbone, neck, head, kernel, views, 32 if head % 32 == 0 and head > 64 else 8)
-        for neck, head, kernel, views in HEADS
+    widths = ((64, 64, 32, 0), (128, 128, 64, 30_000), (256, 256, 128, 150_000))
+    return tuple(_solov2(backbone, *one) for one in widths)
+
+
+def fitted(network: Network, grid: Grid, classes: int, positives: int, detections: int) -> Detector:
+    """The model for a grid, so many classes, positives of an image and detections."""
+    head = network.model.head
+    changes: dict[str, Any] = {"num_classes": classes, "max_positives": positives}
+    if isinstance(head, SOLOv2):  # of others' grids the layers follow
+        changes["grid"] = grid
+    changes["selection"] = dataclasses.replace(
+        head.selection,
+        max_candidates=5 * detections,
+        nms_candidates=3 * detections,
+        max_detections=detections,
     )
+    return network.model.clone(head=head.clone(**changes))
+
+
+def _solov2(backbone: ResNet, neck: int, width: int, kernel: int, views: int) -> Network:
+    head = SOLOv2(
+        width=width,
+        depth=2,
+        groups=32 if width >= 128 else 8,
+        kernel_width=kernel,
+        mask_feature_width=kernel,
+        # In a short training masks are right before their classes are.
+        objective=Objective(category_weight=2),
+    )
+    name = f"ResNet-{backbone.depth}, {backbone.width} wide, head {width}"
+    return Network(name, views, Detector(backbone=backbone, neck=FPN(width=neck), head=head))
 
 
 def _backbone_of(weights: Mapping[str, np.ndarray], path: str) -> ResNet:
@@ -77,35 +111,3 @@ def _backbone_of(weights: Mapping[str, np.ndarray], path: str) -> ResNet:
     return ResNet(
         depths[0], variant="d" if stem else "b", norm="frozen_statistics", frozen_stages=1
     )
-
-
-def model_of(size: Size, grid: Grid, selection: Selection, classes: int, most: int) -> Detector:
-    """A SOLOv2 of a size.
-
-    Args:
-      size: its widths.
-      grid: its cells.
-      selection: its caps.
-      classes: how many there are.
-      most: positives of an image.
-    """
-    head = SOLOv2(
-        num_classes=classes,
-        grid=grid,
-        width=size.head_width,
-        depth=2,
-        groups=size.groups,
-        kernel_width=size.kernel_width,
-        mask_feature_width=size.kernel_width,
-        mask_levels=tuple(level for level in grid.levels if level != "p6"),
-        max_positives=most,
-        selection=selection,
-        # In a short training masks are right before their classes are.
-        objective=Objective(category_weight=2),
-    )
-    return Detector(backbone=size.backbone, neck=FPN(width=size.neck_width), head=head)
-
-
-def name_of(size: Size) -> str:
-    """For people."""
-    return f"ResNet-{size.backbone.depth}, {size.backbone.width} wide, head {size.head_width}"

@@ -24,62 +24,65 @@ LEAST_STEPS = 50
 class Pace(NamedTuple):
     """What fits."""
 
-    size: network.Size
+    chosen: network.Network
     side: int
     steps: int
     evaluations: int
     decisions: list[Decision]
 
 
-def by_steps(subject: Subject, sizes: Sequence[network.Size], steps: int) -> Pace:
+def by_steps(subject: Subject, networks: Sequence[network.Network], steps: int) -> Pace:
     """The network for so many steps, on the side that the data ask for."""
     views = steps * build.batch_size()
-    size = [one for one in sizes if one.views <= views][-1]
+    chosen = [one for one in networks if one.views <= views][-1]
     side, why = canvas.wanted_side(subject.facts)
     decisions = [
         Decision("side", f"{side} pixels", why),
-        Decision("network", network.name_of(size), f"the widest worth {views:,} views"),
+        Decision("network", chosen.name, f"the widest worth {views:,} views"),
         Decision("schedule", f"{steps} steps of {build.batch_size()}", "as --budget says"),
     ]
-    return Pace(size, side, steps, EVALUATIONS, decisions)
+    return Pace(chosen, side, steps, EVALUATIONS, decisions)
 
 
-def by_time(subject: Subject, sizes: Sequence[network.Size], seconds: float) -> Pace:
+def by_time(subject: Subject, networks: Sequence[network.Network], seconds: float) -> Pace:
     """The network, the side and the steps for so many seconds, by steps that are timed here."""
     wanted, why = canvas.wanted_side(subject.facts)
     enough = VIEWS if subject.weights else SCRATCH_VIEWS
     batch = build.batch_size()
 
-    def config_of(size: network.Size) -> config_lib.Config:
-        return build.build(subject, size, wanted, 1000, EVALUATIONS)[0]
+    def config_of(chosen: network.Network) -> config_lib.Config:
+        return build.build(subject, chosen, wanted, 1000, EVALUATIONS)[0]
 
-    timed = speed.measure(config_of(sizes[0]), subject.records)
+    timed = speed.measure(config_of(networks[0]), subject.records)
 
-    def step_of(size: network.Size, side: int) -> float:
+    def step_of(chosen: network.Network, side: int) -> float:
         """Seconds, by the operations of what was timed and of what is asked for."""
         operations = timed.operations
-        if size != sizes[0]:
-            operations = memory.operations(config_of(size))
+        if chosen != networks[0]:
+            operations = memory.operations(config_of(chosen))
         return timed.seconds * operations / timed.operations * (side / wanted) ** 2
 
-    def views_of(size: network.Size, side: int) -> float:
-        return _left(timed, seconds) / step_of(size, side) * batch
+    def views_of(chosen: network.Network, side: int) -> float:
+        return _left(timed, seconds) / step_of(chosen, side) * batch
 
-    size, side = sizes[0], wanted
-    if views_of(size, side) < enough:
+    chosen, side = networks[0], wanted
+    if views_of(chosen, side) < enough:
         sides = [max(round(wanted * one / canvas.STEP), 1) * canvas.STEP for one in SHRUNK]
-        side = next((one for one in sides if views_of(size, one) >= enough), sides[-1])
+        side = next((one for one in sides if views_of(chosen, one) >= enough), sides[-1])
     else:
-        for wider in sizes[1:]:
+        for wider in networks[1:]:
             if views_of(wider, side) < wider.views:
                 break
-            size = wider
+            chosen = wider
         for factor in GROWN:
             larger = round(wanted * factor / canvas.STEP) * canvas.STEP
-            if larger > canvas.most_side(subject.facts) or views_of(size, larger) < PLENTY * enough:
+            if (
+                larger > canvas.most_side(subject.facts)
+                or views_of(chosen, larger) < PLENTY * enough
+            ):
                 break
             side = larger
-    left, step = _left(timed, seconds), step_of(size, side)
+    left, step = _left(timed, seconds), step_of(chosen, side)
     scoring = subject.facts.val_images * step / batch * SCORING
     evaluations = int(min(EVALUATED * left // max(scoring, 1e-9), EVALUATIONS))
     left -= scoring * (evaluations + 1)  # and the report's at the end
@@ -89,7 +92,7 @@ def by_time(subject: Subject, sizes: Sequence[network.Size], seconds: float) -> 
         Decision(
             "side", f"{side} pixels", why if side == wanted else f"{why}; {_moved(side, wanted)}"
         ),
-        Decision("network", network.name_of(size), f"the widest worth {views:,} views"),
+        Decision("network", chosen.name, f"the widest worth {views:,} views"),
         Decision(
             "schedule",
             f"{steps} steps of {batch}",
@@ -107,7 +110,7 @@ def by_time(subject: Subject, sizes: Sequence[network.Size], seconds: float) -> 
                 doubtful=True,
             )
         )
-    return Pace(size, side, steps, evaluations, decisions)
+    return Pace(chosen, side, steps, evaluations, decisions)
 
 
 def _left(timed: speed.Speed, seconds: float) -> float:

@@ -23,7 +23,7 @@ class Wishes(NamedTuple):
     """What a person decides."""
 
     budget: Budget
-    weights: str = ""  # of an ImageNet classifier, as ``training.pretrained``; empty for none
+    weights: str = ""  # of an ImageNet classifier, or a run folder; empty for none
     gib: float | None = None  # memory of a device, as for ``parallel.room``
     overrides: Sequence[str] = ()  # fields of the config
 
@@ -59,12 +59,12 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
     facts = collect(records, len(val.image_ids))
     told.append(_counted(facts))
     subject = build.Subject(facts, data, records, weights)
-    sizes = network.from_weights(weights) if weights else network.SCRATCH
+    networks = network.from_weights(weights) if weights else network.scratch()
     if budget.steps:
-        paced = pace.by_steps(subject, sizes, budget.steps)
+        paced = pace.by_steps(subject, networks, budget.steps)
     else:
-        paced = pace.by_time(subject, sizes, budget.seconds)
-    config, why = build.build(subject, paced.size, paced.side, paced.steps, paced.evaluations)
+        paced = pace.by_time(subject, networks, budget.seconds)
+    config, why = build.build(subject, paced.chosen, paced.side, paced.steps, paced.evaluations)
     config = config_lib.override(config, *overrides)
     told += [*paced.decisions, *why]
     if overrides:

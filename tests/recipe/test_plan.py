@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,10 +81,29 @@ def test_the_network_is_that_of_the_weights(tmp_path):
     names = [f"layer{stage}.{block}.conv1.weight" for stage in range(1, 5) for block in range(2)]
     path = tmp_path / "resnet18.npz"
     np.savez(path, **{name: np.zeros(1, np.float32) for name in names})
-    assert {one.backbone for one in network.from_weights(str(path))} == {ResNet(depth=18)}
+    networks = network.from_weights(str(path))
+    assert {one.model.backbone for one in networks} == {ResNet(depth=18)}
     np.savez(path, **{name: np.zeros(1, np.float32) for name in names[:3]})
     with pytest.raises(InputError, match=r"blocks \(2, 1, 0, 0\)"):
         network.from_weights(str(path))
+
+
+def test_the_network_of_a_run_is_taken_with_a_grid_for_these_data(
+    shapes, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    config = config_lib.load("nuclei")
+    Path("run").mkdir()
+    Path("run/config.json").write_text(config_lib.to_json(config))
+    command = ["plan", str(shapes), "--budget", "steps=9", "--weights", "run", "--out", "my.py"]
+    assert main(command) == 0
+    planned = config_lib.load(tmp_path / "my.py")
+    assert planned.model.backbone == config.model.backbone
+    assert planned.model.head.grid != config.model.head.grid
+    assert planned.training.pretrained == "run" and planned.training.reset_classes
+    Path("run/config.json").write_text(config_lib.to_json(config_lib.load("shapes_yolact")))
+    assert main(command) == 2
+    assert "has no grid to fit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
