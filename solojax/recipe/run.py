@@ -4,12 +4,15 @@ from pathlib import Path
 
 import jax
 
+from solojax import config as config_lib
+from solojax.data.records import coco
 from solojax.evaluation import score_run, watch
 from solojax.recipe import plan
-from solojax.training import checkpoint, experiment
-from solojax.types import InputError
+from solojax.training import checkpoint, experiment, loop
+from solojax.types import InputError, TrainState
 
 CODE = "config.py"  # in the run folder
+NOTHING = 0.01  # AP50 of an evaluation that is worth a warning
 
 
 def workdir_of(folder: Path) -> Path:
@@ -47,5 +50,28 @@ def run(folder: Path, workdir: Path, wishes: plan.Wishes, command: str) -> str:
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / CODE).write_text(planned.code(command))
         config = planned.config
-    experiment.train(config, workdir, watch.make_watch)
+    experiment.train(config, workdir, make_watch)
     return score_run.score_run(workdir)
+
+
+def make_watch(config: config_lib.Config, records: coco.Records) -> loop.Evaluate:
+    """``watch.make_watch``, which says it once where hardly anything is found."""
+    score = watch.make_watch(config, records)
+    told = False
+
+    def watched(state: TrainState) -> loop.Scores:
+        nonlocal told
+        scores = score(state)
+        found = scores.numbers["AP50"]
+        if 0 <= found < NOTHING and not told:
+            told = True
+            print(
+                f"! AP50 is {found:.3f} at step {int(state.step)} of {config.training.steps}, as "
+                "little as of ten images that were learnt by heart: see whether masks lie on their "
+                f"objects (solojax data show --config {CODE}) and data check finds nothing; else "
+                "give more time",
+                flush=True,
+            )
+        return scores
+
+    return watched

@@ -134,7 +134,9 @@ def test_a_folder_is_trained_scored_and_gone_on_with(shapes, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     command = ["train", str(shapes), "--budget", "steps=2", "--set", *TINY]
     assert main(command) == 0
-    assert "mask AP of runs/shapes" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "mask AP of runs/shapes" in told
+    assert told.count("! AP50 is 0.000 at step") == 1  # of two steps' training
     workdir = tmp_path / "runs" / "shapes"
     assert {"config.json", "config.py", "eval.json", "report.html"} <= set(os.listdir(workdir))
     assert config_lib.with_categories(
