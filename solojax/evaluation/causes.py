@@ -162,7 +162,7 @@ class _Whole:
             one = self.truth(annotation_id)
             key = one["image_id"], one["category_id"]
             if key not in full:
-                full[key] = self._is_full(*key, traits)
+                full[key] = is_full(self.scenes[key[0]], key[1], self.most, traits)
             if annotation_id in traits.cellless:
                 cause = "cellless"
             elif full[key]:
@@ -171,12 +171,6 @@ class _Whole:
                 cause = "small" if _is_small(one, traits) else "missed"
             parts[cause].append(number)
         return {cause: np.array(numbers, int) for cause, numbers in parts.items()}
-
-    def _is_full(self, image_id: int, category_id: int, traits: Traits) -> bool:
-        """Whether an image has as many detections as there can be, of a class or of all."""
-        found = self.scenes[image_id].found
-        of_class = sum(one["category_id"] == category_id for one in found)
-        return of_class >= self.most or (traits.most is not None and len(found) >= traits.most)
 
     def recall_of(self, traits: Traits) -> list[list[int]]:
         """Of small instances and of others: how many are found, of how many."""
@@ -264,6 +258,19 @@ class _Whole:
             "truths": example.truths,
             "results": [one - 1 for one in example.found],
         }
+
+
+def is_full(scene: Scene, category_id: int, most: int, traits: Traits) -> bool:
+    """Whether an image has as many detections as there can be, of all or of a class.
+
+    Args:
+      scene: of the image.
+      category_id: of the class.
+      most: detections of a class that count.
+      traits: tell how many a head makes.
+    """
+    of_class = sum(one["category_id"] == category_id for one in scene.found)
+    return of_class >= most or (traits.most is not None and len(scene.found) >= traits.most)
 
 
 def around(ones: Sequence[dict[str, Any]]) -> list[float]:

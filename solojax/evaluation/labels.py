@@ -23,12 +23,18 @@ KINDS = {
 }
 
 
-def doubtful(scenes: dict[int, Scene], floor: float) -> dict[str, dict[str, Any]]:
+def doubtful(
+    scenes: dict[int, Scene], floor: float, most: int, traits: causes.Traits
+) -> dict[str, dict[str, Any]]:
     """Lists them by KINDS.
+
+    What was not found says nothing where an image has no more detections to give.
 
     Args:
       scenes: from ``coco.overlap``, by image id, with detections of any score.
       floor: least score of what is sure.
+      most: detections of a class in an image that count.
+      traits: as of ``causes.split``.
 
     Returns:
       ``count`` and ``first``, the MOST that are doubted most: by score, and what was not found by
@@ -57,6 +63,8 @@ def doubtful(scenes: dict[int, Scene], floor: float) -> dict[str, dict[str, Any]
         reached = scene.ious.max(0, initial=0) >= BACKGROUND
         for column in np.flatnonzero(regular & ~reached).tolist():
             one = scene.truths[column]
+            if causes.is_full(scene, one["category_id"], most, traits):
+                continue
             listed["unfound"].append((one["area"], _entry(image_id, [one], [], {})))
     return {
         kind: {

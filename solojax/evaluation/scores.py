@@ -66,7 +66,7 @@ def score(
     # What a person sees of a prediction: not all that an AP counts.
     shown = (scores["thresholds"] or {"score": floor})["score"]
     scores["lost"] = causes.split(tabulated, scenes, judged, traits, shown)
-    scores["labels"] = labels.doubtful(scenes, shown)
+    scores["labels"] = labels.doubtful(scenes, shown, most, traits)
     scores["best_iou"] = calibration.best_iou(scenes)
     scores["calibration"] = calibration.count(scenes)
     ids = [one["id"] for one in scores["classes"]]

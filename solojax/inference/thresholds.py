@@ -31,9 +31,11 @@ class Thresholds:
     def describe(self) -> str:
         """A line for people."""
         scores = sorted({self.score, *self.classes.values()})
-        spread = f" ({scores[0]:g} to {scores[-1]:g} by class)" if len(scores) > 1 else ""
+        spread = f" ({scores[0]:.3g} to {scores[-1]:.3g} by class)" if len(scores) > 1 else ""
         origin = self.origin or "none was chosen, as solojax eval does on validation images"
-        return f"shows what scores at least {self.score:g}{spread}: {origin}; --score sets another"
+        return (
+            f"shows what scores at least {self.score:.3g}{spread}: {origin}; --score sets another"
+        )
 
 
 def read(run: Path, step: int) -> Thresholds:

@@ -133,3 +133,5 @@ def test_labels_are_doubted_where_they_and_what_was_found_contradict():
     assert (unlabelled["score"], unlabelled["box"]) == (0.95, [0, 40, 10, 10])
     assert (unfound["category_id"], unfound["box"]) == (3, [60, 60, 36, 36])
     assert (other["category_id"], other["found_as"]) == (70, 3)
+    full = scores.score(truth, found, traits=causes.Traits(most=5))["labels"]
+    assert not full["unfound"]["count"], "the image has no more detections to give"
