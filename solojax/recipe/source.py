@@ -1,10 +1,12 @@
 """What a folder holds, recognised by itself: a COCO folder, or a set in another form."""
 
+import contextlib
 from pathlib import Path
 
 from solojax import config as config_lib
 from solojax.data import foreign
 from solojax.data.foreign import divide, write
+from solojax.data.foreign.contents import STRICT
 from solojax.data.records import coco
 from solojax.recipe.decisions import Decision
 from solojax.types import InputError
@@ -24,7 +26,9 @@ def open_folder(folder: Path, workdir: Path) -> tuple[config_lib.Data, list[Deci
     data = config_lib.Data(root=str(folder), records=str(workdir / "records"))
     if _is_coco(data) and coco.has_split(data, "val"):
         return data, [Decision("data", "COCO", f"{folder} has train and val")]
-    form, found = ("coco", foreign.FORMS["coco"](folder)) if _is_coco(data) else _read(folder)
+    form, found = (
+        ("coco", foreign.read("coco", folder, STRICT)) if _is_coco(data) else _read(folder)
+    )
     decisions = [Decision("data", form, f"{folder} is read as such")]
     if "val" not in found.splits:
         found = divide.divide(found, SHARE)
@@ -49,15 +53,11 @@ def _is_coco(data: config_lib.Data) -> bool:
 def _read(folder: Path) -> tuple[str, foreign.Import]:
     """The only form that a folder can be read in."""
     forms = [form for form in foreign.FORMS if form not in ("coco", *LAST)]
-    faults = {}
     for tried in (forms, LAST):
         found = {}
         for form in tried:
-            try:
-                read = foreign.FORMS[form](folder)
-            except InputError as error:
-                faults[form] = str(error)
-            else:
+            with contextlib.suppress(InputError):  # most are of another form
+                read = foreign.read(form, folder, STRICT)
                 pictures = [one for split in read.splits.values() for one in split.pictures]
                 if any(picture.instances for picture in pictures):
                     found[form] = read
@@ -68,5 +68,8 @@ def _read(folder: Path) -> tuple[str, foreign.Import]:
                 f"{folder} can be read as {' and as '.join(found)}; turn it into a COCO folder by "
                 f"solojax data import {next(iter(found))} {folder} OUT"
             )
-    said = "; ".join(f"{form}: {fault}" for form, fault in faults.items())
-    raise InputError(f"{folder} is no COCO folder and no set of another form ({said})")
+    raise InputError(
+        f"{folder} is no COCO folder, and cannot be read as {', '.join(forms)} or "
+        f"{', '.join(LAST)}; if it is one of them, solojax data import FORM {folder} OUT says what "
+        "is wrong with it"
+    )

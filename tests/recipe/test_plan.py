@@ -72,7 +72,7 @@ def test_a_folder_without_val_is_divided_by_names(shapes, tmp_path, capsys):
 
 def test_what_no_form_reads_is_refused_in_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(InputError, match="no COCO folder and no set of another form") as refused:
+    with pytest.raises(InputError, match="no COCO folder, and cannot be read as") as refused:
         source.open_folder(tmp_path, tmp_path / "run")
     assert "\n" not in str(refused.value)
 
