@@ -20,6 +20,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--val", type=float, help="the share of images for validation, where the set has no split"
     )
     parser.add_argument(
+        "--tiles",
+        type=int,
+        metavar="SIDE",
+        help="cut images that are larger into overlapping squares of so many pixels, as predict "
+        "--tiles does",
+    )
+    parser.add_argument(
         "--faults",
         choices=("fail", "skip"),
         default="fail",
@@ -47,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     from solojax import config
     from solojax.data import check, foreign
     from solojax.data.annotations.left_out import OF_IMPORT, Faults
-    from solojax.data.foreign import divide, write
+    from solojax.data.foreign import divide, tiles, write
 
     if arguments.form not in foreign.FORMS:
         raise InputError(f"form {arguments.form!r} is none of {', '.join(foreign.FORMS)}")
@@ -62,6 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
     found = foreign.read(arguments.form, arguments.source, faults, **options)
     if arguments.val is not None:
         found = divide.divide(found, arguments.val)
+    if arguments.tiles is not None:
+        found = tiles.tile(found, arguments.tiles)
     write.write(found, arguments.out)
     for line in check.tell(arguments.out) if found.form != "coco" else ():  # told as it was read
         print(line)

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from solojax import config as config_lib
+from solojax.data.windows import LEAST_TILE
 from solojax.evaluation import caps, causes, collisions
 from solojax.evaluation.history import History
 from solojax.heads.grid import Grid, grid_of
 from solojax.types import MASK_STRIDE
 
 ACROSS = 4 * MASK_STRIDE  # network pixels across below which an instance is small: 4 mask pixels
-LEAST_TILE = 64  # pixels that predict --tiles takes
 COARSE = 8  # mask pixels across below which an outline that is off by one costs much of the IoU
 UNEVEN = 2  # times as many training instances of one class as of another
 TOLD = 3  # losses that are told in the terminal

@@ -18,6 +18,7 @@ from solojax import parallel
 from solojax.data import fit
 from solojax.data.images import files as image_files
 from solojax.data.images import values as image_values
+from solojax.data.windows import cut
 from solojax.heads.selection import selection_of
 from solojax.inference import predict, sources, thresholds, tiles
 from solojax.inference.result import Result
@@ -133,7 +134,7 @@ class Predictor:
         """
         picture = self._read(image)
         size = picture.shape[0], picture.shape[1]
-        windows = tiles.cut(size, tile)
+        windows = cut(size, tile)
         ((_, whole),) = self._find_each([picture])
         if len(windows) == 1:
             return self._result(picture, whole, _name(image))

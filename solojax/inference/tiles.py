@@ -8,7 +8,6 @@ within an image.
 """
 
 import collections
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,12 +16,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from solojax.data import rle
+from solojax.data.windows import Window
 from solojax.inference.predict import Found
 from solojax.ops import nms
-from solojax.types import InputError
 
-LEAST_TILE = 64  # original pixels
-OVERLAP = 0.25  # of a tile, with the next one
 # Two cut masks are of one thing where their IoU, in what both tiles show, is above this. A mask
 # that is not cut shows what a joined one shows where it covers more than this share of it ...
 AGREED = 0.5
@@ -32,9 +29,6 @@ DECODED = 2**10  # pairs of cut masks at a time, and no more ...
 DECODED_PIXELS = 2**27  # ... than have so many pixels
 
 _matrix_nms = jax.jit(nms.matrix_nms_of_pairs, static_argnames=("kernel", "sigma"))
-
-Window = tuple[int, int, int, int]
-"""top left bottom right, original pixels."""
 
 
 class _Seen(NamedTuple):
@@ -61,26 +55,6 @@ class _Pairs(NamedTuple):
 
     def take(self, chosen: np.ndarray) -> "_Pairs":
         return _Pairs(*(column[chosen] for column in self))
-
-
-def cut(size: tuple[int, int], tile: int) -> list[Window]:
-    """Evenly spaced overlapping tiles that cover an image of ``size`` (height, width).
-
-    Args:
-      size: original pixels.
-      tile: side of the squares; an image that is less high or wide than that is not cut there.
-    """
-    if not isinstance(tile, int | np.integer) or tile < LEAST_TILE:
-        raise InputError(f"tiles of {tile} pixels: give a whole number, {LEAST_TILE} or more")
-    starts = []
-    for length in size:
-        beyond = max(length - tile, 0)
-        count = 1 + -(-beyond // int(tile * (1 - OVERLAP)))
-        starts.append(np.linspace(0, beyond, count).round().astype(int).tolist())
-    return [
-        (top, left, min(top + tile, size[0]), min(left + tile, size[1]))
-        for top, left in itertools.product(*starts)
-    ]
 
 
 def merge(

@@ -15,6 +15,8 @@ LARGEST_SCALE = 1.5  # of small images; more shows nothing new
 LONGEST = 2.0  # long side over short side of a canvas; longer images are shrunk to fit
 SQUARE = 1.1  # aspect up to which an image is as good as square
 RARE = 0.1  # share of images of the other orientation that is not worth a program of its own
+TILED = 1.5  # times MOST, from which side on images are cut into tiles
+TILE, TILE_STEP = 512, 64  # original pixels of a tile whose small objects have SMALL_SIDE
 CUT = 8  # network pixels: an instance below it has less than four mask pixels in all
 
 
@@ -33,6 +35,25 @@ def wanted_side(facts: Facts) -> tuple[int, str]:
         why += f" of {SMALL_SIDE} that a shape takes; no more, as images have {shorter:.0f}"
     elif wanted < least:
         why += f"; no less than {least:.0f}, for what tells classes apart"
+    return side, why
+
+
+def tile_side(facts: Facts) -> tuple[int, str] | None:
+    """Side of the tiles that large images of small objects are cut into, original pixels, and why.
+
+    None where a look at a whole image shows the objects.
+    """
+    if not len(facts.sides):
+        return None
+    small, shorter = float(np.quantile(facts.sides, SMALL_SHARE)), float(np.median(facts.shorter))
+    wanted = SMALL_SIDE / float(np.quantile(facts.shares, SMALL_SHARE))
+    side = int(np.clip(TILE * small / SMALL_SIDE, LEAST, 2 * TILE)) // TILE_STEP * TILE_STEP
+    if wanted < TILED * MOST or side > shorter / 2:
+        return None
+    why = (
+        f"images have {shorter:.0f} pixels and a tenth of the objects less than {small:.0f}: to be "
+        f"{SMALL_SIDE} long on one canvas it would take {wanted:.0f}"
+    )
     return side, why
 
 
@@ -64,8 +85,8 @@ def fields(facts: Facts, side: int) -> tuple[dict[str, Any], list[Decision]]:
             Decision(
                 "small objects",
                 f"{cut.mean():.0%} below {CUT} pixels",
-                "have fewer than four mask pixels on this canvas: cut images into tiles before "
-                "training, and predict with --tiles",
+                "have fewer than four mask pixels on this canvas, as a whole image is one look: "
+                "solojax data import --tiles, and predict --tiles, look closer",
                 doubtful=True,
             )
         )

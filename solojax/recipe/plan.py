@@ -9,7 +9,7 @@ from typing import NamedTuple
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.data.records import coco
-from solojax.recipe import build, code, decisions, network, pace, source
+from solojax.recipe import build, canvas, code, decisions, network, pace, source
 from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import Facts, collect
 from solojax.recipe.schedule import Budget
@@ -58,6 +58,13 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
     records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
     facts = collect(records, len(val.image_ids))
     told.append(_counted(facts))
+    if tiled := canvas.tile_side(facts):
+        side, reason = tiled
+        told.append(Decision("tiles", f"{side} pixels", f"{reason}; predict with --tiles {side}"))
+        data = source.cut(data, side, workdir)
+        records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
+        facts = collect(records, len(val.image_ids))
+        told.append(_counted(facts))
     subject = build.Subject(facts, data, records, weights)
     networks = network.from_weights(weights) if weights else network.scratch()
     if budget.steps:
@@ -79,14 +86,14 @@ def _fit_memory(
     """Takes a step in as many parts as the memory of a device asks for, where it is known."""
     if limit is None:
         return config, []
-    canvas = max(config.data.canvases, key=math.prod)
+    largest = max(config.data.canvases, key=math.prod)
     each = config.training.batch_size // build.batch_size()
     parts = 1
     while parts <= MOST_PARTS:
         changed = dataclasses.replace(
             config, training=dataclasses.replace(config.training, accumulate=parts)
         )
-        need = memory.try_step(changed, canvas)
+        need = memory.try_step(changed, largest)
         if need and need.peak <= limit:
             why = f"{need.peak / 2**30:.1f} of {limit / 2**30:.1f} GiB of a device"
             return changed, [Decision("memory", f"{parts} parts a step", why)]

@@ -1,11 +1,12 @@
 """What a folder holds, recognised by itself: a COCO folder, or a set in another form."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
 from solojax import config as config_lib
 from solojax.data import foreign
-from solojax.data.foreign import divide, write
+from solojax.data.foreign import divide, tiles, write
 from solojax.data.foreign.contents import STRICT
 from solojax.data.records import coco
 from solojax.recipe.decisions import Decision
@@ -44,6 +45,13 @@ def open_folder(folder: Path, workdir: Path) -> tuple[config_lib.Data, list[Deci
     out = workdir / "data"
     write.write(found, out)
     return config_lib.Data(root=str(out), records=str(workdir / "records")), decisions
+
+
+def cut(data: config_lib.Data, side: int, workdir: Path) -> config_lib.Data:
+    """The same set cut into tiles of ``side`` original pixels, written into ``workdir``."""
+    found = tiles.tile(foreign.read("coco", Path(data.root), STRICT), side)
+    write.write(found, out := workdir / "tiles")
+    return dataclasses.replace(data, root=str(out))
 
 
 def _is_coco(data: config_lib.Data) -> bool:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from solojax.data import rle
+from solojax.data.windows import cut as windows_of
 from solojax.inference import tiles
 from solojax.inference.predict import Found
 from solojax.types import InputError
@@ -39,7 +40,7 @@ def boxes(result: Found) -> list[tuple[int, ...]]:
     [((100, 160), 100, 2), ((64, 64), 64, 1), ((1000, 64), 100, 13), ((267, 66), 66, 6)],
 )
 def test_tiles_cover_the_image_and_overlap(size, tile, count):
-    windows = tiles.cut(size, tile)
+    windows = windows_of(size, tile)
     assert len(windows) == count
     covered = np.zeros(size, int)
     for top, left, bottom, right in windows:
@@ -95,7 +96,7 @@ def test_nothing_in_any_tile_is_nothing():
 @pytest.mark.parametrize("tile", [10, 100.0, None])
 def test_a_tile_that_is_no_size_is_refused(tile):
     with pytest.raises(InputError, match=f"tiles of {tile} pixels: give a whole number, 64 or"):
-        tiles.cut((500, 500), tile)
+        windows_of((500, 500), tile)
 
 
 def test_a_tiled_result_has_the_size_of_the_image():
@@ -154,7 +155,7 @@ def test_a_mask_that_is_not_cut_replaces_a_joined_one_unless_it_is_far_less_sure
 
 def test_a_thing_may_go_through_many_tiles():
     size, tile = (100, 400), 100
-    windows = tiles.cut(size, tile)
+    windows = windows_of(size, tile)
     assert len(windows) == 5
     parts = [
         found((tile, tile), (20, max(30 - left, 0), 40, min(370 - left, tile), 0.8))
@@ -169,7 +170,7 @@ def test_a_thing_may_go_through_many_tiles():
 def test_memory_does_not_grow_with_the_square_of_the_detections():
     # Four thousand: their pairs are 16 MB even at a byte each.
     size, side = (3000, 3000), 10
-    windows = tiles.cut(size, 1000)
+    windows = windows_of(size, 1000)
     rng = np.random.default_rng(0)
     corners = rng.integers(10, 980, (len(windows), 4_000 // len(windows), 2))
     square = np.ones((side, side), np.uint8)

@@ -12,7 +12,7 @@ from solojax import config as config_lib
 from solojax.cli import main
 from solojax.data import synthetic
 from solojax.models.resnet import ResNet
-from solojax.recipe import code, network, pace, source
+from solojax.recipe import canvas, code, network, pace, source
 from solojax.training import checkpoint, memory, speed
 from solojax.types import InputError
 
@@ -68,6 +68,18 @@ def test_a_folder_without_val_is_divided_by_names(shapes, tmp_path, capsys):
     ]
     assert sides[:2] == sides[2:] and not sides[0] & sides[1]
     assert len(sides[0] | sides[1]) == 12
+
+
+def test_a_plan_for_tiles_writes_them_and_says_how_to_predict(
+    shapes, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(canvas, "tile_side", lambda facts: (64, "for the test"))
+    assert main(["plan", str(shapes), "--budget", "steps=9", "--out", "my.py"]) == 0
+    assert "predict with --tiles 64" in capsys.readouterr().out
+    data = config_lib.load(tmp_path / "my.py").data
+    assert data.root == "runs/shapes/tiles" and data.canvases == ((96, 96),)
+    assert len(list(Path(data.root, "images").rglob("*.jpg"))) > 4 * 16
 
 
 def test_what_no_form_reads_is_refused_in_one_line(tmp_path):

@@ -59,6 +59,19 @@ def test_canvases_have_the_shapes_of_the_images(sizes, canvases):
     assert not any(one.doubtful for one in decisions)
 
 
+@pytest.mark.parametrize(
+    ("size", "side", "tiles"),
+    [
+        ((3000, 4000), 20.0, 640),
+        ((3000, 4000), 400.0, None),  # a look at all of it shows them
+        ((500, 800), 6.0, None),  # a tile would be half the image
+    ],
+)
+def test_large_images_of_small_objects_are_cut_into_tiles(size, side, tiles):
+    chosen = canvas.tile_side(facts([size], [side]))
+    assert (chosen and chosen[0]) == tiles
+
+
 def test_objects_without_a_shape_are_a_warning_that_names_tiles():
     _, decisions = canvas.fields(facts([(3000, 4000)], [20.0, 400.0]), 800)
     (warned,) = [one for one in decisions if one.doubtful]

@@ -1,0 +1,33 @@
+"""Where the tiles of an image lie that is too large for one look."""
+
+import itertools
+
+import numpy as np
+
+from solojax.types import InputError
+
+LEAST_TILE = 64  # original pixels
+OVERLAP = 0.25  # of a tile, with the next one
+
+Window = tuple[int, int, int, int]
+"""top left bottom right, original pixels."""
+
+
+def cut(size: tuple[int, int], tile: int) -> list[Window]:
+    """Evenly spaced overlapping tiles that cover an image of ``size`` (height, width).
+
+    Args:
+      size: original pixels.
+      tile: side of the squares; an image that is less high or wide than that is not cut there.
+    """
+    if not isinstance(tile, int | np.integer) or tile < LEAST_TILE:
+        raise InputError(f"tiles of {tile} pixels: give a whole number, {LEAST_TILE} or more")
+    starts = []
+    for length in size:
+        beyond = max(length - tile, 0)
+        count = 1 + -(-beyond // int(tile * (1 - OVERLAP)))
+        starts.append(np.linspace(0, beyond, count).round().astype(int).tolist())
+    return [
+        (top, left, min(top + tile, size[0]), min(left + tile, size[1]))
+        for top, left in itertools.product(*starts)
+    ]
