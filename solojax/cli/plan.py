@@ -14,6 +14,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write the config there, as Python"
     )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it there, as SVG")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -25,4 +26,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(planned)
     if arguments.out:
         arguments.out.write_text(planned.code(arguments.typed))
+    if arguments.picture:
+        arguments.picture.write_text(planned.picture)
     print(f"next: solojax train {folder}")

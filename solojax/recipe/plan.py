@@ -9,7 +9,7 @@ from typing import NamedTuple
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.data.records import coco
-from solojax.recipe import build, canvas, code, decisions, network, pace, source
+from solojax.recipe import build, canvas, code, decisions, network, pace, picture, source
 from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import Facts, collect
 from solojax.recipe.schedule import Budget
@@ -33,6 +33,7 @@ class Plan(NamedTuple):
 
     config: config_lib.Config
     decisions: list[Decision]
+    picture: str  # an SVG
 
     def __str__(self) -> str:
         return "\n".join(decisions.lines(self.decisions))
@@ -77,7 +78,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
     if overrides:
         told.append(Decision("given", " ".join(overrides), "by --set"))
     config, parts = _fit_memory(config, parallel.room(gib))
-    return Plan(config, told + parts)
+    return Plan(config, told + parts, picture.draw(facts, config))
 
 
 def _fit_memory(

@@ -11,7 +11,7 @@ from solojax.recipe import plan
 from solojax.training import checkpoint, experiment, loop
 from solojax.types import InputError, TrainState
 
-CODE = "config.py"  # in the run folder
+CODE, PICTURE = "config.py", "plan.svg"  # in the run folder
 NOTHING = 0.01  # AP50 of an evaluation that is worth a warning
 
 
@@ -49,6 +49,7 @@ def run(folder: Path, workdir: Path, wishes: plan.Wishes, command: str) -> str:
         print(planned, flush=True)
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / CODE).write_text(planned.code(command))
+        (workdir / PICTURE).write_text(planned.picture)
         config = planned.config
     experiment.train(config, workdir, make_watch)
     return score_run.score_run(workdir)

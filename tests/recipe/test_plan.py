@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -42,11 +43,16 @@ def test_every_config_is_the_same_from_its_code(name, tmp_path):
 def test_a_plan_is_a_line_for_each_decision_and_a_config(shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["plan", str(shapes), "--budget", "steps=300", "--out", "my.py"]
-    assert main([*command, "--set", "training.seed=3"]) == 0
+    assert main([*command, "--picture", "my.svg", "--set", "training.seed=3"]) == 0
     told = capsys.readouterr().out
     for what in ("found", "side", "network", "schedule", "canvas", "grid", "mirror", "optimizer"):
         assert sum(line[2:].startswith(what) for line in told.splitlines()) == 1, what
     config = config_lib.load(tmp_path / "my.py")
+    drawn = ElementTree.parse(tmp_path / "my.svg").getroot()
+    words = " ".join(drawn.itertext())
+    assert "192 x 192" in words and all(
+        f"{level}:" in words for level in config.model.head.grid.levels
+    )
     assert config.training.steps == 300 and config.training.seed == 3
     assert config.model.head.num_classes == 5
     assert config.data.canvases == ((192, 192),)  # half as large again as 128
