@@ -308,6 +308,7 @@ def test_evaluation_by_oracles_adds_their_numbers(
     alone = json.loads((partly_right_run / "eval.json").read_text())
     assert list(alone)[:12] == [*coco_evaluation.NAMES] and "step" in alone
     assert "Worst images" in (partly_right_run / "report.html").read_text()
+    assert not alone["alarms"], "the training images have no records to be counted"
     chosen = json.loads((partly_right_run / "thresholds.json").read_text())
     assert chosen["images"] == 1 and 0 < chosen["score"] <= 0.9
     (one,) = alone["lost"]
@@ -338,6 +339,14 @@ def test_scores_of_the_training_images_lie_apart_and_choose_nothing(
     assert not (partly_right_run / "eval.json").exists()
     scored = json.loads((partly_right_run / "train/eval.json").read_text())
     assert scored["alarms"][0].startswith("1 of 1 classes have fewer than 10 training instances")
+
+
+def test_a_run_is_scored_where_its_training_images_are_not(partly_right_run: Path) -> None:
+    config = json.loads((partly_right_run / "config.json").read_text())
+    config["data"]["train_json"] = "annotations/gone.json"
+    (partly_right_run / "config.json").write_text(json.dumps(config))
+    assert cli.main(["eval", "--workdir", str(partly_right_run)]) == 0
+    assert (partly_right_run / "report.html").exists()
 
 
 def test_a_model_that_was_changed_for_a_scoring_chooses_no_scores(

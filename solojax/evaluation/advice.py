@@ -249,7 +249,7 @@ def _nms(facts: Facts | None) -> str:
 def _sure(one: dict[str, Any], shown: float | None) -> str:
     if shown is None or "sure" not in one:
         return ""
-    return f"{one['sure']} of {one['count']} score {shown:.3g} or more, as predict shows them."
+    return f"{one['sure']} of {one['count']} score {shown:.3g} or more, where F1 is greatest."
 
 
 def _most_of_an_image(facts: Facts | None, scored: dict[str, Any]) -> int:

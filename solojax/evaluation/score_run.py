@@ -32,6 +32,7 @@ from solojax.inference import pictures, predict, thresholds
 from solojax.inference.save import files
 from solojax.models import detector
 from solojax.training import checkpoint
+from solojax.types import InputError
 
 PICTURES = 24  # images that are drawn into the folder
 COUNTED = 20_000  # training images whose classes are counted at most: all records are read for it
@@ -93,7 +94,11 @@ def score_run(
     caps.tell_head(config.model.head, evaluation.truth, most, findings)
     caps.tell(evaluation.truth, flat, most, findings)
     logged = history.read(workdir)
-    known = _trained_on(config) if split == "val" else _counts(surveyed, records)
+    known = (
+        _trained_on(checkpoint.read_config(workdir))
+        if split == "val"
+        else _counts(surveyed, records)
+    )
     facts = advice.Facts(config, surveyed, records.sizes, logged, known)
     advice.advise(scored, facts)
     scored["alarms"] = [*alarms.tell(scored, facts), *map(str, findings)]
@@ -129,10 +134,13 @@ def score_run(
 
 
 def _trained_on(config: config_lib.Config) -> tuple[int, ...]:
-    """Training instances of each class; empty where it would take long to know."""
-    if not coco.is_prepared(config.data, "train"):
+    """Training instances of each class; empty where they are not there, or it would take long."""
+    try:
+        if not coco.is_prepared(config.data, "train"):
+            return ()
+        records = coco.prepare(config.data, "train")
+    except (InputError, OSError):  # a run may be scored where its training images never were
         return ()
-    records = coco.prepare(config.data, "train")
     if len(records.image_ids) > COUNTED:
         return ()
     return _counts(collisions.survey(records, config.data), records)
