@@ -151,6 +151,7 @@ class Optimizer:
     decay_norms: bool = True  # their scales and biases
     decay_biases: bool = True  # all others
     undecayed: tuple[str, ...] = ()  # patterns of more that does not decay
+    by_adam: tuple[str, ...] = ()  # patterns of kernels that AdamW moves all the same, with muon
     schedule: Literal["step", "cosine"] = "step"
     drop_epochs: tuple[float, ...] = (27, 33)  # of "step": the rate falls to a tenth at each
     warmup_steps: int = 500

@@ -97,7 +97,9 @@ def make_optimizer(
         return {path: kind(path) for path in leaves}
 
     def by_muon(path: str) -> bool:
-        return optimizer.algorithm == "muon" and path.endswith("/kernel")
+        if optimizer.algorithm != "muon" or not path.endswith("/kernel"):
+            return False
+        return not any(fnmatch.fnmatchcase(path, pattern) for pattern in optimizer.by_adam)
 
     def labels(params: Any) -> Any:
         return _for_each_path(params, label)
@@ -180,7 +182,11 @@ def _check_patterns(optimizer: config_lib.Optimizer, paths: Collection[str]) -> 
     """Refuses patterns that fit no parameter, and factors that never decide."""
     rated = tuple(pattern for pattern, _ in optimizer.rate_factors)
     left = set(paths)  # no factor is given to them yet
-    for name, patterns in (("rate_factors", rated), ("undecayed", optimizer.undecayed)):
+    for name, patterns in (
+        ("rate_factors", rated),
+        ("undecayed", optimizer.undecayed),
+        ("by_adam", optimizer.by_adam),
+    ):
         for pattern in patterns:
             fitting = {path for path in paths if fnmatch.fnmatchcase(path, pattern)}
             if not fitting:

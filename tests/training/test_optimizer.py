@@ -335,8 +335,9 @@ def test_factors_above_0_and_the_clip_leave_the_state_its_shape(algorithm):
     [
         ({"rate_factors": (("neck/*", 2), ("backbone/layr3_*", 0.1))}, "rate_factors"),
         ({"undecayed": ("neck/*", "backbone/layr3_*")}, "undecayed"),
+        ({"algorithm": "muon", "by_adam": ("backbone/layr3_*",)}, "by_adam"),
     ],
-    ids=["rate_factors", "undecayed"],
+    ids=["rate_factors", "undecayed", "by_adam"],
 )
 def test_a_pattern_that_fits_nothing_is_refused_with_the_nearest_paths(settings, field):
     tx = make(**settings)
@@ -415,3 +416,14 @@ def test_muon_heeds_decay_factors_and_what_is_frozen(noise):
     for path, moved in whole.items():
         factor = 0.1 if path.startswith("backbone/") else 0 if path.endswith("bias") else 1
         np.testing.assert_allclose(part[path], factor * moved, rtol=1e-5, atol=1e-7)
+
+
+def test_kernels_that_are_adams_move_by_it_and_the_others_as_before(noise):
+    whole = moved_by_muon(noise, weight_decay=0)
+    part = moved_by_muon(noise, weight_decay=0, by_adam=("backbone/*",))
+    gradients = traverse_util.flatten_dict(noise, sep="/")
+    for path, moved in part.items():
+        if path.startswith("backbone/"):
+            np.testing.assert_allclose(moved, -0.5 * 0.4 * np.sign(gradients[path]), rtol=1e-4)
+        else:
+            np.testing.assert_array_equal(moved, whole[path])
