@@ -7,7 +7,7 @@ import jax
 from solojax import config as config_lib
 from solojax.data.records import coco
 from solojax.evaluation import score_run, watch
-from solojax.recipe import plan
+from solojax.recipe import plan, source
 from solojax.training import checkpoint, experiment, loop
 from solojax.types import InputError, TrainState
 
@@ -42,8 +42,17 @@ def run(folder: Path, workdir: Path, wishes: plan.Wishes, command: str) -> str:
             "--out my/config.py and train it with --config on all of them"
         )
     if (workdir / checkpoint.CONFIG).is_file():
-        print(f"{workdir} holds a run: its config is taken", flush=True)
         config = checkpoint.read_config(workdir)
+        roots = (folder, workdir / source.DATA, workdir / source.TILES)
+        if Path(config.data.root).resolve() not in [one.resolve() for one in roots]:
+            raise InputError(
+                f"{workdir} holds a run on {config.data.root}; give another --workdir for {folder}"
+            )
+        print(
+            f"{workdir} holds a run: its config is taken, budget and weights as it began",
+            flush=True,
+        )
+        config = config_lib.override(config, *wishes.overrides)
     else:
         planned = plan.make(folder, workdir, wishes)
         print(planned, flush=True)

@@ -12,6 +12,7 @@ from solojax.data.records import coco
 from solojax.recipe.decisions import Decision
 from solojax.types import InputError
 
+DATA, TILES = "data", "tiles"  # folders in a run's
 SHARE = 0.2  # of the images, for validation
 LAST = ("pairs",)  # forms that much fits, tried where no other does
 
@@ -42,7 +43,7 @@ def open_folder(folder: Path, workdir: Path) -> tuple[config_lib.Data, list[Deci
                 "are always drawn",
             )
         )
-    out = workdir / "data"
+    out = workdir / DATA
     write.write(found, out)
     return config_lib.Data(root=str(out), records=str(workdir / "records")), decisions
 
@@ -50,7 +51,7 @@ def open_folder(folder: Path, workdir: Path) -> tuple[config_lib.Data, list[Deci
 def cut(data: config_lib.Data, side: int, workdir: Path) -> config_lib.Data:
     """The same set cut into tiles of ``side`` original pixels, written into ``workdir``."""
     found = tiles.tile(foreign.read("coco", Path(data.root), STRICT), side)
-    write.write(found, out := workdir / "tiles")
+    write.write(found, out := workdir / TILES)
     return dataclasses.replace(data, root=str(out))
 
 

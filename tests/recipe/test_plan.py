@@ -163,3 +163,6 @@ def test_a_folder_is_trained_scored_and_gone_on_with(shapes, tmp_path, monkeypat
     # The config is not decided anew, and nothing is left to train.
     assert main(command) == 0
     assert "its config is taken" in capsys.readouterr().out
+    elsewhere = ["train", str(tmp_path / "shapes"), "--workdir", str(workdir)]
+    assert main(elsewhere) == 2
+    assert "holds a run on" in capsys.readouterr().err
