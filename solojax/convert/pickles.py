@@ -1,0 +1,145 @@
+"""Pickles, read by a machine of our own that knows data and calls nothing.
+
+Python's ``Unpickler`` with a closed ``find_class`` would import nothing either, but it calls what
+it is given, sets attributes, hashes tuples of any depth (which ends the process) and takes memory
+for a memo of any index. Here ``pickletools`` takes the opcodes apart, and each does what is written
+below or is refused by its name.
+"""
+
+import io
+import pickletools
+from typing import Any
+
+from solojax.convert import inert
+from solojax.convert.inert import Opaque, Unreadable
+
+MOST_OPCODES = 300_000  # a checkpoint with its optimizer has some 100,000
+
+_VALUES = frozenset(
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES "
+    "SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 FLOAT "
+    "BINFLOAT".split()
+)
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": list, "EMPTY_TUPLE": tuple}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_NOTHING = frozenset(("PROTO", "FRAME"))
+
+
+def load(stream: io.BytesIO) -> Any:
+    """One pickle of a stream, which stands behind it then; names stay records of ``inert``.
+
+    Sets are lists. Text of Python 2 is text, a byte a character.
+
+    Raises:
+      Unreadable: it is cut, too long, or asks for what no weights need.
+    """
+    machine = _Machine()
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if count >= MOST_OPCODES:
+                raise Unreadable(f"it has more than {MOST_OPCODES:,} parts")
+            machine.do(opcode.name, argument)
+        return machine.stack.pop()
+    except (IndexError, KeyError) as error:
+        raise Unreadable("it is a damaged pickle") from error
+    except (ValueError, OverflowError, TypeError) as error:
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise Unreadable(f"it is a damaged pickle ({reason})") from error
+
+
+class _Machine:
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []  # stacks under each mark
+        self.memo: dict[int, Any] = {}
+
+    def do(self, name: str, argument: Any) -> None:
+        push = self.stack.append
+        if name in _VALUES:
+            push(argument)
+        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
+            self.memo[argument] = self.stack[-1]
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = self.stack[-1]
+        elif name in ("BINGET", "LONG_BINGET", "GET"):
+            push(self.memo[argument])
+        elif name == "MARK":
+            self.below.append(self.stack)
+            self.stack = []
+        elif name in _TUPLES:
+            items = tuple(self.stack[-_TUPLES[name] :])
+            if len(items) != _TUPLES[name]:
+                raise IndexError
+            self.stack[-len(items) :] = [items]
+        elif name in _EMPTY:
+            push(_EMPTY[name]())
+        elif name in _CONSTANTS:
+            push(_CONSTANTS[name])
+        elif name == "GLOBAL":
+            push(inert.found(*argument.split(" ", 1)))
+        elif name == "STACK_GLOBAL":
+            last, module = self.stack.pop(), self.stack.pop()
+            if not isinstance(last, str) or not isinstance(module, str):
+                raise Unreadable("it names something without a name")
+            push(inert.found(module, last))
+        elif name in ("REDUCE", "NEWOBJ"):
+            arguments, what = self.stack.pop(), self.stack.pop()
+            if not isinstance(arguments, tuple):
+                raise Unreadable("it calls something without a list of arguments")
+            push(inert.made(what, arguments))
+        elif name not in _NOTHING and name != "STOP":
+            self._do_seldom(name, argument)
+
+    def _do_seldom(self, name: str, argument: Any) -> None:
+        if name in ("APPEND", "SETITEM"):
+            value = self.stack.pop()
+            items = [value] if name == "APPEND" else [self.stack.pop(), value]
+            self._fill(name + "S", items)
+        elif name in ("APPENDS", "ADDITEMS", "SETITEMS"):
+            self._fill(name, self._marked())
+        elif name in ("TUPLE", "LIST", "FROZENSET"):
+            items = self._marked()
+            self.stack.append(tuple(items) if name == "TUPLE" else items)
+        elif name == "DICT":
+            items = self._marked()
+            self.stack.append({})
+            self._fill("SETITEMS", items)
+        elif name == "BUILD":
+            state = self.stack.pop()
+            inert.build(self.stack[-1], state)
+        elif name == "NEWOBJ_EX":
+            _, arguments, what = self.stack.pop(), self.stack.pop(), self.stack.pop()
+            self.stack.append(inert.made(what, tuple(arguments)))
+        elif name in ("OBJ", "INST"):
+            what, *items = self._marked() if name == "OBJ" else (None, *self._marked())
+            if name == "INST":
+                what = inert.found(*argument.split(" ", 1))
+            self.stack.append(inert.made(what, tuple(items)))
+        elif name == "BINPERSID":
+            self.stack.append(inert.storage(self.stack.pop()))
+        elif name == "POP":
+            self.stack.pop() if self.stack else self._marked()
+        elif name == "POP_MARK":
+            self._marked()
+        elif name == "DUP":
+            self.stack.append(self.stack[-1])
+        else:
+            raise Unreadable(f"it has the pickle opcode {name}, which no weights need")
+
+    def _marked(self) -> list[Any]:
+        items = self.stack
+        self.stack = self.below.pop()
+        return items
+
+    def _fill(self, name: str, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Opaque):
+            return
+        if name == "SETITEMS" and isinstance(target, dict) and not len(items) % 2:
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                target[inert.key_of(key)] = value
+        elif name != "SETITEMS" and isinstance(target, list):
+            target += items
+        else:
+            raise Unreadable(f"it puts items into {type(target).__name__}")
