@@ -1,4 +1,4 @@
-"""PyTorch state dicts, as mappings of names to arrays -> Flax variables.
+"""Other frameworks' state dicts, as mappings of names to arrays -> Flax variables.
 
 What a layer is called in published files its part knows: a backbone, neck or head may have
 ``state_dict_names``, pairs of a regular expression for the layer's name, without the last word, and
@@ -6,9 +6,10 @@ of its place in our tree, with ``{0}`` for the first group, or empty where we ha
 need none. Loading never unpickles anything: bring the arrays as NumPy.
 """
 
+import functools
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,22 +22,52 @@ from solojax.types import InputError
 
 Path = tuple[str, ...]
 
-# Counters, classifiers and statistics of pixels, which have no place in a detector.
-IGNORED = re.compile(
-    r"(.*\.)?num_batches_tracked|(backbone\.)?(stem\.)?fc\.(weight|bias)|data_preprocessor\..*"
-    r"|pixel_(mean|std)"
-)
+# What has no place in a detector, by its reason.
+IGNORED = {
+    "counters of batches": re.compile(r"(.*\.)?num_batches_tracked"),
+    "classifiers of whole images": re.compile(r"(backbone\.)?(stem\.)?fc\.(weight|bias)"),
+    "statistics of pixels": re.compile(r"data_preprocessor\..*|pixel_(mean|std)"),
+}
+NO_PLACE = "layers that no network reads"
+MOST_TOLD = 20  # differences of a file and a model
+
+
+class Misfit(InputError):
+    """A state dict is of another model; ``problems`` says where they differ, each in a line."""
+
+    def __init__(self, problems: list[str]):
+        self.problems = problems[:MOST_TOLD]
+        if more := len(problems) - MOST_TOLD:
+            self.problems += [f"and {more} more"] if more > 0 else []
+        super().__init__(f"state dict does not fit the model: {'; '.join(self.problems)}")
+
+
+class Placed(NamedTuple):
+    """What became of the arrays of a state dict."""
+
+    variables: dict[str, Any]  # {"params", "batch_stats"}
+    taken: tuple[str, ...]  # names
+    skipped: dict[str, list[str]]  # reason -> names
 
 
 def load_state_dict(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> dict[str, Any]:
+    """The variables of ``place``."""
+    return place(state_dict, model).variables
+
+
+def place(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> Placed:
     """Turns a state dict of a whole detector into ``{"params", "batch_stats"}`` of ``model``.
+
+    Biases of a backbone's convolutions, which here have none, go into the means of the batch norms
+    behind them, where they come to the same.
 
     Args:
       state_dict: names -> arrays; convolutions are ``O I H W``, linear layers ``O I``.
       model: a ``Detector`` of the same architecture.
 
     Raises:
-      InputError: a name is not consumed, a leaf not filled or a shape differs; all are listed.
+      InputError: a name is not consumed, a leaf not filled or a shape differs; the first are
+        listed.
     """
     names = detector.state_dict_names(model)
     return _fill(state_dict, detector.variable_shapes(model), names)
@@ -58,7 +89,7 @@ def load_backbone(
       names: of the backbone's layers, each after ``backbone.``; those of ResNets.
 
     Raises:
-      InputError: as ``load_state_dict``, or the backbone has no batch norms to take statistics.
+      InputError: as ``place``, or the backbone has no batch norms to take statistics.
     """
     if "backbone" not in variables.get("batch_stats", {}):
         raise InputError(
@@ -73,55 +104,91 @@ def load_backbone(
     if not any(".conv_offset." in name for name in named):
         kept = {path: leaf for path, leaf in backbone.items() if "offset" in path}
     wanted = {path: leaf for path, leaf in backbone.items() if path not in kept}
-    filled = traverse_util.flatten_dict(_fill(named, traverse_util.unflatten_dict(wanted), names))
+    placed = _fill(named, traverse_util.unflatten_dict(wanted), names)
+    filled = traverse_util.flatten_dict(placed.variables)
     loaded = traverse_util.unflatten_dict({**filled, **kept})
     return {kind: {**variables[kind], **tree} for kind, tree in loaded.items()}
 
 
 def _fill(
     state_dict: Mapping[str, np.ndarray], variables: dict[str, Any], names: detector.Names
-) -> dict[str, Any]:
+) -> Placed:
     wanted = traverse_util.flatten_dict(variables)
     filled: dict[Path, np.ndarray] = {}
-    problems = []
+    biases: dict[Path, np.ndarray] = {}  # by the means that they are to be taken from
+    problems, taken = [], []
+    skipped: dict[str, list[str]] = {}
     for name, value in state_dict.items():
         if not isinstance(name, str):
             problems.append(f"{shown(name)} is no name of an array")
             continue
-        name = name.removeprefix("module.")  # of training on several GPUs
-        if IGNORED.fullmatch(name):
+        if why := reason_to_skip(name, names):
+            skipped.setdefault(why, []).append(name)
             continue
         array = _numbers(value)
         if array is None:
-            problems.append(f"{shown(name)} is {shown(value)}, no array of numbers")
+            problems.append(f"{_said(name)} is {shown(value)}, no array of numbers")
             continue
-        found = _places(name, names)
-        if ("",) in found:
-            continue
+        found = places_of(name, names)
         places = [path for path in found if path in wanted]
         # A convolution and its norm may share a name, as a kernel and a scale do.
         path = next((one for one in places if wanted[one].ndim == array.ndim), None)
         if path is None:
+            mean = next((mean for one in found if (mean := _mean_after(one)) in wanted), None)
+            if mean and array.shape == wanted[mean].shape:
+                biases[mean] = array
+                taken.append(name)
+                continue
             shapes = " or ".join(str(wanted[one].shape) for one in places)
             problems.append(
-                f"{name} gives {array.shape} where {shapes} is wanted"
+                f"{_said(name)} gives {array.shape} where {shapes} is wanted"
                 if places
-                else f"{name} has no place in the model"
+                else f"{_said(name)} has no place in the model"
             )
             continue
         if path in filled:
-            problems.append(f"{name} is there twice, under another name as well")
+            problems.append(f"{_said(name)} is there twice, under another name as well")
             continue
-        if path[-1] == "kernel":  # O I H W -> H W I O, O I -> I O
-            array = np.moveaxis(array, (1, 0), (-2, -1))
+        if path[-1] == "kernel":
+            array = our_axes(array)
         if array.shape != wanted[path].shape:
-            problems.append(f"{name} gives {array.shape} where {wanted[path].shape} is wanted")
+            problems.append(
+                f"{_said(name)} gives {array.shape} where {wanted[path].shape} is wanted"
+            )
             continue
         filled[path] = array
+        taken.append(name)
     problems += [f"{'/'.join(path)} is not filled" for path in wanted if path not in filled]
     if problems:
-        raise InputError("state dict does not fit the model: " + "; ".join(problems))
-    return traverse_util.unflatten_dict(filled)
+        raise Misfit(problems)
+    for path, bias in biases.items():
+        filled[path] = filled[path] - bias
+    return Placed(traverse_util.unflatten_dict(filled), tuple(taken), skipped)
+
+
+def _said(name: str) -> str:
+    return name if re.fullmatch(r"[\w.-]{1,200}", name) else shown(name)
+
+
+def our_axes(kernel: np.ndarray) -> np.ndarray:
+    """``O I H W`` -> ``H W I O``, and ``O I`` -> ``I O``, without a copy."""
+    return np.moveaxis(kernel, (1, 0), (-2, -1))
+
+
+def reason_to_skip(name: str, names: detector.Names) -> str:
+    """Why an array has no place in a detector; empty where it should have one."""
+    for reason, pattern in IGNORED.items():
+        if pattern.fullmatch(name.removeprefix("module.")):
+            return reason
+    return NO_PLACE if ("",) in places_of(name, names) else ""
+
+
+def _mean_after(path: Path) -> Path:
+    """Where the norm behind a bias has its mean: params conv2 bias -> batch_stats bn2 mean."""
+    kind, *above, layer, leaf = path if len(path) > 2 else ("", "", "", "")
+    if leaf != "bias" or "conv" not in layer:
+        return ()
+    return ("batch_stats", *above, layer.replace("conv", "bn"), "mean")
 
 
 def _numbers(value: Any) -> np.ndarray | None:
@@ -130,26 +197,36 @@ def _numbers(value: Any) -> np.ndarray | None:
         array = np.asarray(value)
         if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
             return None
-        return array.astype(np.float32)
+        return array.astype(np.float32, copy=False)
     except Exception:  # of another framework
         return None
 
 
-def _places(name: str, names: detector.Names) -> list[Path]:
+LEAVES = {  # the last word of a name -> kinds and leaves here; any other is a parameter's
+    "weight": [("params", "kernel"), ("params", "scale")],
+    "running_mean": [("batch_stats", "mean")],
+    "running_var": [("batch_stats", "var")],
+    "_mean": [("batch_stats", "mean")],  # PaddlePaddle's
+    "_variance": [("batch_stats", "var")],
+}
+
+
+def places_of(name: str, names: detector.Names) -> list[Path]:
     """All paths that the name of an array may stand for; an empty one where it is left out."""
-    layer, _, last = name.rpartition(".")
+    layer, _, last = name.removeprefix("module.").rpartition(".")  # of training on several GPUs
     # Inside of a deformable convolution.
     layer, offsets = re.subn(r"\.conv_offset(_mask)?$", "", layer)
-    leaves = {
-        "weight": [("params", "kernel"), ("params", "scale")],
-        "running_mean": [("batch_stats", "mean")],
-        "running_var": [("batch_stats", "var")],
-    }.get(last, [("params", last)])
-    found = []
+    found: list[Path] = []
     for pattern, place in names:
-        if match := re.fullmatch(pattern, layer):
+        if match := _compiled(pattern).fullmatch(layer):
             if not place:
                 return [("",)]
-            path = (*place.format(*match.groups()).split("/"), *["offset"] * offsets)
-            found += [(kind, *path, leaf) for kind, leaf in leaves]
+            where = place.format(*match.groups()) if isinstance(place, str) else place(match)
+            path = (*where.split("/"), *["offset"] * offsets)
+            found += [(kind, *path, leaf) for kind, leaf in LEAVES.get(last, [("params", last)])]
     return found
+
+
+@functools.lru_cache(4096)  # Python's own cache is too small for all names of a model
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)

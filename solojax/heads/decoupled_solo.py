@@ -43,6 +43,7 @@ class DecoupledSOLO(nn.Module):
     groups: int = 32  # of every group norm
     deform: Deform = "none"
     deform_convs: trunk.DeformConvs = "last"
+    deform_bias: bool = False  # of deformable convolutions, as PaddleDetection's have it
     remat: bool = False  # blocks of convolutions hold their input alone for the backward pass
     drop_block: float = 0.0  # share of the cells that training drops of each trunk's last features
     drop_block_size: int = 3  # cells each way that are dropped together

@@ -43,6 +43,7 @@ class SOLOv2(nn.Module):
     groups: int = 32  # of every group norm
     deform: Deform = "none"
     deform_convs: trunk.DeformConvs = "last"
+    deform_bias: bool = False  # of deformable convolutions, as PaddleDetection's have it
     remat: bool = False  # blocks of convolutions hold their input alone for the backward pass
     drop_block: float = 0.0  # share of the cells that training drops of each trunk's last features
     drop_block_size: int = 3  # cells each way that are dropped together
@@ -119,7 +120,7 @@ class SOLOv2(nn.Module):
         deform = self.deform if self.deform_mask_features else "none"
         coordinates = "xy" if self.feature_coordinates else ""
         widths = (self.mask_feature_width, self.kernel_width, self.groups)
-        features = (*widths, coordinates, deform, self.remat)
+        features = (*widths, coordinates, deform, self.deform_bias, self.remat)
         maps: tuple[jax.Array, ...]
         if self.features == "unified":
             branch = UnifiedMaskFeatures(*features, self.mask_levels, name="mask_features")
@@ -196,6 +197,7 @@ class UnifiedMaskFeatures(nn.Module):
     groups: int
     coordinates: str
     deform: Deform
+    deform_bias: bool
     remat: bool
     levels: tuple[str, ...]
 
@@ -206,6 +208,7 @@ class UnifiedMaskFeatures(nn.Module):
             rematerialised(ConvNormReLU, self.remat),
             groups=self.groups,
             deform=self.deform,
+            deform_bias=self.deform_bias,
             kernel_init=init,
         )
         check_levels("mask_levels", self.levels, pyramid)
@@ -232,12 +235,13 @@ class SeparateMaskFeatures(nn.Module):
     groups: int
     coordinates: str
     deform: Deform
+    deform_bias: bool
     remat: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.width, SEPARATE_DEPTH, self.groups, self.coordinates, 1)
-        x = trunk.Trunk(*shape, self.deform, "all", self.remat, name="trunk")(x)
+        x = trunk.Trunk(*shape, self.deform, "all", self.deform_bias, self.remat, name="trunk")(x)
         block = rematerialised(ConvNormReLU, self.remat)
-        fuse = block(self.out_width, groups=self.groups, kernel=1, deform=self.deform, name="fuse")
+        fuse = block(self.out_width, self.groups, 1, self.deform, self.deform_bias, name="fuse")
         return fuse(resize.double(x))

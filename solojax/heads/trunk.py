@@ -1,5 +1,6 @@
 """What the branches of every head are built of: a stack of convolutions and a predictor."""
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -30,6 +31,7 @@ class Trunk(nn.Module):
     coord_convs: int = 1  # how many of them are
     deform: Deform = "none"
     deform_convs: DeformConvs = "last"  # which convolutions are deformable
+    deform_bias: bool = False  # whether these have a bias
     remat: bool = False  # hold each block's input alone for the backward pass
     drop_block: float = 0.0  # share of the result's cells that training drops, in blocks
     drop_block_size: int = 3  # cells each way
@@ -37,13 +39,18 @@ class Trunk(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``train`` lets it drop blocks; where it does, it draws from the stream "dropout"."""
-        block = rematerialised(ConvNormReLU, self.remat)
+        block = functools.partial(
+            rematerialised(ConvNormReLU, self.remat),
+            self.width,
+            groups=self.groups,
+            deform_bias=self.deform_bias,
+        )
         for i in range(self.depth):
             if i < self.coord_convs:
                 x = coords.append_coordinates(x, self.coordinates)
             deforms = self.deform_convs == "all" or i == self.depth - 1
             deform = self.deform if deforms else "none"
-            x = block(self.width, groups=self.groups, deform=deform, name=f"conv_{i}")(x)
+            x = block(deform=deform, name=f"conv_{i}")(x)
         if train and self.drop_block:
             key = self.make_rng("dropout")
             x = drop_block.drop_block(x, key, rate=self.drop_block, size=self.drop_block_size)
@@ -67,6 +74,7 @@ def make_trunk(head: Any, name: str, coordinates: str = "", coord_convs: int = 0
         coord_convs=coord_convs,
         deform=head.deform,
         deform_convs=head.deform_convs,
+        deform_bias=head.deform_bias,
         remat=head.remat,
         drop_block=head.drop_block,
         drop_block_size=head.drop_block_size,

@@ -2,6 +2,8 @@
 
 import functools
 import math
+import re
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -23,10 +25,11 @@ The numbers are the same; a part that lacks the field keeps everything.
 """
 
 
-Names = tuple[tuple[str, str], ...]
+Names = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 """(regular expression of a layer's name in published files, path in our tree), of a part's layers.
 
-``{0}`` in the path is the first group of the expression; an empty path leaves the layer out.
+``{0}`` in the path is the first group of the expression; an empty path leaves the layer out. In
+place of a path may stand what makes one of the match, where names count otherwise than we do.
 """
 
 

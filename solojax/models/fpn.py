@@ -10,11 +10,18 @@ from solojax.models.detector import Names
 from solojax.models.layers import XAVIER_INIT, Conv
 from solojax.ops import resize
 
-# Of mmdetection's files and the authors', which count from c2.
-STATE_DICT_NAMES: Names = tuple(
-    (rf"neck\.{theirs}\.{number}(?:\.conv)?", f"neck/{ours}{number + 2}")
-    for theirs, ours in (("lateral_convs", "lateral_c"), ("fpn_convs", "output_p"))
-    for number in range(4)
+STATE_DICT_NAMES: Names = (
+    # Of mmdetection's files and the authors', which count from c2.
+    *(
+        (rf"neck\.{theirs}\.{number}(?:\.conv)?", f"neck/{ours}{number + 2}")
+        for theirs, ours in (("lateral_convs", "lateral_c"), ("fpn_convs", "output_p"))
+        for number in range(4)
+    ),
+    # Of detectron2's, then PaddleDetection's.
+    (r"backbone\.fpn_lateral([2-5])", "neck/lateral_c{0}"),
+    (r"backbone\.fpn_output([2-5])", "neck/output_p{0}"),
+    (r"neck\.fpn_inner_res([2-5])_sum(?:_lateral)?", "neck/lateral_c{0}"),
+    (r"neck\.fpn_res([2-5])_sum", "neck/output_p{0}"),
 )
 
 

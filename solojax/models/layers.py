@@ -161,10 +161,14 @@ def make_conv(
     stride: int = 1,
     groups: int = 1,
     deform: Deform = "none",
+    deform_bias: bool = False,
 ) -> nn.Module:
-    """A convolution of ``size x size`` taps without bias; to be called in a compact method."""
+    """A convolution of ``size x size`` taps; to be called in a compact method.
+
+    It has no bias, unless it is a deformable one with ``deform_bias``.
+    """
     if deform != "none":
-        return DeformConv(width, size, deform, kernel_init, stride, groups, name=name)
+        return DeformConv(width, size, deform, kernel_init, stride, groups, deform_bias, name=name)
     # Padding is explicit: 'SAME' shifts a stride-2 convolution by a pixel on even sizes.
     return Conv(
         width,
@@ -179,7 +183,7 @@ def make_conv(
 
 
 class DeformConv(nn.Module):
-    """Deformable convolution without bias, ``B H W C -> B H/stride W/stride width``.
+    """Deformable convolution, ``B H W C -> B H/stride W/stride width``.
 
     An ordinary convolution of the same input, ``offset``, says where each tap looks and, in
     version 2, how much of it counts. Fresh offsets are zero, and fresh weights therefore a half.
@@ -191,6 +195,7 @@ class DeformConv(nn.Module):
     kernel_init: nn.initializers.Initializer
     stride: int = 1
     groups: int = 1
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -204,7 +209,7 @@ class DeformConv(nn.Module):
             name="offset",
         )(x)
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.width)
-        return deform_conv(
+        result = deform_conv(
             x,
             moves[..., : 2 * taps],
             None if self.version == "v1" else nn.sigmoid(moves[..., 2 * taps :]),
@@ -213,6 +218,10 @@ class DeformConv(nn.Module):
             padding=self.size // 2,
             groups=self.groups,
         )
+        if not self.bias:
+            return result
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        return result + bias[None, None, None].astype(result.dtype)
 
 
 class ConvReLU(nn.Module):
@@ -238,6 +247,7 @@ class ConvNormReLU(nn.Module):
     groups: int = 32
     kernel: int = 3
     deform: Deform = "none"
+    deform_bias: bool = False
     kernel_init: nn.initializers.Initializer = HEAD_INIT
 
     @nn.compact
@@ -248,6 +258,7 @@ class ConvNormReLU(nn.Module):
             "conv",
             kernel_init=self.kernel_init,
             deform=self.deform,
+            deform_bias=self.deform_bias,
         )(x)
         x = GroupNorm(self.groups, name="norm")(x)
         return nn.relu(x)

@@ -1,4 +1,4 @@
-"""ResNet and ResNeXt with the stride in the 3x3 convolution, as torchvision and mmdetection do."""
+"""ResNet and ResNeXt, by default with the stride in the 3x3 convolution, as torchvision's."""
 
 import functools
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from jax import lax
 from solojax.fields import check_count, check_fields, check_range
 from solojax.models.detector import Names
 from solojax.models.layers import HE_INIT, Deform, Norm, make_conv, make_norm, rematerialised
+from solojax.models.resnet_names import STATE_DICT_NAMES as STATE_DICT_NAMES
 from solojax.ops.pool import max_pool
 from solojax.types import InputError
 
@@ -26,41 +27,8 @@ BLOCKS = {
 EXPANSION = 4  # of a bottleneck's last convolution
 BASIC = (10, 18, 34)  # depths that are made of basic blocks, the others of bottlenecks
 
-Variant = Literal["b", "d"]
+Variant = Literal["a", "b", "d"]
 
-# Layers' names in published files -> places in our tree: those of torchvision, mmdetection and timm
-# (variant d), then YOLACT's, then detectron2's. A name may have two places; the one with as many
-# axes is meant.
-STATE_DICT_NAMES: Names = (
-    (r"backbone\.(conv1|bn1)", "backbone/{0}"),
-    (r"backbone\.layer(\d)\.(\d+)\.downsample\.\d", "backbone/layer{0}_{1}/downsample_conv"),
-    (r"backbone\.layer(\d)\.(\d+)\.downsample\.\d", "backbone/layer{0}_{1}/downsample_bn"),
-    (r"backbone\.layer(\d)\.(\d+)\.(\w+)", "backbone/layer{0}_{1}/{2}"),
-    (r"backbone\.layer(\d)\.(\d+)\.conv2_offset", "backbone/layer{0}_{1}/conv2/offset"),
-    # The stem of variant d is a sequence of convolution, norm, ReLU, and so on.
-    (r"backbone\.(?:conv1|stem)\.0", "backbone/conv1_0"),
-    (r"backbone\.(?:conv1|stem)\.1", "backbone/bn1_0"),
-    (r"backbone\.(?:conv1|stem)\.3", "backbone/conv1_1"),
-    (r"backbone\.(?:conv1|stem)\.4", "backbone/bn1_1"),
-    (r"backbone\.(?:conv1|stem)\.6", "backbone/conv1_2"),
-    (r"backbone\.stem\.7", "backbone/bn1"),
-    (r"backbone\.stem\.conv1", "backbone/conv1"),
-    (r"backbone\.stem\.conv1\.norm", "backbone/bn1"),
-    *(
-        (pattern.format(stage - 1, stage + 1), f"backbone/layer{stage}_{{0}}/{place}")
-        for stage in range(1, 5)
-        for pattern, place in (
-            (r"backbone\.layers\.{0}\.(\d+)\.downsample\.\d", "downsample_conv"),
-            (r"backbone\.layers\.{0}\.(\d+)\.downsample\.\d", "downsample_bn"),
-            (r"backbone\.layers\.{0}\.(\d+)\.(\w+)", "{1}"),
-            (r"backbone\.res{1}\.(\d+)\.conv(\d)", "conv{1}"),
-            (r"backbone\.res{1}\.(\d+)\.conv(\d)\.norm", "bn{1}"),
-            (r"backbone\.res{1}\.(\d+)\.conv2_offset", "conv2/offset"),
-            (r"backbone\.res{1}\.(\d+)\.shortcut", "downsample_conv"),
-            (r"backbone\.res{1}\.(\d+)\.shortcut\.norm", "downsample_bn"),
-        )
-    ),
-)
 
 _MakeNorm = Callable[[str], nn.Module]  # name -> norm
 
@@ -70,10 +38,11 @@ _conv = functools.partial(make_conv, kernel_init=HE_INIT)
 class ResNet(nn.Module):
     """``B H W 3`` normalised images -> ``{"c2", "c3", "c4", "c5"}`` at strides 4, 8, 16, 32.
 
-    Parameters bear torchvision's names: ``conv1``, ``bn1``, ``layer1_0 / conv1``, ... Variant "d"
-    (He et al., 2019; also called vd) has three 3x3 convolutions for a stem and averages before
-    the shortcut of a stride-2 block. ``ResNet(101, groups=64, group_width=4)`` is ResNeXt-101
-    64x4d (Xie et al., 2017).
+    Parameters bear torchvision's names: ``conv1``, ``bn1``, ``layer1_0 / conv1``, ... Variant "a",
+    that of Caffe's weights and of what is trained from them, has a bottleneck's stride in its first
+    1x1 convolution, not in the 3x3. Variant "d" (He et al., 2019; also called vd) has three 3x3
+    convolutions for a stem and averages before the shortcut of a stride-2 block.
+    ``ResNet(101, groups=64, group_width=4)`` is ResNeXt-101 64x4d (Xie et al., 2017).
     """
 
     depth: int = 50
@@ -188,7 +157,7 @@ class ResNet(nn.Module):
 
 def _stem(images: jax.Array, width: int, variant: Variant, norm: _MakeNorm) -> jax.Array:
     """``B H W 3 -> B H/2 W/2 width``."""
-    if variant == "b":
+    if variant != "d":
         return nn.relu(norm("bn1")(_conv(width, 7, "conv1", stride=2)(images)))
     x = nn.relu(norm("bn1_0")(_conv(width // 2, 3, "conv1_0", stride=2)(images)))
     x = nn.relu(norm("bn1_1")(_conv(width // 2, 3, "conv1_1")(x)))
@@ -219,15 +188,16 @@ class _Bottleneck(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         out_width = self.width * EXPANSION
         shortcut = _shortcut(x, out_width, self.stride, self.variant, self.norm)
+        first, second = (self.stride, 1) if self.variant == "a" else (1, self.stride)
         middle = _conv(
             self.inner_width,
             3,
             "conv2",
-            stride=self.stride,
+            stride=second,
             groups=self.groups,
             deform=self.deform,
         )
-        x = nn.relu(self.norm("bn1")(_conv(self.inner_width, 1, "conv1")(x)))
+        x = nn.relu(self.norm("bn1")(_conv(self.inner_width, 1, "conv1", stride=first)(x)))
         x = nn.relu(self.norm("bn2")(middle(x)))
         x = self.norm("bn3")(_conv(out_width, 1, "conv3")(x))
         return nn.relu(x + shortcut)

@@ -76,7 +76,7 @@ class Strange:
     [
         (3, np.zeros(3), "3 is no name of an array"),
         (None, np.zeros(3), "None is no name"),
-        ("state_dict", {"conv1.weight": 0}, "'state_dict' is {'conv1.weight': 0}, no array"),
+        ("state_dict", {"conv1.weight": 0}, "state_dict is {'conv1.weight': 0}, no array"),
         ("conv1.weight", "text", "'text', no array"),
         ("conv1.weight", None, "None, no array"),
         ("conv1.weight", np.array([None, 1], object), "no array of numbers"),

@@ -273,6 +273,16 @@ def test_deformable_convolutions_stand_where_asked(head, convs):
     assert found[name] == (3, 3, 8, 27)
 
 
+@pytest.mark.parametrize("head", [SOLO_HEAD, DECOUPLED, SOLOV2])
+def test_deformable_convolutions_have_a_bias_where_asked_and_no_others_do(head):
+    settings = {"deform": "v2"} | ({"deform_mask_features": True} if head is SOLOV2 else {})
+    plain = shapes(head.clone(**settings))
+    more = shapes(head.clone(**settings, deform_bias=True))
+    deformed = {name.removesuffix("/offset/bias") for name in plain if name.endswith("offset/bias")}
+    added = {name: shape for name, shape in more.items() if name not in plain}
+    assert added == {f"{name}/bias": plain[f"{name}/kernel"][-1:] for name in deformed}
+
+
 def test_deformable_mask_features_include_the_fusing_1x1():
     head = SOLOV2.clone(deform="v2", deform_mask_features=True)
     assert shapes(head)["mask_features/fuse/conv/offset/kernel"] == (1, 1, 12, 3)

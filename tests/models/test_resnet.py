@@ -125,6 +125,25 @@ def test_variant_d_differs_in_the_stem_and_nowhere_else_in_names():
     assert plain - other == {("conv1", "kernel")}
 
 
+def test_variant_a_halves_in_the_first_convolution_of_a_bottleneck_and_has_the_same_names():
+    settings = {"depth": 14, "width": 2, "norm": "frozen"}
+    assert parameters_of(**settings, variant="a") == parameters_of(**settings)
+    variables = jax.tree.map(np.ones_like, filled(shapes_of(**settings)))
+    image = np.zeros((1, 32, 32, 3), np.float32)
+    image[:, 6:, 6:] = 1
+    found = jax.jit(ResNet(**settings, variant="a").apply)(variables, image)
+
+    def norm(x: np.ndarray) -> np.ndarray:  # whose four variables are 1
+        return (x - 1) / np.sqrt(1 + layers.NORM_EPSILON) + 1
+
+    half = norm(np.asarray(found["c2"])[:, ::2, ::2].sum(-1))  # both 1x1 of stride 2
+    side = half.shape[1]
+    around = np.pad(np.maximum(half, 0), ((0, 0), (1, 1), (1, 1)))
+    middle = sum(around[:, i : i + side, j : j + side] for i in range(3) for j in range(3)) * 4
+    expected = np.maximum(norm(np.maximum(norm(middle), 0) * 4) + half, 0)
+    np.testing.assert_allclose(found["c3"][..., 0], expected, rtol=1e-5)
+
+
 def filled(shapes: dict) -> dict:
     """Small random variables of given shapes: ``init`` would have to be compiled."""
     rng = np.random.default_rng(0)
@@ -328,7 +347,7 @@ def test_what_is_frozen(norm, frozen_stages, path, frozen):
     ("settings", "message"),
     [
         ({"depth": 19}, "depth 19 is unknown; choose from"),
-        ({"variant": "c"}, "backbone.variant: 'c' is none of 'b', 'd'"),
+        ({"variant": "c"}, "backbone.variant: 'c' is none of 'a', 'b', 'd'"),
         ({"norm": "batch"}, "backbone.norm: 'batch' is none of .*'group'"),
         ({"deform": "v3"}, "backbone.deform: 'v3' is none of 'none', 'v1', 'v2'"),
         ({"frozen_stages": 5}, r"backbone.frozen_stages=5 must be in 0\.\.4"),
