@@ -3,6 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from solojax.convert.inert import Opaque, Unreadable
@@ -62,6 +63,8 @@ def unwrapped(content: Any, ema: bool) -> StateDict:
             left_out[key] = "is a momentum"
         elif key in _COUNTERS:
             left_out[key] = "counts the steps of an average"
+        elif _PADDLES in content and array.dtype == np.uint16:  # so Paddle writes bfloat16
+            arrays[key] = array.view(jnp.bfloat16).astype(np.float32)
         else:
             arrays[key] = array
     arrays = _stripped(arrays)
