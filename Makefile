@@ -65,7 +65,7 @@ test-all: .venv/installed
 
 # In an environment of their own. The newest are what `make test` finds on a fresh machine.
 test-oldest: .venv/installed
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-oldest
+	$(BIN)/uv venv --quiet --seed --clear --python $(BIN)/python .venv-oldest
 	UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --python .venv-oldest/bin/python \
 	    --resolution lowest-direct --requirement requirements.txt --editable .
 	$(MAKE) --no-print-directory --assume-old .venv/installed BIN=.venv-oldest/bin test
