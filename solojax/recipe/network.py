@@ -2,18 +2,18 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from solojax.convert import state_dict
+from solojax.convert.backbones import Backbone
 from solojax.heads.grid import Grid
 from solojax.heads.objective import Objective
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
-from solojax.models.resnet import BASIC, BLOCKS, ResNet
+from solojax.models.resnet import BASIC, BLOCKS, ResNet, Variant
+from solojax.models.resnet_names import STATE_DICT_NAMES
 from solojax.training import checkpoint, pretrained
 from solojax.types import InputError
 
@@ -42,7 +42,7 @@ def from_weights(path: str) -> tuple[Network, ...]:
     """The networks for some weights, narrow to wide.
 
     Args:
-      path: an ``.npz`` of an ImageNet ResNet, or a run folder, whose own network it is then.
+      path: a file of an ImageNet ResNet, or a run folder, whose own network it is then.
 
     Raises:
       InputError: there are no such weights, or they are of another kind of network.
@@ -89,14 +89,19 @@ def _solov2(backbone: ResNet, neck: int, width: int, kernel: int, views: int) ->
     return Network(name, views, Detector(backbone=backbone, neck=FPN(width=neck), head=head))
 
 
-def _backbone_of(weights: Mapping[str, np.ndarray], path: str) -> ResNet:
+def _backbone_of(weights: Backbone, path: str) -> ResNet:
     """The ResNet whose blocks a state dict has."""
+    places = {
+        "/".join(place[2:-1])
+        for name in weights.arrays
+        for place in state_dict.places_of(f"backbone.{name}", STATE_DICT_NAMES)
+    }
     blocks: dict[int, set[int]] = {}
-    for name in weights:
-        if found := re.search(r"layer([1-4])\.(\d+)\.conv1", name):
+    for place in places:
+        if found := re.fullmatch(r"layer([1-4])_(\d+)/conv1", place):
             blocks.setdefault(int(found[1]), set()).add(int(found[2]))
     counts = tuple(len(blocks.get(stage, ())) for stage in range(1, 5))
-    bottleneck = any(re.search(r"layer1\.0\.conv3", name) for name in weights)
+    bottleneck = "layer1_0/conv3" in places
     depths = [
         depth
         for depth, known in BLOCKS.items()
@@ -105,9 +110,7 @@ def _backbone_of(weights: Mapping[str, np.ndarray], path: str) -> ResNet:
     if len(depths) != 1:
         raise InputError(
             f"{path} has the blocks {counts}, which are those of none of ResNet "
-            f"{', '.join(map(str, BLOCKS))}; give torchvision's state dict as an .npz of arrays"
+            f"{', '.join(map(str, BLOCKS))}; give a state dict of one of them"
         )
-    stem = [name for name in weights if re.search(r"(conv1|stem)\.0\.weight$", name)]
-    return ResNet(
-        depths[0], variant="d" if stem else "b", norm="frozen_statistics", frozen_stages=1
-    )
+    variant: Variant = "a" if weights.is_caffe2 else "d" if "conv1_0" in places else "b"
+    return ResNet(depths[0], variant=variant, norm="frozen_statistics", frozen_stages=1)

@@ -1,6 +1,6 @@
 """The variables that a training begins with: fresh, of a file of weights, or of another run."""
 
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax import parallel, processes
-from solojax.convert import state_dict
+from solojax.convert import backbones, containers, state_dict
+from solojax.fields import shown
 from solojax.models import detector
+from solojax.ops import images
 from solojax.training import checkpoint
 from solojax.types import InputError
 
@@ -25,15 +27,18 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
     """
     training, key = config.training, jax.random.key(config.training.seed)
     draw = parallel.jit_once(detector.init_variables, static_argnums=0)
-    variables = draw(config.model, key)
     begins = processes.is_first() and not checkpoint.steps_in(workdir)
     if not training.pretrained or not begins:
-        return variables
+        return draw(config.model, key)
     path = Path(training.pretrained)
     if not path.is_dir():
+        weights = read_weights(training.pretrained, config.model.std)
+        if weights.is_caffe2:
+            _check_caffe2(config.model, training.pretrained)
         names = detector.state_dict_names(config.model)
-        return state_dict.load_backbone(read_weights(training.pretrained), variables, names)
+        return state_dict.load_backbone(weights.arrays, draw(config.model, key), names)
     found, arrays = checkpoint.read_arrays(path)
+    variables = draw(config.model, key)
     where = f"training.pretrained={path}, checkpoint {found},"
     if training.reset_classes:
         arrays, fresh = _without_classes(arrays, variables, config.model)
@@ -57,25 +62,40 @@ def _without_classes(
     return arrays | fresh, sorted(fresh)
 
 
-def read_weights(path: str) -> dict[str, np.ndarray]:
-    """A ``.npz`` of arrays; anything that would have to be unpickled is refused."""
-    if not Path(path).is_file():
-        raise InputError(f"training.pretrained={path}: no such file")
-    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle, and say to read it as one
-        raise InputError(f"training.pretrained={path} is not an .npz of arrays, as np.savez writes")
+def read_weights(path: str, std: Sequence[float] = images.STD) -> backbones.Backbone:
+    """The backbone of a file of weights of any form; nothing of it is unpickled.
+
+    Args:
+      path: torch's, Caffe2's, Paddle's, NumPy's or of safetensors, told by what it holds.
+      std: of the network's images, as ``backbones.backbone_of`` needs it.
+
+    Raises:
+      InputError: it cannot be read, or has numbers that are not finite.
+    """
     try:
-        with np.load(path, allow_pickle=False) as weights:
-            arrays = dict(weights)
-        if strange := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:
-            raise ValueError(f"{strange[0]} in it is none")
-        if wild := [name for name, x in arrays.items() if not _is_finite(x)]:
-            raise ValueError(f"{wild[0]} in it has numbers that are not finite")
-        return arrays
-    except ValueError as error:
-        said = "it has objects that are no arrays" if "pickle" in str(error) else str(error)
-        raise InputError(f"training.pretrained={path} is not an .npz of arrays: {said}") from error
-    except (TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"training.pretrained={path} is not an .npz of arrays: {error}") from error
+        found = containers.state_dict_of(containers.read(path))
+    except InputError as error:
+        raise InputError(f"training.pretrained={error}") from error
+    weights = backbones.backbone_of(found.arrays, std)
+    if wild := [name for name, array in weights.arrays.items() if not _is_finite(array)]:
+        raise InputError(
+            f"training.pretrained={path} has numbers that are not finite, in {shown(wild[0])}"
+        )
+    return weights
+
+
+def _check_caffe2(model: Any, path: str) -> None:
+    """Refuses a network in which Caffe2's weights would mean something else."""
+    if getattr(model.backbone, "variant", "a") != "a":
+        raise InputError(
+            f"training.pretrained={path} is of Caffe2, with the stride in the first 1x1 "
+            "convolution of a block: set model.backbone.variant=a"
+        )
+    if not np.allclose(model.mean, images.MEAN):
+        raise InputError(
+            f"training.pretrained={path} is of Caffe2, for images less {images.MEAN}: leave "
+            "model.mean at that"
+        )
 
 
 def _is_finite(array: np.ndarray) -> bool:
