@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 import zipfile
 import zlib
 from typing import Any, BinaryIO
@@ -32,16 +33,16 @@ class Archive:
             parts = one.filename.replace("\\", "/").split("/")
             if ".." in parts or not parts[0] or ":" in parts[0]:
                 raise Unreadable(f"its member {shown(one.filename)} leads out of it")
-            if one.flag_bits & 1:
-                raise Unreadable(f"its member {shown(one.filename)} is encrypted")
+            if one.flag_bits & 1 or one.compress_type not in _METHODS:
+                raise Unreadable(f"its member {shown(one.filename)} is encrypted, or not deflated")
         if len(self._members) != len(members):
             raise Unreadable("it has two members of one name")
         if sum(one.file_size for one in members) > MOST_RATIO * size + FREE:
             raise Unreadable(f"its members claim more than {MOST_RATIO} times its size")
         self.names = list(self._members)
 
-    def size(self, name: str) -> int:
-        return self._members[name].file_size
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
 
     def read(self, name: str) -> bytes:
         """The bytes of a member, whose check sum must be right."""
@@ -53,7 +54,9 @@ class Archive:
             ) from error
 
 
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA's header asks for any memory
 _ERRORS = (
+    struct.error,
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     zlib.error,

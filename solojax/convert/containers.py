@@ -89,10 +89,10 @@ def _read(path: Path, size: int) -> tuple[str, Any]:
             return _archive(archives.Archive(file, size), size)
         file.seek(0)
         if safetensors.is_one(head):
-            arrays, _ = safetensors.read(file.read())
+            arrays, _ = safetensors.read(file.read(size))
             return "safetensors", arrays
         if head[:1] == b"\x80" or head[:1] in (b"(", b"}", b"]", b"c", b"d", b"l"):
-            return torch_files.read_pickle(file.read())
+            return torch_files.read_pickle(file.read(size))
     if not head:
         raise Unreadable("it is empty")
     if head[257:262] == b"ustar":

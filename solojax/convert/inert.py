@@ -284,6 +284,9 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v3": _tensor_of_type,
     "torch._utils._rebuild_parameter": lambda data, *_: data,
     "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
+    "torch._utils._rebuild_device_tensor_from_numpy": lambda data, *_: data,  # of a TPU
+    "torch._utils._rebuild_xla_tensor": lambda data, *_: data,
+    "torch._tensor._rebuild_from_type": _of_type,
     "torch._tensor._rebuild_from_type_v2": _of_type,
     "numpy.dtype": lambda text, *_: Dtype(text),
     "numpy._core.multiarray._reconstruct": _array,

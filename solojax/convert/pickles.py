@@ -8,12 +8,14 @@ below or is refused by its name.
 
 import io
 import pickletools
+import warnings
 from typing import Any
 
 from solojax.convert import inert
-from solojax.convert.inert import Opaque, Unreadable
+from solojax.convert.inert import Opaque, Storage, Unreadable
 
 MOST_OPCODES = 300_000  # a checkpoint with its optimizer has some 100,000
+MOST_RATIO, FREE = 4, 2**20  # of all that calls are given to their pickle: each may copy it
 
 _VALUES = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES "
@@ -23,24 +25,29 @@ _VALUES = frozenset(
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": list, "EMPTY_TUPLE": tuple}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_SIZED = (str, bytes, bytearray, list, tuple, dict)
 _NOTHING = frozenset(("PROTO", "FRAME"))
 
 
-def load(stream: io.BytesIO) -> Any:
-    """One pickle of a stream, which stands behind it then; names stay records of ``inert``.
+def load(stream: io.BytesIO) -> tuple[Any, list[Storage]]:
+    """One pickle of a stream, which stands behind it then, and all storages that it refers to.
 
-    Sets are lists. Text of Python 2 is text, a byte a character.
+    Names stay records of ``inert``. Sets are lists. Text of Python 2 is text, a byte a character.
 
     Raises:
       Unreadable: it is cut, too long, or asks for what no weights need.
     """
-    machine = _Machine()
+    start = stream.tell()
+    machine = _Machine(MOST_RATIO * stream.seek(0, io.SEEK_END) + FREE)
+    stream.seek(start)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count >= MOST_OPCODES:
-                raise Unreadable(f"it has more than {MOST_OPCODES:,} parts")
-            machine.do(opcode.name, argument)
-        return machine.stack.pop()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of odd escapes in a text
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if count >= MOST_OPCODES:
+                    raise Unreadable(f"it has more than {MOST_OPCODES:,} parts")
+                machine.do(opcode.name, argument)
+        return machine.stack.pop(), machine.storages
     except (IndexError, KeyError) as error:
         raise Unreadable("it is a damaged pickle") from error
     except (ValueError, OverflowError, TypeError) as error:
@@ -49,7 +56,9 @@ def load(stream: io.BytesIO) -> Any:
 
 
 class _Machine:
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.left = most  # of what calls may be given
+        self.storages: list[Storage] = []
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # stacks under each mark
         self.memo: dict[int, Any] = {}
@@ -87,7 +96,7 @@ class _Machine:
             arguments, what = self.stack.pop(), self.stack.pop()
             if not isinstance(arguments, tuple):
                 raise Unreadable("it calls something without a list of arguments")
-            push(inert.made(what, arguments))
+            push(self._made(what, arguments))
         elif name not in _NOTHING and name != "STOP":
             self._do_seldom(name, argument)
 
@@ -107,17 +116,19 @@ class _Machine:
             self._fill("SETITEMS", items)
         elif name == "BUILD":
             state = self.stack.pop()
+            self._spend(state)
             inert.build(self.stack[-1], state)
         elif name == "NEWOBJ_EX":
             _, arguments, what = self.stack.pop(), self.stack.pop(), self.stack.pop()
-            self.stack.append(inert.made(what, tuple(arguments)))
+            self.stack.append(self._made(what, tuple(arguments)))
         elif name in ("OBJ", "INST"):
             what, *items = self._marked() if name == "OBJ" else (None, *self._marked())
             if name == "INST":
                 what = inert.found(*argument.split(" ", 1))
-            self.stack.append(inert.made(what, tuple(items)))
+            self.stack.append(self._made(what, tuple(items)))
         elif name == "BINPERSID":
-            self.stack.append(inert.storage(self.stack.pop()))
+            self.storages.append(inert.storage(self.stack.pop()))
+            self.stack.append(self.storages[-1])
         elif name == "POP":
             self.stack.pop() if self.stack else self._marked()
         elif name == "POP_MARK":
@@ -126,6 +137,16 @@ class _Machine:
             self.stack.append(self.stack[-1])
         else:
             raise Unreadable(f"it has the pickle opcode {name}, which no weights need")
+
+    def _made(self, what: Any, arguments: tuple[Any, ...]) -> Any:
+        self._spend(arguments)
+        return inert.made(what, arguments)
+
+    def _spend(self, values: Any) -> None:
+        if isinstance(values, tuple):
+            self.left -= sum(len(value) for value in values if isinstance(value, _SIZED))
+        if self.left < 0:
+            raise Unreadable("it uses the same bytes more often than any weights need")
 
     def _marked(self) -> list[Any]:
         items = self.stack

@@ -48,31 +48,31 @@ def read_zip(archive: Archive, size: int) -> Any:
 
     def storage(one: Storage) -> bytes:
         name = f"{folder}data/{one.key}"
-        if name not in archive.names:
+        if name not in archive:
             raise Unreadable(f"it has no storage {shown(one.key)}")
         if one.key not in kept:
             kept[one.key] = archive.read(name)
         return kept[one.key]
 
-    found = pickles.load(io.BytesIO(archive.read(pickle)))
+    found, _ = pickles.load(io.BytesIO(archive.read(pickle)))
     return plain(found, size, Raw(storage, is_big))
 
 
 def read_pickle(content: bytes) -> tuple[str, Any]:
     """The content of a bare pickle, or of a checkpoint of before torch 1.6; its form first."""
     stream = io.BytesIO(content)
-    found = pickles.load(stream)
+    found, _ = pickles.load(stream)
     if found != LEGACY:
         return "pickle", plain(found, len(content), None)
     pickles.load(stream)  # the version of the protocol
-    system = pickles.load(stream)
+    system, _ = pickles.load(stream)
     little = not isinstance(system, dict) or system.get("little_endian") is not False
-    found = pickles.load(stream)
-    keys = pickles.load(stream)
+    found, referred = pickles.load(stream)
+    keys, _ = pickles.load(stream)
     if not isinstance(keys, list):
         raise Unreadable("its list of storages is none")
     storages: dict[str, memoryview] = {}
-    widths = _widths(found)
+    widths = {one.key: _dtype(one.dtype or "uint8").itemsize for one in referred}
     place = stream.tell()
     for key in keys:
         count = int.from_bytes(content[place : place + 8], "little" if little else "big")
@@ -87,20 +87,6 @@ def read_pickle(content: bytes) -> tuple[str, Any]:
         raise Unreadable("it is cut: it has not all storages")
     raw = Raw(lambda one: storages[one.key], not little)
     return "torch", plain(found, len(content), raw)
-
-
-def _widths(found: Any) -> dict[str, int]:
-    """Bytes of a number of each storage."""
-    widths = {}
-
-    def note(node: Any) -> Any:
-        if isinstance(node, Tensor | Storage):
-            one = node.storage if isinstance(node, Tensor) else node
-            widths[one.key] = _dtype(one.dtype or "uint8").itemsize
-        return None
-
-    _walk(found, note)
-    return widths
 
 
 def plain(found: Any, size: int, raw: Raw | None) -> Any:

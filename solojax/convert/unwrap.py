@@ -89,7 +89,8 @@ def _array(value: Any) -> np.ndarray | None:
 
 def _stripped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Names without what all of them begin with in a training on several GPUs, or compiled."""
-    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in arrays)), ""):
+    for _ in range(_DEEPEST):
+        prefix = next((one for one in _PREFIXES if all(k.startswith(one) for k in arrays)), "")
         arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
         if "" in arrays:
             raise Unreadable("has an array without a name")

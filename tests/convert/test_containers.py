@@ -232,6 +232,17 @@ HOSTILE: dict[str, tuple[Write, str]] = {
     "lists that double": (raw(b"\x80\x02" + LAUGHS), "one another"),
     "a list in itself": (raw(b"\x80\x02]q\x00h\x00a."), "one another"),
     "a million parts": (raw(b"\x80\x02]" + b"Na" * 10**6 + b"."), "more than 300,000 parts"),
+    "one text that is taken again and again": (
+        raw(
+            b"\x80\x02c_codecs\nencode\nq\x00X"
+            + struct.pack("<I", 10**6)
+            + b"a" * 10**6
+            + b"q\x01]q\x02"
+            + b"(h\x00h\x01\x85Rl0" * 9000
+            + b"h\x02."
+        ),
+        "uses the same bytes more often",
+    ),
     "a memo without end": (raw(b"\x80\x02]r\xff\xff\xff\x7f."), "holds a list"),
     "bytes without end": (raw(b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f" + b"."), "damaged pickle"),
     "numbers that collide": (

@@ -10,7 +10,9 @@ import functools
 import io
 import json
 import os
+import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from pycocotools import mask as coco_mask
 
 from solojax import config as config_lib
 from solojax.config import overrides
-from solojax.convert import state_dict
+from solojax.convert import containers, safetensors, state_dict
 from solojax.data import annotations, rle
 from solojax.data.annotations import segmentations
 from solojax.data.findings import Findings
@@ -274,6 +276,54 @@ def detector() -> Detector:
 @fuzz(30)
 def test_state_dicts(weights: dict[Any, Any]) -> None:
     outcome(lambda: state_dict.load_state_dict(weights, detector()))
+
+
+@functools.cache
+def files_of_weights() -> tuple[bytes, ...]:
+    """Torch's new form and old, Paddle's, a pickle of each kind, .npz and safetensors."""
+    folder = Path(__file__).parents[1] / "fixtures"
+    names = ("torch.pth", "torch_legacy.pth", "paddle_bfloat16.pdparams")
+    arrays = {"a": np.ones((2, 3), np.float32), "b": np.arange(3)}
+    pickles = [pickle.dumps({"model": arrays, "n": np.int64(4)}, p) for p in (0, 2, 5)]
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    files = [(folder / name).read_bytes() for name in names]
+    return (*files, *pickles, packed.getvalue(), safetensors.written(arrays))
+
+
+def weights_in(path: Path) -> None:
+    found = outcome(lambda: containers.state_dict_of(containers.read(path)))
+    for name, array in found.arrays.items() if found else ():
+        assert isinstance(name, str) and array.dtype.kind in "fiubc"
+        array.astype(np.float32 if array.dtype.kind != "c" else np.complex64).sum()
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@given(content=st.deferred(lambda: damaged(*files_of_weights())))
+@fuzz(150)
+def test_files_of_weights(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "weights"
+    path.write_bytes(content)
+    weights_in(path)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@given(how=damage(), place=st.integers(0, 8))
+@fuzz(100)
+def test_members_of_torchs_archives(
+    tmp_path_factory: pytest.TempPathFactory, how: Any, place: int
+) -> None:
+    """Damage that the check sums of an archive agree with."""
+    path = tmp_path_factory.getbasetemp() / "weights.pth"
+    with zipfile.ZipFile(io.BytesIO(files_of_weights()[0])) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = list(members)[max(place - 4, 0)]  # most often the pickle
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in members.items():
+            archive.writestr(each, how(content) if each == name else content)
+    weights_in(path)
 
 
 @pytest.fixture(scope="module")
