@@ -1,8 +1,9 @@
 """Every file in configs/: how many parameters its model has, and that it is the published row."""
 
+import dataclasses
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +14,17 @@ import pytest
 from flax import traverse_util
 
 from solojax import config as config_lib
+from solojax.convert import architecture, choice
 from solojax.data import plan, transforms
 from solojax.models import layers
 from solojax.models.detector import Detector
 from solojax.training import optimizer
+from tests.convert import published
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.py"))}
 RESULTS = (ROOT / "docs" / "results.md").read_text()
+WEIGHTS = (ROOT / "docs" / "weights.md").read_text()
 
 PARAMETERS = {
     "shapes": 608_949,
@@ -174,6 +178,41 @@ def frozen_parameters(name: str) -> int:
     if name.startswith("sparseinst"):
         return FROZEN_NORMS[name.split("_")[1]]
     return next((FROZEN[part] for part in name.split("_") if part in FROZEN), 0)
+
+
+def files_of(name: str) -> Iterator[tuple[Callable[[dict], dict], str]]:
+    """Whose names the layers of a config's weights have, and what the files are called."""
+    if name in PUBLISHED:
+        yield published.mmdetection, f"{name}_coco_20220512_125858-a357fa23"
+        yield published.authors, name.replace("_fpn", "").upper()
+    if name in ("solov2_r50_fpn_3x", "solov2_r101_fpn_3x"):
+        yield published.adelaidet, name.replace("_fpn", "")
+    if name in ("solov2_r50_fpn_1x", "solov2_r50_fpn_3x"):
+        yield published.paddledetection, f"{name}_coco"
+    if name == ENHANCED:
+        yield published.paddledetection, "solov2_r50_enhance_coco"
+    if name.startswith("sparseinst_"):
+        yield published.sparseinst, name.replace("sparseinst", "sparse_inst")
+    if name.startswith("yolact_"):
+        of_size = {"550": "base", "400": "im400", "700": "im700"}[name[-3:]]
+        depth = of_size if "r101" in name else "resnet50"
+        yield published.yolact, f"yolact_{'plus_' * ('plus' in name)}{depth}_54_800000"
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if any(files_of(name))])
+def test_published_weights_lead_to_the_config_they_are_of(name):
+    params = traverse_util.flatten_dict(params_of(name), sep="/")
+    zero = np.zeros((), np.float32)  # no shape of it takes memory
+    named = {f"params/{path}": np.broadcast_to(zero, one.shape) for path, one in params.items()}
+    for write, file in files_of(name):
+        chosen = choice.choose(architecture.recognise(write(named)), file)
+        assert chosen.name == name, (file, chosen)
+        assert f"| `{name}`" in WEIGHTS
+        model = load(name).model
+        if caffe := write is published.adelaidet:
+            model = model.clone(backbone=model.backbone.clone(variant="a"))
+        assert chosen.changed == ["backbone.variant=a (in the config b)"] * caffe
+        assert chosen.config == dataclasses.replace(load(name), model=model)
 
 
 @each_config

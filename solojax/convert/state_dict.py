@@ -73,6 +73,27 @@ def place(state_dict: Mapping[str, np.ndarray], model: nn.Module) -> Placed:
     return _fill(state_dict, detector.variable_shapes(model), names)
 
 
+def place_own(arrays: Mapping[str, np.ndarray], model: nn.Module) -> dict[str, Any]:
+    """Variables of ``model`` of arrays that bear our own paths, ``params/backbone/...``.
+
+    Raises:
+      Misfit: one is missing, is of another shape or has no place.
+    """
+    wanted = traverse_util.flatten_dict(detector.variable_shapes(model), sep="/")
+    problems = [f"{said(name)} is not filled" for name in wanted if name not in arrays]
+    for name, array in arrays.items():
+        if name not in wanted:
+            problems.append(f"{said(name)} has no place in the model")
+        elif array.shape != wanted[name].shape:
+            problems.append(f"{said(name)} is {array.shape} where {wanted[name].shape} is wanted")
+        elif _numbers(array) is None:
+            problems.append(f"{said(name)} is of {array.dtype}, no numbers")
+    if problems:
+        raise Misfit(problems)
+    numbers = {tuple(name.split("/")): _numbers(array) for name, array in arrays.items()}
+    return traverse_util.unflatten_dict(numbers)
+
+
 def load_backbone(
     state_dict: Mapping[str, np.ndarray],
     variables: dict[str, Any],
@@ -127,7 +148,7 @@ def _fill(
             continue
         array = _numbers(value)
         if array is None:
-            problems.append(f"{_said(name)} is {shown(value)}, no array of numbers")
+            problems.append(f"{said(name)} is {shown(value)}, no array of numbers")
             continue
         found = places_of(name, names)
         places = [path for path in found if path in wanted]
@@ -141,19 +162,19 @@ def _fill(
                 continue
             shapes = " or ".join(str(wanted[one].shape) for one in places)
             problems.append(
-                f"{_said(name)} gives {array.shape} where {shapes} is wanted"
+                f"{said(name)} gives {array.shape} where {shapes} is wanted"
                 if places
-                else f"{_said(name)} has no place in the model"
+                else f"{said(name)} has no place in the model"
             )
             continue
         if path in filled:
-            problems.append(f"{_said(name)} is there twice, under another name as well")
+            problems.append(f"{said(name)} is there twice, under another name as well")
             continue
         if path[-1] == "kernel":
             array = our_axes(array)
         if array.shape != wanted[path].shape:
             problems.append(
-                f"{_said(name)} gives {array.shape} where {wanted[path].shape} is wanted"
+                f"{said(name)} gives {array.shape} where {wanted[path].shape} is wanted"
             )
             continue
         filled[path] = array
@@ -166,8 +187,9 @@ def _fill(
     return Placed(traverse_util.unflatten_dict(filled), tuple(taken), skipped)
 
 
-def _said(name: str) -> str:
-    return name if re.fullmatch(r"[\w.-]{1,200}", name) else shown(name)
+def said(name: str) -> str:
+    """A name as an error shows it."""
+    return name if re.fullmatch(r"[\w./-]{1,200}", name) else shown(name)
 
 
 def our_axes(kernel: np.ndarray) -> np.ndarray:
