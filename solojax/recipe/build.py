@@ -67,7 +67,7 @@ def build(
     positives = min(_positives(surveyed, cells), MOST_POSITIVES)
     detections = max(DETECTIONS, _roomy(most))
     model = network.fitted(chosen, cells, len(facts.categories), positives, detections)
-    optimizer, optimizing = schedule.optimizer_of(steps, batch_size())
+    optimizer, optimizing = schedule.optimizer_of(steps, batch_size(), bool(subject.weights))
     every = max(steps // max(evaluations, 1), 1)
     training = config_lib.Training(
         batch_size=batch_size(),

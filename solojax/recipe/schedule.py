@@ -1,14 +1,17 @@
 """How long, how fast and in what steps: from a budget and what the machine does in it."""
 
+import dataclasses
 import re
 from typing import NamedTuple
 
 from solojax.config import Optimizer
 from solojax.recipe.decisions import Decision
+from solojax.training.optimizer import MUON_ADAM_FACTOR
 from solojax.types import InputError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 WARMUP = 0.04  # share of the steps in which the rate rises
+BACKBONE, SLOWED = "backbone/*", 0.1  # where it is pretrained, its part of Adam's rate
 AVERAGED = 0.04  # share of the steps that the average of the parameters looks back
 
 
@@ -40,8 +43,10 @@ def round_steps(steps: float) -> int:
     return max(int(steps) // 10**digits * 10**digits, 1)
 
 
-def optimizer_of(steps: int, batch_size: int) -> tuple[Optimizer, list[Decision]]:
-    """The optimizer for a training of so many steps."""
+def optimizer_of(
+    steps: int, batch_size: int, pretrained: bool = False
+) -> tuple[Optimizer, list[Decision]]:
+    """The optimizer for a training of so many steps, from pretrained weights or from scratch."""
     warmup = max(round(WARMUP * steps), 1)
     decay = round(min(max(1 - 1 / (AVERAGED * steps), 0.5), 0.9999), 5)
     optimizer = Optimizer(
@@ -56,7 +61,7 @@ def optimizer_of(steps: int, batch_size: int) -> tuple[Optimizer, list[Decision]
         clip_norm=10,
         ema_decay=decay,
     )
-    return optimizer, [
+    decisions = [
         Decision(
             "optimizer",
             f"Muon, {optimizer.learning_rate * batch_size / 8:g}",
@@ -75,3 +80,17 @@ def optimizer_of(steps: int, batch_size: int) -> tuple[Optimizer, list[Decision]
             f"of the parameters over {AVERAGED:.0%} of the steps is what is evaluated and kept",
         ),
     ]
+    if pretrained:
+        optimizer = dataclasses.replace(
+            optimizer, by_adam=(BACKBONE,), rate_factors=((BACKBONE, SLOWED),)
+        )
+        rate = MUON_ADAM_FACTOR * SLOWED * optimizer.learning_rate * batch_size / 8
+        decisions.append(
+            Decision(
+                "backbone",
+                f"AdamW, {rate:g}",
+                "its weights know pictures already, and Muon would take two fifths more time for "
+                "them",
+            )
+        )
+    return optimizer, decisions

@@ -174,3 +174,10 @@ def test_a_schedule_is_in_shares_of_its_steps():
     assert (short.warmup_steps, long.warmup_steps) == (4, 400)
     assert short.ema_decay < long.ema_decay < 1
     assert schedule.round_steps(1987.6) == 1900 and schedule.round_steps(57) == 57
+
+
+def test_pretrained_weights_are_moved_slowly_and_by_adam():
+    fresh, _ = schedule.optimizer_of(100, 8)
+    tuned, told = schedule.optimizer_of(100, 8, pretrained=True)
+    assert not fresh.by_adam and tuned.by_adam == ("backbone/*",)
+    assert any(one.value == "AdamW, 0.0008" for one in told)
