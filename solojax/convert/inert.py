@@ -1,11 +1,11 @@
 """What a pickle may name, as records that do nothing: no class of it is ever looked up or called.
 
 A name is one of three things. *Known*: what tensors, arrays and plain data are made of; functions
-here stand for them. *Left as a name*: a class of some package, or one of the few of the standard
-library that hold data; an ``Opaque`` remembers what it was called, and what it held is dropped.
-*Refused*: all else of the standard library, and any other function that is called. Neither would
-run, but a file that asks for them is a program rather than weights, and whoever opens it elsewhere
-should know.
+here stand for them. *Left as a name*: a class of some package, a private function by which one
+makes its objects anew, or one of the few of the standard library that hold data; an ``Opaque``
+remembers what it was called, and what it held is dropped. *Refused*: all else of the standard
+library, and any other function that is called. Neither would run, but a file that asks for them is
+a program rather than weights, and whoever opens it elsewhere should know.
 """
 
 import re
@@ -100,7 +100,8 @@ _STORAGES = {
 _DATA = re.compile(
     r"argparse\.Namespace|types\.SimpleNamespace|datetime\.\w+|_?pathlib\..*|collections\.\w+"
     r"|typing\..*|enum\..*|uuid\.UUID|decimal\.Decimal|fractions\.Fraction|functools\.partial"
-    r"|copyreg\._reconstructor|zoneinfo\..*|logging\.\w*Level\w*"
+    r"|copyreg\._reconstructor|zoneinfo\..*|logging\.(getLogger|\w*Level\w*)|re\._compile"
+    r"|time\.struct_time|random\.Random|array\.\w+|numbers\.\w+|abc\.\w+|collections\.abc\.\w+"
     r"|builtins\.(object|type|int|float|str|bool|bytes|bytearray|list|dict|tuple|set|frozenset"
     r"|complex|range|slice|NoneType|Ellipsis)"
 )
@@ -135,8 +136,8 @@ def made(what: Any, arguments: tuple[Any, ...]) -> Any:
             return make(*arguments)
         except (TypeError, ValueError, AttributeError, LookupError) as error:
             raise Unreadable(f"{what.full} has other arguments than are known") from error
-    last = what.name.rpartition(".")[2].lstrip("_")
-    if _DATA.fullmatch(what.full) or _MAKERS.fullmatch(what.full) or last[:1].isupper():
+    last = what.name.rpartition(".")[2][:1]
+    if _DATA.fullmatch(what.full) or _MAKERS.fullmatch(what.full) or last.isupper() or last == "_":
         return Opaque(what.full)
     raise Unreadable(f"it would call {shown(what.full)}, which is not known; nothing was run")
 
@@ -153,8 +154,10 @@ def build(what: Any, state: Any) -> None:
         _check_array(what, raw)
 
 
-def storage(pid: Any) -> Storage:
-    """Of a persistent id, as torch writes them."""
+def storage(pid: Any) -> Storage | Opaque:
+    """Of a persistent id, as torch writes them; of a module, which it names with its source."""
+    if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
+        return Opaque(getattr(pid[1], "full", "a module"))
     if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
         raise Unreadable(f"it refers to {shown(pid) if isinstance(pid, str) else 'something'}")
     kind, key, count = pid[1], pid[2], pid[4]
@@ -193,7 +196,8 @@ def _tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any, dtype: str = ""
 ) -> Tensor:
     if not isinstance(storage, Storage):
-        raise Unreadable("a tensor of it has no storage")
+        where = f"lies in {storage.name}" if isinstance(storage, Opaque) else "has no storage"
+        raise Unreadable(f"a tensor of it {where}, which is not read; write it with torch.save")
     shape, strides = tuple(shape), tuple(strides)
     if len(shape) != len(strides) or len(shape) > MOST_AXES:
         raise Unreadable(f"a tensor of it has {len(shape)} sides and {len(strides)} strides")

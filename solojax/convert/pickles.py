@@ -14,7 +14,8 @@ from typing import Any
 from solojax.convert import inert
 from solojax.convert.inert import Opaque, Storage, Unreadable
 
-MOST_OPCODES = 300_000  # a checkpoint with its optimizer has some 100,000
+MOST_OPCODES = 200_000  # a checkpoint of 700 tensors with their optimizer has some 75,000
+MOST_NAMES = 10_000  # a checkpoint has some twenty, each once
 MOST_RATIO, FREE = 4, 2**20  # of all that calls are given to their pickle: each may copy it
 
 _VALUES = frozenset(
@@ -58,6 +59,7 @@ def load(stream: io.BytesIO) -> tuple[Any, list[Storage]]:
 class _Machine:
     def __init__(self, most: int) -> None:
         self.left = most  # of what calls may be given
+        self.names = 0
         self.storages: list[Storage] = []
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # stacks under each mark
@@ -86,12 +88,12 @@ class _Machine:
         elif name in _CONSTANTS:
             push(_CONSTANTS[name])
         elif name == "GLOBAL":
-            push(inert.found(*argument.split(" ", 1)))
+            push(self._found(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
             last, module = self.stack.pop(), self.stack.pop()
             if not isinstance(last, str) or not isinstance(module, str):
                 raise Unreadable("it names something without a name")
-            push(inert.found(module, last))
+            push(self._found(module, last))
         elif name in ("REDUCE", "NEWOBJ"):
             arguments, what = self.stack.pop(), self.stack.pop()
             if not isinstance(arguments, tuple):
@@ -124,11 +126,13 @@ class _Machine:
         elif name in ("OBJ", "INST"):
             what, *items = self._marked() if name == "OBJ" else (None, *self._marked())
             if name == "INST":
-                what = inert.found(*argument.split(" ", 1))
+                what = self._found(*argument.split(" ", 1))
             self.stack.append(self._made(what, tuple(items)))
         elif name == "BINPERSID":
-            self.storages.append(inert.storage(self.stack.pop()))
-            self.stack.append(self.storages[-1])
+            referred = inert.storage(self.stack.pop())
+            self.stack.append(referred)
+            if isinstance(referred, Storage):
+                self.storages.append(referred)
         elif name == "POP":
             self.stack.pop() if self.stack else self._marked()
         elif name == "POP_MARK":
@@ -137,6 +141,12 @@ class _Machine:
             self.stack.append(self.stack[-1])
         else:
             raise Unreadable(f"it has the pickle opcode {name}, which no weights need")
+
+    def _found(self, module: str, name: str) -> inert.Global:
+        self.names += 1
+        if self.names > MOST_NAMES:
+            raise Unreadable(f"it has more than {MOST_NAMES:,} names")
+        return inert.found(module, name)
 
     def _made(self, what: Any, arguments: tuple[Any, ...]) -> Any:
         self._spend(arguments)
