@@ -35,7 +35,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ema",
         action="store_true",
-        help="take the averages of the training, where the file has both",
+        help="take the second set of weights, where the file has one: averages of a training or, "
+        "of mmcv and mmengine, what was averaged",
     )
 
 

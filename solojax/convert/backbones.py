@@ -29,6 +29,7 @@ class Backbone(NamedTuple):
     arrays: dict[str, np.ndarray]
     # Caffe2's: in stages 2 to 4 the stride is in the first 1x1 convolution (variant a).
     is_caffe2: bool
+    left_out: dict[str, str]  # name -> why it is none of them
 
 
 def backbone_of(arrays: Mapping[str, np.ndarray], std: Sequence[float] = images.STD) -> Backbone:
@@ -39,19 +40,18 @@ def backbone_of(arrays: Mapping[str, np.ndarray], std: Sequence[float] = images.
       std: what the network's images are divided by. Caffe2's weights are for BGR images that are
         not; their first convolution is changed to give the same of ours.
     """
+    left_out = {}
     for prefix in ("backbone.bottom_up.", "backbone."):
         if any(name.startswith(prefix) for name in arrays):
-            arrays = {
-                name.removeprefix(prefix): array
-                for name, array in arrays.items()
-                if name.startswith(prefix)
-            }
+            left_out = {k: "is of no backbone" for k in arrays if not k.startswith(prefix)}
+            arrays = {k.removeprefix(prefix): a for k, a in arrays.items() if k not in left_out}
             break
-    if arrays and all(_CAFFE2.fullmatch(name) for name in arrays):
-        return Backbone(_of_caffe2(arrays, std), True)
-    if any(re.match(r"(blocks\.\d+|bb_\d_\d+)\.conv0\.", name) for name in arrays):
-        return Backbone(_of_paddleclas(arrays), False)
-    return Backbone(dict(arrays), False)
+    is_caffe2 = bool(arrays) and all(_CAFFE2.fullmatch(name) for name in arrays)
+    if is_caffe2:
+        arrays = _of_caffe2(arrays, std)
+    elif any(re.match(r"(blocks\.\d+|bb_\d_\d+)\.conv0\.", name) for name in arrays):
+        arrays = _of_paddleclas(arrays)
+    return Backbone(dict(arrays), is_caffe2, left_out)
 
 
 def _of_caffe2(arrays: Mapping[str, np.ndarray], std: Sequence[float]) -> dict[str, np.ndarray]:

@@ -39,6 +39,7 @@ class Container(NamedTuple):
     # must not be written into; bfloat16 and float8 are float32. Objects of other classes are
     # Opaque: a name.
     content: Any
+    about: dict[str, str] = {}  # texts beside the arrays of safetensors
 
 
 def read(path: str | os.PathLike[str]) -> Container:
@@ -54,7 +55,7 @@ def read(path: str | os.PathLike[str]) -> Container:
             raise InputError(f"{path} is no file of weights, but a folder or device")
         if about.st_size > MOST_FILE:
             raise InputError(f"{path} has more than {MOST_FILE:,} bytes")
-        form, content = _read(path, about.st_size)
+        return Container(path, *_read(path, about.st_size))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
@@ -63,7 +64,6 @@ def read(path: str | os.PathLike[str]) -> Container:
         raise InputError(f"{path} cannot be read: {error}") from error
     except Unreadable as error:
         raise InputError(f"{path} is not read as weights: {error}") from error
-    return Container(path, form, content)
 
 
 def state_dict_of(container: Container, ema: bool = False) -> StateDict:
@@ -82,15 +82,15 @@ def state_dict_of(container: Container, ema: bool = False) -> StateDict:
         raise InputError(f"{container.path} {error}") from error
 
 
-def _read(path: Path, size: int) -> tuple[str, Any]:
+def _read(path: Path, size: int) -> tuple[Any, ...]:
+    """The form, the content and, of some forms, the texts beside it."""
     with path.open("rb") as file:
         head = file.read(512)
         if head[:4] in (b"PK\3\4", b"PK\5\6"):
             return _archive(archives.Archive(file, size), size)
         file.seek(0)
         if safetensors.is_one(head):
-            arrays, _ = safetensors.read(file.read(size))
-            return "safetensors", arrays
+            return "safetensors", *safetensors.read(file.read(size))
         if head[:1] == b"\x80" or head[:1] in (b"(", b"}", b"]", b"c", b"d", b"l"):
             return torch_files.read_pickle(file.read(size))
     if not head:

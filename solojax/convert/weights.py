@@ -10,7 +10,7 @@ import numpy as np
 from flax import traverse_util
 
 from solojax import config as config_lib
-from solojax.convert import architecture, choice, class_names, containers, safetensors, state_dict
+from solojax.convert import architecture, choice, class_names, containers, state_dict
 from solojax.types import InputError
 
 CONFIG = "config"  # under which our own safetensors hold it, as JSON
@@ -32,7 +32,7 @@ def read(path: Path, config: str = "", classes: str = "", ema: bool = False) -> 
       path: the file.
       config: which its preprocessing is of; chosen by names and shapes where empty.
       classes: of ``class_names.given``; what is known of them where empty.
-      ema: take the averages of the training, where the file has both.
+      ema: take the second set of weights, where the file has one.
 
     Raises:
       InputError: it cannot be read, or is of no network that is known here.
@@ -76,7 +76,7 @@ def read(path: Path, config: str = "", classes: str = "", ema: bool = False) -> 
             f"skipped: {len(names)} {reason} ({names[0]}{', ...' if len(names) > 1 else ''})"
             for reason, names in placed.skipped.items()
         ),
-        *_left(found.left_out),
+        *left(found.left_out),
     ]
     return Weights(whole, variables, said)
 
@@ -104,13 +104,10 @@ def _own(
     container: containers.Container, arrays: dict[str, np.ndarray], config: str, classes: str
 ) -> Weights:
     """Of a file that ``solojax convert`` wrote."""
-    about: dict[str, str] = {}
-    if container.form == "safetensors":
-        _, about = safetensors.read(container.path.read_bytes())
     if config:
         whole = config_lib.load(config)
-    elif CONFIG in about:
-        whole = config_lib.from_json(about[CONFIG], f"the config in {container.path}")
+    elif CONFIG in container.about:
+        whole = config_lib.from_json(container.about[CONFIG], f"the config in {container.path}")
     else:
         raise InputError(f"{container.path} has no config beside its arrays; give one as --config")
     count = whole.model.head.num_classes
@@ -138,7 +135,7 @@ def _size(variables: dict[str, Any]) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(variables))
 
 
-def _left(left_out: dict[str, str]) -> list[str]:
+def left(left_out: dict[str, str]) -> list[str]:
     """Lines of what stands in the file beside its weights."""
     reasons = Counter(left_out.values())
     first = {why: name for name, why in reversed(left_out.items())}

@@ -10,6 +10,7 @@ import numpy as np
 from solojax import config as config_lib
 from solojax import parallel, processes
 from solojax.convert import backbones, containers, state_dict
+from solojax.convert import weights as weights_lib
 from solojax.fields import shown
 from solojax.models import detector
 from solojax.ops import images
@@ -36,6 +37,7 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
         if weights.is_caffe2:
             _check_caffe2(config.model, training.pretrained)
         names = detector.state_dict_names(config.model)
+        print(*_told(weights, path, names), sep="\n", flush=True)
         return state_dict.load_backbone(weights.arrays, draw(config.model, key), names)
     found, arrays = checkpoint.read_arrays(path)
     variables = draw(config.model, key)
@@ -76,12 +78,32 @@ def read_weights(path: str, std: Sequence[float] = images.STD) -> backbones.Back
         found = containers.state_dict_of(containers.read(path))
     except InputError as error:
         raise InputError(f"training.pretrained={error}") from error
+    if all(name.startswith(weights_lib.OWN) for name in found.arrays):
+        raise InputError(
+            f"training.pretrained={path} is a whole network of solojax; make a run of it by "
+            f"`solojax convert {path} --to RUN`, and give that"
+        )
     weights = backbones.backbone_of(found.arrays, std)
+    weights.left_out.update(found.left_out)
     if wild := [name for name, array in weights.arrays.items() if not _is_finite(array)]:
         raise InputError(
             f"training.pretrained={path} has numbers that are not finite, in {shown(wild[0])}"
         )
     return weights
+
+
+def _told(weights: backbones.Backbone, path: Path, names: detector.Names) -> list[str]:
+    """What is read of a file, and what is not."""
+    skipped = {
+        name: f"is of {why}"
+        for name in weights.arrays
+        if (why := state_dict.reason_to_skip(f"backbone.{name}", names))
+    }
+    count = len(weights.arrays) - len(skipped)
+    return [
+        f"{path}: {count} arrays of a backbone",
+        *weights_lib.left({**skipped, **weights.left_out}),
+    ]
 
 
 def _check_caffe2(model: Any, path: str) -> None:
