@@ -1,19 +1,17 @@
 """Which network: as wide as the time lets it learn."""
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from solojax.convert import state_dict
+from solojax.convert import architecture, parts
 from solojax.convert.backbones import Backbone
 from solojax.heads.grid import Grid
 from solojax.heads.objective import Objective
 from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
-from solojax.models.resnet import BASIC, BLOCKS, ResNet, Variant
-from solojax.models.resnet_names import STATE_DICT_NAMES
+from solojax.models.resnet import ResNet, Variant
 from solojax.training import checkpoint, pretrained
 from solojax.types import InputError
 
@@ -91,26 +89,13 @@ def _solov2(backbone: ResNet, neck: int, width: int, kernel: int, views: int) ->
 
 def _backbone_of(weights: Backbone, path: str) -> ResNet:
     """The ResNet whose blocks a state dict has."""
-    places = {
-        "/".join(place[2:-1])
-        for name in weights.arrays
-        for place in state_dict.places_of(f"backbone.{name}", STATE_DICT_NAMES)
-    }
-    blocks: dict[int, set[int]] = {}
-    for place in places:
-        if found := re.fullmatch(r"layer([1-4])_(\d+)/conv1", place):
-            blocks.setdefault(int(found[1]), set()).add(int(found[2]))
-    counts = tuple(len(blocks.get(stage, ())) for stage in range(1, 5))
-    bottleneck = "layer1_0/conv3" in places
-    depths = [
-        depth
-        for depth, known in BLOCKS.items()
-        if known == counts and (depth in BASIC) != bottleneck
-    ]
-    if len(depths) != 1:
-        raise InputError(
-            f"{path} has the blocks {counts}, which are those of none of ResNet "
-            f"{', '.join(map(str, BLOCKS))}; give a state dict of one of them"
-        )
-    variant: Variant = "a" if weights.is_caffe2 else "d" if "conv1_0" in places else "b"
-    return ResNet(depths[0], variant=variant, norm="frozen_statistics", frozen_stages=1)
+    named = {f"backbone.{name}": array for name, array in weights.arrays.items()}
+    plain: Variant = "a" if weights.is_caffe2 else "b"
+    try:
+        fields = parts.backbone(architecture.shapes_here(named), plain)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; give a state dict of one of them") from error
+    except KeyError as error:
+        raise InputError(f"{path} has no such array for {error.args[0]} as ResNets have") from error
+    fields = {name.removeprefix("backbone."): value for name, value in fields.items()}
+    return ResNet(**fields, norm="frozen_statistics", frozen_stages=1)

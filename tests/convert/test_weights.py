@@ -14,7 +14,7 @@ from flax import traverse_util
 from solojax import config as config_lib
 from solojax.cli import main
 from solojax.config import Config, Data
-from solojax.convert import architecture, choice, class_names, safetensors, weights
+from solojax.convert import architecture, choice, class_names, safetensors, state_dict, weights
 from solojax.heads.anchors import Anchors
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.grid import Grid
@@ -31,7 +31,7 @@ from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
 from solojax.training import checkpoint, pretrained
 from solojax.types import InputError
-from tests.convert import published
+from tests.convert import pickled, published
 
 SMALL = {"num_classes": 3, "grid": Grid(sizes=(5, 4, 3, 2, 1)), "width": 8, "groups": 4}
 SMALL_V2 = {**SMALL, "depth": 2, "kernel_width": 8, "mask_feature_width": 4}
@@ -130,6 +130,23 @@ def test_a_model_comes_back_from_the_names_of_each_project_bit_for_bit(name, tmp
     said = "\n".join(found.said)
     assert f"taken: {len(named) - 1} arrays" in said
     assert "skipped: 1 classifiers of whole images (backbone.fc.bias)" in said
+
+
+def test_a_checkpoint_of_mmdetection_names_its_classes_and_has_averages(tmp_path, config_file):
+    named = published.mmdetection(variables_of(BY_MMDETECTION["v2"]))
+    averages = {f"ema_{name.replace('.', '_')}": array + 1 for name, array in named.items()}
+    counter = {"backbone.bn1.num_batches_tracked": np.array(7, np.float32)}
+    file = tmp_path / "epoch_36.pth"
+    meta = {"CLASSES": ("cat", "dog", "bat"), "epoch": 36}
+    pickled.save(file, named | averages | counter, meta=meta, optimizer={"state": {}})
+    found = [weights.read(file, str(config_file), ema=ema) for ema in (False, True)]
+    plain, averaged = (weights.named(one.variables) for one in found)
+    assert all(np.array_equal(plain[name] + 1, averaged[name]) for name in plain)
+    assert [one.name for one in found[0].config.data.categories] == ["cat", "dog", "bat"]
+    said = "\n".join(found[0].said)
+    assert "skipped: 1 counters of batches (backbone.bn1.num_batches_tracked)" in said
+    assert "left: meta and 1 more, which stands beside state_dict" in said
+    assert "which is of the second set of weights" in said
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +255,7 @@ def named_solov2() -> dict[str, np.ndarray]:
         ),
         (
             {n: a for n, a in named_solov2().items() if "conv_cls" not in n},
-            "names of mmdetection, and nothing for head/category_predictor/kernel",
+            "names of mmdetection, and no such array for head/category_predictor/kernel",
         ),
         (
             named_solov2() | {"mask_head.conv_cls.bias": np.full(3, np.nan, np.float32)},
@@ -254,6 +271,23 @@ def test_what_is_no_whole_detector_is_told_in_a_line(arrays, said, config_file, 
     assert said in error and error.count("\n") == 1
     assert main([*command[:-1], str(tmp_path)]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["mmdetection-v2-dcn", "mmdetection-solo", "sparseinst-dcn", "yolact"]
+)
+def test_shapes_of_no_network_are_refused_like_others(name):
+    write, model = CASES[name]
+    named = write(variables_of(model))
+    config = Config(model, Data(canvases=((64, 64),)))
+    for number, layer in enumerate(list(named)[::4]):
+        shape = ((), (0,), (2, 3), (0, 0, 0, 0), (1, 1, 1, 1), (2, 2, 2, 2, 2))[number % 6]
+        strange = {**named, layer: np.zeros(shape, np.float32)}
+        with pytest.raises(InputError) as refused:
+            found = architecture.recognise(strange)
+            adapted, _ = choice.adapt(config, found)
+            state_dict.place(strange, adapted.model if adapted.model == model else model)
+        assert "\n" not in str(refused.value), (layer, shape)
 
 
 def found_of(name: str, **changes: Any) -> architecture.Architecture:

@@ -98,10 +98,11 @@ def test_what_no_form_reads_is_refused_in_one_line(tmp_path):
 def test_the_network_is_that_of_the_weights(tmp_path):
     names = [f"layer{stage}.{block}.conv1.weight" for stage in range(1, 5) for block in range(2)]
     path = tmp_path / "resnet18.npz"
-    np.savez(path, **{name: np.zeros(1, np.float32) for name in names})
+    weights = {name: np.zeros((64, 64, 3, 3), np.float32) for name in names}
+    np.savez(path, **weights, **{"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)})
     networks = network.from_weights(str(path))
     assert {one.model.backbone for one in networks} == {ResNet(depth=18)}
-    np.savez(path, **{name: np.zeros(1, np.float32) for name in names[:3]})
+    np.savez(path, **{name: weights[name] for name in names[:3]})
     with pytest.raises(InputError, match=r"blocks \(2, 1, 0, 0\)"):
         network.from_weights(str(path))
 
