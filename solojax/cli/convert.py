@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from solojax.types import InputError
+from solojax.types import InputError, escaped
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         for line in converted.convert(
             source, to, arguments.config, arguments.classes, arguments.ema
         ):
-            print(line)
+            print(escaped(line))
     except Misfit as error:
         raise InputError(
             f"{source} does not fit the model that it is of:",

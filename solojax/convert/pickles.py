@@ -6,18 +6,22 @@ for a memo of any index. Here ``pickletools`` takes the opcodes apart, and each 
 below or is refused by its name.
 """
 
+import codecs
 import io
 import pickletools
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from solojax.convert import inert
 from solojax.convert.inert import Opaque, Storage, Unreadable
 
 MOST_OPCODES = 200_000  # a checkpoint of 700 tensors with their optimizer has some 75,000
+MOST_DIGITS = 1000  # of a number that is written as text, which takes the square of them
 MOST_NAMES = 10_000  # a checkpoint has some twenty, each once
 MOST_RATIO, FREE = 4, 2**20  # of all that calls are given to their pickle: each may copy it
 
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _VALUES = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES "
     "SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 FLOAT "
@@ -44,16 +48,39 @@ def load(stream: io.BytesIO) -> tuple[Any, list[Storage]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of odd escapes in a text
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            for count, (name, argument) in enumerate(_opcodes(stream)):
                 if count >= MOST_OPCODES:
                     raise Unreadable(f"it has more than {MOST_OPCODES:,} parts")
-                machine.do(opcode.name, argument)
+                machine.do(name, argument)
         return machine.stack.pop(), machine.storages
     except (IndexError, KeyError) as error:
         raise Unreadable("it is a damaged pickle") from error
     except (ValueError, OverflowError, TypeError) as error:
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise Unreadable(f"it is a damaged pickle ({reason})") from error
+
+
+def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
+    """Names and arguments, as ``pickletools.genops``, which refuses bytes in Python 2's texts."""
+    name = ""
+    while name != "STOP":
+        code = stream.read(1).decode("latin-1")
+        if code not in _OPCODES:
+            raise ValueError(f"no opcode {code!r}" if code else "it ends too early")
+        name, argument = _OPCODES[code].name, _OPCODES[code].arg
+        if name in ("STRING", "INT", "LONG"):
+            start = stream.tell()
+            line = stream.readline()
+            if name == "STRING":
+                line = line.strip()
+                if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
+                    raise ValueError("a text without quotes")
+                yield name, codecs.escape_decode(line[1:-1])[0].decode("latin-1")
+                continue
+            if len(line) > MOST_DIGITS:
+                raise ValueError(f"a number of {len(line):,} digits")
+            stream.seek(start)
+        yield name, argument.reader(stream) if argument else None
 
 
 class _Machine:

@@ -15,7 +15,7 @@ from solojax.fields import shown
 from solojax.models import detector
 from solojax.ops import images
 from solojax.training import checkpoint
-from solojax.types import InputError
+from solojax.types import InputError, escaped
 
 
 def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
         if weights.is_caffe2:
             _check_caffe2(config.model, training.pretrained)
         names = detector.state_dict_names(config.model)
-        print(*_told(weights, path, names), sep="\n", flush=True)
+        print(*map(escaped, _told(weights, path, names)), sep="\n", flush=True)
         return state_dict.load_backbone(weights.arrays, draw(config.model, key), names)
     found, arrays = checkpoint.read_arrays(path)
     variables = draw(config.model, key)

@@ -63,14 +63,22 @@ def test_pickles_of_arrays_are_read_whatever_their_protocol(tmp_path, protocol):
         assert found.arrays[name].dtype == array.dtype.newbyteorder("=")
 
 
-def test_arrays_of_python_2_are_read(tmp_path):
-    # Protocol 2 there wrote bytes as text, names as bytes.
-    (tmp_path / "x.pkl").write_bytes(
+@pytest.mark.parametrize("newest", [True, False])
+def test_arrays_of_python_2_are_read(tmp_path, newest):
+    # It wrote bytes as text, names as bytes; by protocol 0 where nobody said otherwise.
+    oldest = (
+        b"(dp0\nS'conv1_w'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\n"
+        b"p3\n(I0\ntp4\nS'b'\np5\ntp6\nRp7\n(I1\n(L2L\ntp8\ncnumpy\ndtype\np9\n(S'f4'\n"
+        b"p10\nI0\nI1\ntp11\nRp12\n(I3\nS'<'\np13\nNNNI-1\nI-1\nI0\ntp14\nbI00\n"
+        b"S'\\x00\\x00\\x80?\\x00\\x00\\x00\\xc0'\np15\ntp16\nbs."
+    )
+    later = (
         b"\x80\x02}U\x07conv1_wcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
         b"K\x00\x85U\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R"
         b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
         b"U\x08\x00\x00\x80\x3f\x00\x00\x00\xc0tbs."
     )
+    (tmp_path / "x.pkl").write_bytes(later if newest else oldest)
     np.testing.assert_array_equal(weights_of(tmp_path / "x.pkl")["conv1_w"], np.float32([1, -2]))
 
 
@@ -258,6 +266,7 @@ HOSTILE: dict[str, tuple[Write, str]] = {
         ),
         "holds no weights",
     ),
+    "a number of many digits": (raw(b"(I" + b"9" * 4000 + b"\nl."), "number of 4,001 digits"),
     "nothing on the stack": (raw(b"\x80\x02R."), "damaged pickle"),
     "no mark": (raw(b"\x80\x02]e."), "damaged pickle"),
     "a pickle without an end": (raw(dumps({"a": 1})[:-1]), "damaged pickle"),

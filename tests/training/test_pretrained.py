@@ -62,7 +62,7 @@ def test_of_a_detector_the_backbone_is_taken_and_what_is_left_is_told(
         for name, array in tiny_solov2.items()
         if name.startswith("params/backbone.")
     }
-    more = {"backbone.fc.bias": np.ones(3), "neck.x.bias": np.ones(2), "head.y.bias": np.ones(2)}
+    more = {"backbone.fc.bias": np.ones(3), "head.\x1b[2J": np.ones(2), "neck.x": np.ones(2)}
     path = save(tmp_path / "x.pth", {k: np.float32(a) for k, a in (arrays | more).items()}, epoch=3)
     model = MODEL.clone(backbone=MODEL.backbone.clone(norm="frozen_statistics"))
     made = config.Config(model, training=config.Training(pretrained=str(path)))
@@ -72,7 +72,7 @@ def test_of_a_detector_the_backbone_is_taken_and_what_is_left_is_told(
     assert capsys.readouterr().out.splitlines() == [
         f"{path}: {len(arrays)} arrays of a backbone",
         "left: fc.bias, which is of classifiers of whole images",
-        "left: neck.x.bias and 1 more, which is of no backbone",
+        "left: head.\\x1b[2J and 1 more, which is of no backbone",
         "left: epoch, which stands beside state_dict",
     ]
 
