@@ -1,6 +1,7 @@
 """Fields of a backbone, a neck and a head, by the shapes of their parameters."""
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -43,6 +44,10 @@ def backbone(shapes: Shapes, plain: resnet.Variant = "b") -> dict[str, Any]:
         found["deform_stages"] = tuple(
             stage for stage in range(1, 5) if _deform(shapes, f"backbone/layer{stage}_") != "none"
         )
+        blocks = [
+            int(re.split("[_/]", path)[2]) for path in shapes if "conv2/offset/kernel" in path
+        ]
+        found["deform_every"] = min((block for block in blocks if block), default=1)
     return {f"backbone.{name}": value for name, value in found.items()}
 
 

@@ -55,6 +55,7 @@ class ResNet(nn.Module):
     frozen_stages: int = 1  # 0: all train; n: the stem and the first n stages do not
     deform: Deform = "none"  # the 3x3 convolution of the bottlenecks of deform_stages
     deform_stages: tuple[int, ...] = (2, 3, 4)
+    deform_every: int = 1  # the first of each so many blocks of these stages is deformable
     remat_stages: tuple[
         int, ...
     ] = ()  # of 1..4: hold each block's input alone for the backward pass
@@ -65,7 +66,7 @@ class ResNet(nn.Module):
             raise InputError(f"ResNet depth {self.depth} is unknown; choose from {list(BLOCKS)}")
         check_range(self, "backbone", "frozen_stages", most=4)
         check_range(self, "backbone", "deform_stages", "remat_stages", least=1, most=4)
-        counts = ("width", "groups", "group_width", "norm_groups")
+        counts = ("width", "groups", "group_width", "norm_groups", "deform_every")
         check_count(self, "backbone", *counts)
         bottlenecks = {"groups": 1, "group_width": 64, "deform": "none"}
         for name, default in bottlenecks.items():
@@ -140,10 +141,12 @@ class ResNet(nn.Module):
                     width,
                     inner_width=self._inner_width(width),
                     groups=self.groups,
-                    deform=self.deform if stage in self.deform_stages else "none",
                 )
             for index in range(blocks):
+                deforms = stage in self.deform_stages and index % self.deform_every == 0
+                kind = {} if self.depth in BASIC else {"deform": self.deform if deforms else "none"}
                 x = block(
+                    **kind,
                     stride=2 if stage > 1 and index == 0 else 1,
                     variant=self.variant,
                     norm=norm_of(stage),

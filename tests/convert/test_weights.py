@@ -88,6 +88,10 @@ CASES: dict[str, tuple[Callable, Detector]] = {
     ),
     "yolact": (published.yolact, yolact(R14)),
     "yolact++": (published.yolact, yolact(DCN, rescoring_widths=(4, 8))),
+    "yolact++-third": (
+        published.yolact,
+        yolact(ResNet(50, width=4, deform="v2", deform_every=3), rescoring_widths=(4, 8)),
+    ),
 }
 
 
@@ -314,6 +318,12 @@ def found_of(name: str, **changes: Any) -> architecture.Architecture:
             "solov2_r101_vd_fpn_3x_coco",
             "solov2_r101_dcn_fpn_3x",
             ["backbone.variant=d (in the config b)", "head.deform_bias=True (in the config False)"],
+        ),
+        (
+            found_of("yolact_plus_r50_550", backbone__depth=101, backbone__deform_every=3),
+            "yolact_plus_base_54_800000",
+            "yolact_plus_r50_550",
+            ["backbone.depth=101 (in the config 50)", "backbone.deform_every=3 (in the config 1)"],
         ),
     ],
 )

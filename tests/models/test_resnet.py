@@ -92,6 +92,13 @@ def test_stages_can_be_made_deformable_one_by_one():
     assert {path[0] for path in sizes if "offset" in path} == {"layer4_0", "layer4_1", "layer4_2"}
 
 
+def test_the_first_of_every_few_blocks_can_be_deformable_alone():
+    sizes = parameters_of(depth=50, width=8, deform="v2", deform_every=3)
+    assert {path[0] for path in sizes if "offset" in path} == {
+        f"layer{stage}_{block}" for stage, block in ((2, 0), (2, 3), (3, 0), (3, 3), (4, 0))
+    }
+
+
 @pytest.mark.parametrize(
     ("settings", "widths"),
     [
