@@ -39,6 +39,7 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
         names = detector.state_dict_names(config.model)
         print(*map(escaped, _told(weights, path, names)), sep="\n", flush=True)
         return state_dict.load_backbone(weights.arrays, draw(config.model, key), names)
+    _check_run(config.model, path)
     found, arrays = checkpoint.read_arrays(path)
     variables = draw(config.model, key)
     where = f"training.pretrained={path}, checkpoint {found},"
@@ -47,6 +48,30 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
         print(f"new for {len(config.data.categories)} classes: {', '.join(fresh) or 'nothing'}")
     remedy = "if only the classes differ, set training.reset_classes=True"
     return checkpoint.fill(variables, arrays, where, remedy)
+
+
+def _check_run(model: Any, run: Path) -> None:
+    """Refuses a network in which a run's weights would fit and mean something else.
+
+    Nothing is known of a run that another version of solojax wrote.
+    """
+    try:
+        other = checkpoint.read_config(run).model
+    except InputError:
+        return
+    ours, theirs = _reads(model), _reads(other)
+    if differing := [f"{name}={value}" for name, value in theirs.items() if value != ours[name]]:
+        raise InputError(
+            f"training.pretrained={run} reads images otherwise than this config: set "
+            f"{' '.join(differing)}"
+        )
+
+
+def _reads(model: Any) -> dict[str, str]:
+    """Fields that no shape of a parameter follows from, as ``--set`` takes them."""
+    pixels = {f"model.{name}": getattr(model, name) for name in ("mean", "std")}
+    fields = {name: ",".join(f"{x:g}" for x in three) for name, three in pixels.items()}
+    return fields | {"model.backbone.variant": getattr(model.backbone, "variant", "")}
 
 
 def _without_classes(

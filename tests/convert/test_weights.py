@@ -225,6 +225,34 @@ def test_a_training_on_other_classes_begins_from_a_converted_run(
     assert capsys.readouterr().out == f"new for 1 classes: {', '.join(sorted(fresh))}\n"
 
 
+def test_a_training_that_would_read_images_otherwise_than_its_weights_is_refused(run, tmp_path):
+    config = checkpoint.read_config(run)
+    model = config.model.clone(backbone=R14.clone(variant="a"), std=(1.0, 1.0, 1.0))
+    training = dataclasses.replace(config.training, pretrained=str(run))
+    config = dataclasses.replace(config, model=model, training=training)
+    wanted = (
+        r"otherwise than this config: set model.std=58.395,57.12,57.375 model.backbone.variant=b"
+    )
+    with pytest.raises(InputError, match=wanted):
+        pretrained.start_variables(config, tmp_path)
+
+
+def test_weights_of_adelaidet_see_in_rgb_what_they_saw_in_bgr(tmp_path):
+    named = published.adelaidet(variables_of(BY_MMDETECTION["v2"]))
+    config = Config(BY_MMDETECTION["v2"], Data(canvases=((64, 64),)))
+    placed = state_dict.place(named, config.model)
+    config, variables = weights.of_caffe(config, placed.variables)
+    image = np.random.default_rng(0).integers(0, 256, (1, 7, 7, 3)).astype(np.uint8)
+    ours = config.model.normalize(image, np.array([[7, 7]]), np.float32)
+    theirs = image[..., ::-1] - np.float32([103.53, 116.28, 123.675])
+    kernel = named["backbone.bottom_up.stem.conv1.weight"]
+    np.testing.assert_allclose(
+        np.einsum("bhwi,hwio->bo", ours, variables["params"]["backbone"]["conv1"]["kernel"]),
+        np.einsum("bhwi,oihw->bo", theirs, kernel),
+        rtol=1e-4,
+    )
+
+
 def test_what_does_not_fit_is_told_by_its_first_twenty_differences(config_file, tmp_path, capsys):
     named = published.mmdetection(variables_of(BY_MMDETECTION["v2"]))
     named["mask_head.conv_kernel.bias"] = np.zeros(9, np.float32)
