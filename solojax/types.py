@@ -33,10 +33,10 @@ class InputError(ValueError):
 def escaped(text: str) -> str:
     """A text of somebody's in one line: control characters as Python writes them.
 
-    They would move the cursor of a terminal, or end the line.
+    They would move the cursor of a terminal, or end the line; half a surrogate cannot be written.
     """
     return "".join(
-        repr(sign)[1:-1] if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign
+        repr(sign)[1:-1] if unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") else sign
         for sign in text
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from solojax.cli import main
 from solojax.convert import containers, safetensors
 from solojax.types import InputError
 from tests.convert.pickled import Call, Name, dumps, parts, save, tensor, zipped
@@ -382,6 +383,14 @@ def test_what_may_do_harm_is_refused_at_once_and_nothing_of_it_runs(tmp_path, mo
     assert str(caught.value).startswith(f"{tmp_path / 'x.pth'} ")
     assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 600
     assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
+
+
+def test_a_command_ends_in_one_line_at_a_program_and_writes_nothing(tmp_path, capsys):
+    HOSTILE["a command beside weights"][0](tmp_path / "x.pth")
+    assert main(["convert", str(tmp_path / "x.pth"), "--to", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr()
+    assert "would call 'posix.system'" in said.err and len(said.err.splitlines()) == 1
+    assert not said.out and [path.name for path in tmp_path.iterdir()] == ["x.pth"]
 
 
 def test_what_is_no_file_is_never_waited_for(tmp_path):

@@ -17,10 +17,10 @@ def test_equal_findings_are_counted_together():
 
 
 def test_a_strangers_name_ends_no_line_and_moves_no_cursor() -> None:
-    name = "a\nb\r\x1b[2J\u2028c.jpg"
+    name = "a\nb\r\x1b[2J\u2028\ud800c.jpg"
     findings = Findings()
     findings.add("lost", f"images of class {name}", name, cure=f"rename {name}")
     (found,) = findings
     for said in (str(found), str(InputError(f"{name} is no image"))):
-        assert said.isprintable() and "a\\nb\\r\\x1b[2J\\u2028c.jpg" in said
+        assert said.isprintable() and "a\\nb\\r\\x1b[2J\\u2028\\ud800c.jpg" in said
     assert str(InputError("a table", name, "of lines")).count("\n") == 2
