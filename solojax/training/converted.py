@@ -15,6 +15,7 @@ from solojax.training.checkpointer import Checkpoints
 from solojax.types import InputError
 
 FILE = ".safetensors"
+OTHERS = (".pth", ".pt", ".pkl", ".npz", ".pdparams", ".json")  # which nothing here writes
 
 
 def convert(
@@ -34,6 +35,8 @@ def convert(
     """
     if to.exists() and (to.is_file() or any(to.iterdir())):
         raise InputError(f"{to} is there already; give another place by --to, or remove it")
+    if to.suffix in OTHERS:
+        raise InputError(f"--to {to}: give a run folder, or a file that ends in {FILE}")
     if source.is_dir():
         if config or classes or ema:
             raise InputError(

@@ -303,6 +303,8 @@ def test_what_is_no_whole_detector_is_told_in_a_line(arrays, said, config_file, 
     assert said in error and error.count("\n") == 1
     assert main([*command[:-1], str(tmp_path)]) == 2
     assert "is there already" in capsys.readouterr().err
+    assert main([*command[:-1], str(tmp_path / "new.pth")]) == 2
+    assert "a run folder, or a file that ends in .safetensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
