@@ -8,8 +8,10 @@ from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import Facts
 
 JITTER = (0.6, 1.5)  # times the size at which an image just fits its canvas
-# Words in the names of classes that a mirror makes wrong.
-SIDED = re.compile(r"(^|[^a-z])(left|right|text|letter|digit|number|word|plate|sign)s?([^a-z]|$)")
+# Words in the names of classes: of those that a mirror makes another class, of those that it only
+# makes unreadable.
+SIDED = re.compile(r"(^|[^a-z])(left|right)([^a-z]|$)")
+WRITTEN = re.compile(r"(^|[^a-z])(text|letter|digit|number|word|plate|sign)s?([^a-z]|$)")
 RARE = 10  # images with a class, below which it is pasted into others
 COPY_PASTE = 0.5
 
@@ -23,9 +25,9 @@ def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
         Decision(
             "mirror",
             "no" if sided else "half of the images",
-            f"class {sided[0]!r} is another one in a mirror"
+            f"class {sided[0]!r} is wrong in a mirror"
             if sided
-            else "no class name has sides",
+            else "no class name has sides, and few are of something written",
         ),
     ]
     rare = [
@@ -66,7 +68,12 @@ def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
 
 
 def _sided(names: Sequence[str]) -> list[str]:
-    """Classes that are others in a mirror: with sides in their names, or of single characters."""
-    characters = [name for name in names if len(name.strip()) == 1 and name.strip().isalnum()]
-    sided = [name for name in names if SIDED.search(name.lower())]
-    return sided or (characters if 2 * len(characters) > len(names) else [])
+    """Classes that are wrong in a mirror: of a side, or of something written where most are."""
+    words = [re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower() for name in names]  # LeftArm
+    sided = [name for name, said in zip(names, words, strict=True) if SIDED.search(said)]
+    written = [
+        name
+        for name, said in zip(names, words, strict=True)
+        if WRITTEN.search(said) or (len(said.strip()) == 1 and said.strip().isalnum())
+    ]
+    return sided or (written if 2 * len(written) >= len(names) else [])

@@ -81,7 +81,7 @@ def build(
     caps = Decision(
         "caps",
         f"{data.max_instances} trained, {detections} found",
-        f"up to {most} objects are in an image; {positives} cells learn of one",
+        f"up to {most} objects are in an image, of which {positives} cells learn",
     )
     config = config_lib.Config(model=model, data=data, optimizer=optimizer, training=training)
     return config, [*placing, *gridded, caps, *augmented, *optimizing]

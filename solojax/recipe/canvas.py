@@ -4,20 +4,22 @@ from typing import Any
 
 import numpy as np
 
+from solojax.config import Data
+from solojax.data import fit
 from solojax.recipe.decisions import Decision
-from solojax.recipe.facts import Facts
+from solojax.recipe.facts import LONGEST, THIN, Facts
 
 STEP = 32  # pixels of which sides are multiples: the coarsest stride
 LEAST, MOST = 256, 800  # short sides; ImageNet's classifiers see 224, the published detectors 800
 SMALL_SIDE = 16  # network pixels: four mask pixels each way, in which a shape can be told
 SMALL_SHARE = 0.1  # of the instances may be smaller
 LARGEST_SCALE = 1.5  # of small images; more shows nothing new
-LONGEST = 2.0  # long side over short side of a canvas; longer images are shrunk to fit
 SQUARE = 1.1  # aspect up to which an image is as good as square
 RARE = 0.1  # share of images of the other orientation that is not worth a program of its own
 TILED = 1.5  # times MOST, from which side on images are cut into tiles
 TILE, TILE_STEP = 512, 64  # original pixels of a tile whose small objects have SMALL_SIDE
-CUT = 8  # network pixels: an instance below it has less than four mask pixels in all
+WHOLE = 0.5  # of a tile, that nine of ten objects must fit into, to be whole on one
+CUT = 8  # network pixels: below it four mask pixels in all, or half a one across; AP50 is lost
 
 
 def wanted_side(facts: Facts) -> tuple[int, str]:
@@ -31,10 +33,14 @@ def wanted_side(facts: Facts) -> tuple[int, str]:
         f"{1 - SMALL_SHARE:.0%} of the objects are longer than {smallest:.1%} of the short side, "
         f"here {smallest * side:.0f} pixels"
     )
+    thin = facts.lengths < np.sqrt(facts.boxes.prod(1))
+    if (thin & (facts.shares <= smallest)).sum() * 2 > (facts.shares <= smallest).sum():
+        why += f" ({THIN} times the width of thin ones)"
     if wanted > most:
-        why += f" of {SMALL_SIDE} that a shape takes; no more, as images have {shorter:.0f}"
+        why += f" of {SMALL_SIDE} that a shape takes; no more, as "
+        why += f"images have {shorter:.0f}" if most < MOST else "published detectors see no more"
     elif wanted < least:
-        why += f"; no less than {least:.0f}, for what tells classes apart"
+        why += f"; no less than {side}, for what tells classes apart"
     return side, why
 
 
@@ -43,12 +49,13 @@ def tile_side(facts: Facts) -> tuple[int, str] | None:
 
     None where a look at a whole image shows the objects.
     """
-    if not len(facts.sides):
+    if not len(facts.images):
         return None
-    small, shorter = float(np.quantile(facts.sides, SMALL_SHARE)), float(np.median(facts.shorter))
+    small, shorter = float(np.quantile(facts.lengths, SMALL_SHARE)), float(np.median(facts.shorter))
+    large = float(np.quantile(facts.longest, 1 - SMALL_SHARE))
     wanted = SMALL_SIDE / float(np.quantile(facts.shares, SMALL_SHARE))
     side = int(np.clip(TILE * small / SMALL_SIDE, LEAST, 2 * TILE)) // TILE_STEP * TILE_STEP
-    if wanted < TILED * MOST or side > shorter / 2:
+    if wanted < TILED * MOST or side > shorter / 2 or large > WHOLE * side:
         return None
     why = (
         f"images have {shorter:.0f} pixels and a tenth of the objects less than {small:.0f}: to be "
@@ -79,23 +86,30 @@ def fields(facts: Facts, side: int) -> tuple[dict[str, Any], list[Decision]]:
         why = f"{across.mean():.0%} of the images lie, {upright.mean():.0%} stand"
     named = ", ".join(f"{height} x {width}" for height, width in canvases)
     decisions = [Decision("canvas", named, f"{why}; a program is compiled for each")]
-    cut = facts.shares * side < CUT
-    if cut.mean() > 0.02:
-        decisions.append(
-            Decision(
-                "small objects",
-                f"{cut.mean():.0%} below {CUT} pixels",
-                "have fewer than four mask pixels on this canvas, as a whole image is one look: "
-                "solojax data import --tiles, and predict --tiles, look closer",
-                doubtful=True,
-            )
-        )
-    chosen = {
+    chosen: dict[str, Any] = {
         "canvases": tuple(canvases),
         "test_short_side": side,
         "long_side": max(max(canvas) for canvas in canvases),
     }
+    cut = facts.lengths * scales(facts, Data(**chosen)) < CUT
+    if len(cut) and cut.mean() > 0.02:
+        decisions.append(
+            Decision(
+                "small objects",
+                f"{cut.mean():.0%} below {CUT} pixels",
+                f"too small for a mask, or thinner than {CUT // THIN}, as a whole image is one "
+                "look: solojax data import --tiles, and predict --tiles, look closer",
+                doubtful=True,
+            )
+        )
     return chosen, decisions
+
+
+def scales(facts: Facts, data: Data) -> np.ndarray:
+    """``m`` float: network pixels of an original one, for the image of each instance."""
+    places = zip(facts.sizes.tolist(), fit.eval_canvases_of(facts.sizes, data), strict=True)
+    heights = [fit.size_on_canvas((size[0], size[1]), data, int(at))[0] for size, at in places]
+    return (heights / facts.sizes[:, 0])[facts.images]
 
 
 def _multiple(side: float, up: bool = False) -> int:

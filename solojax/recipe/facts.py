@@ -3,11 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
+from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from solojax.config import Category
 from solojax.data.annotations.json_lists import BAR_DELAY
 from solojax.data.records import coco
+
+LONGEST = 2.0  # long side over short side of a canvas; longer images are shrunk to fit
+THIN = 4  # times its mean width, than which no object is longer: a mask pixel for 4 of 16
 
 
 class Facts(NamedTuple):
@@ -20,17 +24,31 @@ class Facts(NamedTuple):
     class_images: np.ndarray  # c int, that have one of the class
     per_image: np.ndarray  # n int, instances
     images: np.ndarray  # m int, the image of each instance
-    sides: np.ndarray  # m float, sqrt(box area)
+    boxes: np.ndarray  # m 2 float, (width, height)
+    areas: np.ndarray  # m int, of the masks
 
     @property
     def shorter(self) -> np.ndarray:
-        """``n`` short sides."""
-        return self.sizes.min(1)
+        """``n`` float: what of each image the short side of a canvas shows, empty or not."""
+        return np.maximum(self.sizes.min(1), self.sizes.max(1) / LONGEST)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """``m`` float: sqrt(box area), or ``THIN`` times the mean width where that is less.
+
+        A mask that is thinner than a mask pixel falls apart, however long it is.
+        """
+        return np.minimum(np.sqrt(self.boxes.prod(1)), THIN * self.areas / self.longest)
+
+    @property
+    def longest(self) -> np.ndarray:
+        """``m`` float: the longer side of each box."""
+        return self.boxes.max(1)
 
     @property
     def shares(self) -> np.ndarray:
-        """``m`` float: the side of each instance over the short side of its image."""
-        return self.sides / self.shorter[self.images]
+        """``m`` float: the length of each instance over ``shorter`` of its image."""
+        return self.lengths / self.shorter[self.images]
 
     @property
     def aspects(self) -> np.ndarray:
@@ -40,19 +58,20 @@ class Facts(NamedTuple):
 
 def collect(records: coco.Records, val_images: int) -> Facts:
     """Reads all records once, with a progress bar."""
-    labels, images, sides = [], [], []
+    labels, images, boxes, areas = [], [], [], []
     per_image = np.zeros(len(records.image_ids), np.int64)
     bar = tqdm(range(len(per_image)), "looking at the data", unit="image", delay=BAR_DELAY)
     for index in bar:
         here = [one for one in coco.read(records, index).instances if not one.is_crowd]
-        boxes = np.array([one.box for one in here], float).reshape(-1, 4)
-        extents = boxes[:, 2:] - boxes[:, :2]
+        corners = np.array([one.box for one in here], float).reshape(-1, 4)
+        extents = corners[:, 2:] - corners[:, :2]
         here = [one for one, extent in zip(here, extents, strict=True) if (extent > 0).all()]
-        boxes = boxes[(extents > 0).all(1)]
         per_image[index] = len(here)
         images += [index] * len(here)
         labels += [one.label for one in here]
-        sides.append(np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], 1)))
+        boxes.append(extents[(extents > 0).all(1)])
+        size = records.sizes[index].tolist()
+        areas += [int(coco_mask.area({"size": size, "counts": one.rle})) for one in here]
     classes = len(records.categories)
     pairs = np.unique(np.array([images, labels], np.int64), axis=1)
     return Facts(
@@ -63,5 +82,6 @@ def collect(records: coco.Records, val_images: int) -> Facts:
         class_images=np.bincount(pairs[1], minlength=classes),
         per_image=per_image,
         images=np.array(images, np.int64),
-        sides=np.concatenate(sides),
+        boxes=np.concatenate(boxes),
+        areas=np.array(areas, np.int64),
     )

@@ -14,6 +14,7 @@ OCTAVES = 1.0  # of sizes for each level; with its neighbours' half each it sees
 CELL = 0.4  # of an object's side
 FEWEST, MOST = 8, 64  # cells each way
 EDGES = 0.02, 0.98  # quantiles of the sizes that levels are laid between
+UNSEEN = 0.02  # share of objects that teach nothing that is worth a warning
 CROWDED = 0.1  # share of objects without a cell of their own that is worth a warning
 
 
@@ -29,7 +30,7 @@ def fit(surveyed: collisions.Survey, data: config_lib.Data) -> tuple[Grid, list[
         cell = CELL * math.sqrt(edges[level] * edges[level + 1])
         most = min(shorter // STRIDES[level], MOST)
         sides.append(int(np.clip(round(longer / cell), min(FEWEST, most), most)))
-    top = max(2.0 ** math.ceil(math.log2(longer)), float(2 * edges[-1]))
+    top = 2.0 ** math.ceil(math.log2(longer))  # no object is longer
     grid = Grid(
         levels=tuple(f"p{2 + level}" for level in range(count)),
         strides=STRIDES[:count],
@@ -41,7 +42,7 @@ def fit(surveyed: collisions.Survey, data: config_lib.Data) -> tuple[Grid, list[
     grid = found[-1] if found else grid
     counts = collisions.count(surveyed, grid)
     lost, total = counts.without_cell, max(counts.instances, 1)
-    sizes_named = ", ".join(f"{side} x {side}" for side in grid.sizes)
+    sizes_named = ", ".join(map(str, grid.sizes)) + " cells each way"
     why = (
         f"objects of {low:.0f} to {high:.0f} pixels are {math.log2(high / low):.1f} octaves; "
         f"{lost} of {counts.instances} ({lost / total:.1%}) have no cell of their own"
@@ -49,6 +50,28 @@ def fit(surveyed: collisions.Survey, data: config_lib.Data) -> tuple[Grid, list[
     if found:
         why += f", {before.without_cell} before cells were made finer or moved"
     decisions = [Decision("grid", sizes_named, why)]
+    present = ~surveyed.crowds
+    unseen = int((present & ~surveyed.dropped & ~surveyed.valid).sum())
+    if unseen > UNSEEN * present.sum():
+        decisions.append(
+            Decision(
+                "unseen",
+                f"{unseen / present.sum():.0%} of the objects",
+                "are below a pixel on this canvas and teach nothing: a larger one "
+                "(data.test_short_side) or tiles show them",
+                doubtful=True,
+            )
+        )
+    if surveyed.dropped.sum() > UNSEEN * present.sum():
+        decisions.append(
+            Decision(
+                "too many",
+                f"{surveyed.dropped.sum() / present.sum():.0%} of the objects",
+                f"are beyond the {data.max_instances} largest of an image, and learnt as "
+                "background: solojax data import --tiles leaves fewer in one",
+                doubtful=True,
+            )
+        )
     if lost / total > CROWDED:
         decisions.append(
             Decision(

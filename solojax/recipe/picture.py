@@ -12,11 +12,11 @@ import numpy as np
 from solojax.config import Config
 from solojax.data import fit
 from solojax.heads.grid import Grid, grid_of
-from solojax.recipe.canvas import CUT, SMALL_SIDE
+from solojax.recipe.canvas import CUT, SMALL_SIDE, scales
 from solojax.recipe.facts import Facts
 
 WIDTH, HEIGHT = 900, 300  # SVG units
-LEFT, TOP, SPAN, TALL = 40, 40, 520, 130  # of the histogram
+LEFT, TOP, SPAN, TALL = 40, 40, 500, 130  # of the histogram
 SHAPES = 640, 40, 220  # left, top and side of the canvases
 BINS = 4  # of an octave
 LEVELS = ("#3b6ea5", "#4f9d69", "#c28f2c", "#b5533c", "#7d5ba6")
@@ -41,7 +41,8 @@ def draw(facts: Facts, config: Config) -> str:
 
 
 def _sizes(facts: Facts, config: Config) -> Iterator[str]:
-    sizes = np.maximum(facts.shares * config.data.test_short_side, 1)
+    sides = np.sqrt(facts.boxes.prod(1))  # as the levels have it
+    sizes = np.maximum(sides * scales(facts, config.data), 1)
     longest = math.ceil(math.log2(max(config.data.long_side, 2)))
 
     def across(size: float) -> float:

@@ -88,7 +88,6 @@ def _fit_memory(
     if limit is None:
         return config, []
     largest = max(config.data.canvases, key=math.prod)
-    each = config.training.batch_size // build.batch_size()
     parts = 1
     while parts <= MOST_PARTS:
         changed = dataclasses.replace(
@@ -100,8 +99,8 @@ def _fit_memory(
             return changed, [Decision("memory", f"{parts} parts a step", why)]
         parts *= 2
     raise InputError(
-        f"a step of {each} images does not fit into {limit / 2**30:.1f} GiB of a device; set a "
-        "smaller data.test_short_side and canvases"
+        f"a step in {MOST_PARTS} parts does not fit into {limit / 2**30:.1f} GiB of a device; set "
+        "a smaller data.test_short_side and canvases"
     )
 
 

@@ -44,7 +44,8 @@ def run(folder: Path, workdir: Path, wishes: plan.Wishes, command: str) -> str:
     if (workdir / checkpoint.CONFIG).is_file():
         config = checkpoint.read_config(workdir)
         roots = (folder, workdir / source.DATA, workdir / source.TILES)
-        if Path(config.data.root).resolve() not in [one.resolve() for one in roots]:
+        root = Path(config.data.root).resolve()
+        if not {one.resolve() for one in roots} & {root, *root.parents}:
             raise InputError(
                 f"{workdir} holds a run on {config.data.root}; give another --workdir for {folder}"
             )

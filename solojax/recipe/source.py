@@ -8,7 +8,7 @@ from solojax import config as config_lib
 from solojax.data import foreign
 from solojax.data.foreign import divide, tiles, write
 from solojax.data.foreign.contents import STRICT
-from solojax.data.records import coco
+from solojax.data.records import coco, layout
 from solojax.recipe.decisions import Decision
 from solojax.types import InputError
 
@@ -28,9 +28,19 @@ def open_folder(folder: Path, workdir: Path) -> tuple[config_lib.Data, list[Deci
     data = config_lib.Data(root=str(folder), records=str(workdir / "records"))
     if _is_coco(data) and coco.has_split(data, "val"):
         return data, [Decision("data", "COCO", f"{folder} has train and val")]
-    form, found = (
-        ("coco", foreign.read("coco", folder, STRICT)) if _is_coco(data) else _read(folder)
-    )
+    try:
+        form, found = (
+            ("coco", foreign.read("coco", folder, STRICT)) if _is_coco(data) else _read(folder)
+        )
+    except InputError:
+        if inside := _only_folder(folder):
+            return open_folder(inside, workdir)
+        raise
+    if folder.resolve() in workdir.resolve().parents:
+        raise InputError(
+            f"{folder} has to be written anew as a COCO folder with val, and {workdir} lies in it; "
+            "start solojax from outside of it"
+        )
     decisions = [Decision("data", form, f"{folder} is read as such")]
     if "val" not in found.splits:
         found = divide.divide(found, SHARE)
@@ -56,7 +66,18 @@ def cut(data: config_lib.Data, side: int, workdir: Path) -> config_lib.Data:
 
 
 def _is_coco(data: config_lib.Data) -> bool:
-    return coco.has_split(data, "train")
+    """Whether one JSON is that of its training images; those of labelme may be called train_0."""
+    try:
+        layout.locate(data, "train")
+    except InputError:
+        return False
+    return True
+
+
+def _only_folder(folder: Path) -> Path | None:
+    """The folder that is alone in another, as archives are unpacked."""
+    found = [one for one in folder.iterdir() if not one.name.startswith((".", "__MACOSX"))]
+    return found[0] if len(found) == 1 and found[0].is_dir() else None
 
 
 def _read(folder: Path) -> tuple[str, foreign.Import]:
@@ -77,6 +98,8 @@ def _read(folder: Path) -> tuple[str, foreign.Import]:
                 f"{folder} can be read as {' and as '.join(found)}; turn it into a COCO folder by "
                 f"solojax data import {next(iter(found))} {folder} OUT"
             )
+    if coco.has_split(data := config_lib.Data(root=str(folder)), "train"):
+        layout.locate(data, "train")  # says which JSONs there are
     raise InputError(
         f"{folder} is no COCO folder, and cannot be read as {', '.join(forms)} or "
         f"{', '.join(LAST)}; if it is one of them, solojax data import FORM {folder} OUT says what "

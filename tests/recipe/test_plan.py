@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import pytest
 
@@ -86,6 +87,44 @@ def test_a_plan_for_tiles_writes_them_and_says_how_to_predict(
     data = config_lib.load(tmp_path / "my.py").data
     assert data.root == "runs/shapes/tiles" and data.canvases == ((96, 96),)
     assert len(list(Path(data.root, "images").rglob("*.jpg"))) > 4 * 16
+
+
+def labelled_by_hand(folder):
+    """A labelme set whose files have the names of splits."""
+    folder.mkdir(parents=True)
+    for number in range(3):
+        name = f"train_{number}"
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((40, 50, 3), number, np.uint8))
+        shape = {"label": "cat", "points": [[5, 5], [30, 5], [30, 30]], "shape_type": "polygon"}
+        content = {"imagePath": f"{name}.png", "imageHeight": 40, "imageWidth": 50}
+        (folder / f"{name}.json").write_text(json.dumps({**content, "shapes": [shape]}))
+
+
+def test_a_set_is_found_in_a_folder_that_holds_it_alone(shapes, tmp_path):
+    shutil.copytree(shapes, tmp_path / "unpacked" / "inner")
+    (tmp_path / "unpacked" / "__MACOSX").mkdir()
+    data, (decision,) = source.open_folder(tmp_path / "unpacked", tmp_path / "run")
+    assert data.root == str(tmp_path / "unpacked" / "inner") and data.root in decision.why
+    with pytest.raises(InputError, match="no COCO folder"):  # of two it is neither
+        (tmp_path / "unpacked" / "other").mkdir()
+        source.open_folder(tmp_path / "unpacked", tmp_path / "run")
+
+
+def test_a_set_that_would_be_written_into_itself_is_refused(tmp_path):
+    labelled_by_hand(tmp_path / "mine")
+    _, decisions = source.open_folder(tmp_path / "mine", tmp_path / "run")
+    assert decisions[0].value == "labelme"
+    with pytest.raises(InputError, match="start solojax from outside of it"):
+        source.open_folder(tmp_path / "mine", tmp_path / "mine" / "runs" / "mine")
+
+
+def test_several_jsons_of_coco_are_refused_by_name(shapes, tmp_path):
+    folder = tmp_path / "mine" / "annotations"
+    folder.mkdir(parents=True)
+    for name in ("instances_train2014.json", "instances_train2017.json"):
+        shutil.copy(shapes / "annotations" / "instances_train.json", folder / name)
+    with pytest.raises(InputError, match="2 files for train"):
+        source.open_folder(folder.parent, tmp_path / "run")
 
 
 def test_what_no_form_reads_is_refused_in_one_line(tmp_path):

@@ -10,9 +10,13 @@ from solojax.recipe.facts import Facts
 from solojax.types import InputError
 
 
-def facts(sizes=((480, 640),), sides=(100.0,), names=("thing",), per_class=100):
-    """A set whose images are all alike: of each size as many, with instances of each side."""
+def facts(sizes=((480, 640),), sides=(100.0,), names=("thing",), per_class=100, width=None):
+    """A set whose images are all alike: of each size as many, with instances of each side.
+
+    They are squares, or bars of a ``width``.
+    """
     sizes, sides = np.array(sizes), np.array(sides)
+    boxes = np.stack([sides, sides if width is None else np.full(len(sides), width)], 1)
     images = np.repeat(np.arange(len(sizes)), len(sides))
     return Facts(
         sizes=sizes,
@@ -22,7 +26,8 @@ def facts(sizes=((480, 640),), sides=(100.0,), names=("thing",), per_class=100):
         class_images=np.full(len(names), per_class),
         per_image=np.full(len(sizes), len(sides)),
         images=images,
-        sides=np.tile(sides, len(sizes)),
+        boxes=np.tile(boxes, (len(sizes), 1)),
+        areas=np.tile(boxes.prod(1), len(sizes)),
     )
 
 
@@ -34,12 +39,40 @@ def facts(sizes=((480, 640),), sides=(100.0,), names=("thing",), per_class=100):
         ((2000, 3000), 20.0, 800),  # no published detector sees more
         ((256, 256), 8.0, 384),  # half as large again, and no more
         ((128, 128), 60.0, 192),
+        ((28, 28), 18.0, 32),
     ],
 )
 def test_an_image_is_as_large_as_its_small_objects_ask_for(size, side, wanted):
     chosen, why = canvas.wanted_side(facts([size], [side]))
     assert chosen == wanted
     assert f"{side / min(size):.1%}" in why  # the number behind it
+
+
+def test_a_side_follows_sizes_without_a_jump():
+    sides = [canvas.wanted_side(facts(sides=[side]))[0] for side in np.arange(5.0, 200.0)]
+    steps = -np.diff(sides)
+    assert (steps >= 0).all() and steps[sides[:-1] < np.array(400)].max() == canvas.STEP
+
+
+def test_what_is_much_longer_than_high_is_measured_as_the_canvas_shows_it():
+    strip = facts([(500, 4000)], [40.0])
+    side, why = canvas.wanted_side(strip)
+    chosen, decisions = canvas.fields(strip, side)
+    (scale,) = canvas.scales(strip, Data(**chosen))
+    assert side == 800 and chosen["canvases"] == ((800, 1600),)
+    assert f"here {40 * scale:.0f} pixels" in why
+    assert not any(one.doubtful for one in decisions)
+    _, decisions = canvas.fields(strip, 320)
+    assert any("100% below 8 pixels" in one.value for one in decisions)
+
+
+def test_thin_objects_are_told_by_their_width():
+    bars = facts([(480, 640)], [300.0], width=5)
+    assert canvas.wanted_side(bars)[0] == 384  # 4 of 384 pixels are 5 of 480
+    assert "times the width of thin ones" in canvas.wanted_side(bars)[1]
+    assert canvas.wanted_side(facts([(480, 640)], [80.0], width=30))[0] == 256  # pedestrians
+    _, decisions = canvas.fields(facts([(480, 640)], [300.0], width=1), 800)
+    assert any(one.doubtful and "thinner than 2" in one.why for one in decisions)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +98,12 @@ def test_canvases_have_the_shapes_of_the_images(sizes, canvases):
         ((3000, 4000), 20.0, 640),
         ((3000, 4000), 400.0, None),  # a look at all of it shows them
         ((500, 800), 6.0, None),  # a tile would be half the image
+        ((500, 4000), 20.0, 640),  # along the strip
+        ((3000, 4000), [20.0, 500.0], None),  # the large ones would come in pieces
     ],
 )
 def test_large_images_of_small_objects_are_cut_into_tiles(size, side, tiles):
-    chosen = canvas.tile_side(facts([size], [side]))
+    chosen = canvas.tile_side(facts([size], np.atleast_1d(side)))
     assert (chosen and chosen[0]) == tiles
 
 
@@ -124,12 +159,27 @@ def test_objects_that_no_grid_parts_are_a_warning():
     assert any(one.doubtful and "share a cell" in one.value for one in decisions)
 
 
+def test_objects_that_teach_nothing_are_a_warning():
+    some = surveyed([8] * 20)
+    first = np.arange(20) < 5
+    _, below = grid.fit(some._replace(valid=~first), DATA)
+    _, beyond = grid.fit(some._replace(valid=~first, dropped=first), DATA)
+    for decisions, what in ((below, "unseen"), (beyond, "too many")):
+        (warned,) = [one for one in decisions if one.doubtful]
+        assert warned.what == what and "25%" in warned.value
+    none, warned = grid.fit(some._replace(valid=np.zeros(20, bool)), DATA)
+    assert none.scale_ranges[-1][1] == 256 and any("100%" in one.value for one in warned)
+
+
 @pytest.mark.parametrize(
     ("names", "mirrored"),
     [
         (("cat", "dog"), True),
         (("left hand", "right hand"), False),
+        (("LeftArm", "body", "head"), False),
         (("licence_plate",), False),
+        (("text_line", "figure"), False),
+        (("person", "car", "stop sign"), True),  # is one in a mirror, too
         (("0", "1", "7", "A"), False),
         (("copyright", "leftover", "texture"), True),  # the words inside of others
         (("a",), False),

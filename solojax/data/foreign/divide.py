@@ -38,8 +38,8 @@ def divide(found: Import, share: float) -> Import:
         group = [one for one in families if any(picture.instances for picture in one) == filled]
         if filled and len(group) < 2:
             raise InputError(
-                f"{found.source} has {len(group)} images with instances, and --val needs two that "
-                "are not the same"
+                f"{found.source} has {len(group)} images with instances, and to divide them into "
+                "train and val takes two that are not the same"
             )
         whole = sum(map(len, group))
         count = max(round(share * whole), int(filled))

@@ -42,7 +42,8 @@ def _tiled(split: Split, side: int) -> Split:
             continue
         cut_images += 1
         load = functools.lru_cache(1)(functools.partial(_pixels, picture))  # all tiles in a row
-        pictures += [_part(picture, window, load) for window in windows]
+        shown = [_shown(one, picture.size) for one in picture.instances]
+        pictures += [_part(picture, window, load, shown) for window in windows]
     if cut_images:
         count = len(pictures) - len(split.pictures) + cut_images
         what = f"images were cut into {count} tiles of {side} pixels; predict with --tiles {side}"
@@ -50,7 +51,9 @@ def _tiled(split: Split, side: int) -> Split:
     return split._replace(pictures=pictures)
 
 
-def _part(picture: Picture, window: Window, load: Callable[[], np.ndarray]) -> Picture:
+def _part(
+    picture: Picture, window: Window, load: Callable[[], np.ndarray], shown: list[rle.Masks]
+) -> Picture:
     top, left, bottom, right = window
     name = PurePosixPath(picture.name)
     lossless = name.suffix.lower() not in (".jpg", ".jpeg")
@@ -62,19 +65,25 @@ def _part(picture: Picture, window: Window, load: Callable[[], np.ndarray]) -> P
         return cv2.imencode(named.suffix, pixels, options)[1].tobytes()
 
     extra = {key: value for key, value in picture.extra.items() if key != "id"}
-    instances = [part for one in picture.instances if (part := _cut_out(one, picture.size, window))]
+    instances = [
+        part
+        for one, masks in zip(picture.instances, shown, strict=True)
+        if (part := _cut_out(one, masks, window))
+    ]
     return Picture(
         str(named), picture.source, encode, (bottom - top, right - left), instances, extra
     )
 
 
-def _cut_out(
-    instance: dict[str, Any], size: tuple[int, int], window: Window
-) -> dict[str, Any] | None:
+def _shown(instance: dict[str, Any], size: tuple[int, int]) -> rle.Masks:
+    """The pixels of an instance, decoded once for all windows."""
+    masks = rle.decode_patches([to_rle(instance["segmentation"], *size)["counts"]], size[0])
+    return masks._replace(patches=[np.array(one, order="K") for one in masks.patches])
+
+
+def _cut_out(instance: dict[str, Any], masks: rle.Masks, window: Window) -> dict[str, Any] | None:
     """What a window shows of an instance; None where that is nothing."""
     top, left, bottom, right = window
-    whole = to_rle(instance["segmentation"], *size)
-    masks = rle.decode_patches([whole["counts"]], size[0])
     (patch,), ((y, x),) = masks.patches, masks.corners
     seen = patch[max(top - y, 0) : max(bottom - y, 0), max(left - x, 0) : max(right - x, 0)]
     area = int(seen.sum())

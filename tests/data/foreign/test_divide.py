@@ -82,7 +82,7 @@ def test_share_must_be_one(share: float, source: Path) -> None:
 
 
 def test_sets_that_cannot_be_divided_are_refused(source: Path) -> None:
-    with pytest.raises(InputError, match="has 1 images with instances, and --val needs two"):
+    with pytest.raises(InputError, match="has 1 images with instances, and to divide"):
         names_of(put_set(source, ["a", "b"], empty=1))
     with pytest.raises(InputError, match="has a val of its own; leave --val out"):
         divide(foreign.FORMS["yolo"](put_any("yolo", source / "yolo")), 0.2)
