@@ -38,7 +38,7 @@ def by_steps(subject: Subject, networks: Sequence[network.Network], steps: int) 
     side, why = canvas.wanted_side(subject.facts)
     decisions = [
         Decision("side", f"{side} pixels", why),
-        Decision("network", chosen.name, f"the widest worth {views:,} views"),
+        Decision("network", chosen.name, _worth(networks, views)),
         Decision("schedule", f"{steps} steps of {build.batch_size()}", "as --budget says"),
     ]
     return Pace(chosen, side, steps, EVALUATIONS, decisions)
@@ -92,7 +92,7 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
         Decision(
             "side", f"{side} pixels", why if side == wanted else f"{why}; {_moved(side, wanted)}"
         ),
-        Decision("network", chosen.name, f"the widest worth {views:,} views"),
+        Decision("network", chosen.name, _worth(networks, views)),
         Decision(
             "schedule",
             f"{steps} steps of {batch}",
@@ -116,6 +116,10 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
 def _left(timed: speed.Speed, seconds: float) -> float:
     """Seconds of a budget when all is compiled: the step, and the network that evaluates."""
     return max(seconds - 1.5 * timed.compiling, 0.1 * seconds)
+
+
+def _worth(networks: Sequence[network.Network], views: int) -> str:
+    return f"the widest worth {views:,} views" if len(networks) > 1 else "as --weights has it"
 
 
 def _moved(side: int, wanted: int) -> str:

@@ -17,7 +17,7 @@ from solojax.recipe.facts import Facts
 
 WIDTH, HEIGHT = 900, 300  # SVG units
 LEFT, TOP, SPAN, TALL = 40, 40, 500, 130  # of the histogram
-SHAPES = 640, 40, 220  # left, top and side of the canvases
+SHAPES = 665, 40, 200  # left, top and side of the canvases
 BINS = 4  # of an octave
 LEVELS = ("#3b6ea5", "#4f9d69", "#c28f2c", "#b5533c", "#7d5ba6")
 MOST_DOTS = 500  # images that are drawn, the first

@@ -76,7 +76,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
     config = config_lib.override(config, *overrides)
     told += [*paced.decisions, *why]
     if overrides:
-        told.append(Decision("given", " ".join(overrides), "by --set"))
+        told.append(Decision("given", "by --set", " ".join(overrides)))
     config, parts = _fit_memory(config, parallel.room(gib))
     return Plan(config, told + parts, picture.draw(facts, config))
 

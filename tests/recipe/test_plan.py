@@ -154,7 +154,12 @@ def test_the_network_of_a_run_is_taken_with_a_grid_for_these_data(
     Path("run").mkdir()
     Path("run/config.json").write_text(config_lib.to_json(config))
     command = ["plan", str(shapes), "--budget", "steps=9", "--weights", "run", "--out", "my.py"]
-    assert main(command) == 0
+    assert main([*command, "--set", "training.seed=3"]) == 0
+    told = capsys.readouterr().out
+    assert "as --weights has it" in told  # and not the widest of one
+    assert any(
+        line.split() == "given by --set training.seed=3".split() for line in told.split("\n")
+    )
     planned = config_lib.load(tmp_path / "my.py")
     assert planned.model.backbone == config.model.backbone
     assert planned.model.head.grid != config.model.head.grid
