@@ -69,7 +69,8 @@ def score_run(
       InputError: it is no run folder, holds no such checkpoint, or its images are not there.
     """
     coco_evaluation.check_most(most)
-    config = config_lib.override(checkpoint.read_config(workdir), *overrides)
+    trained = checkpoint.read_config(workdir)  # by all processes, which process 0 tells
+    config = config_lib.override(trained, *overrides)
     parallel.check_divisible(config.training.batch_size)
     records = processes.in_turn(lambda: coco.prepare(config.data, split))
     wanted = detector.variable_shapes(config.model)
@@ -94,11 +95,7 @@ def score_run(
     caps.tell_head(config.model.head, evaluation.truth, most, findings)
     caps.tell(evaluation.truth, flat, most, findings)
     logged = history.read(workdir)
-    known = (
-        _trained_on(checkpoint.read_config(workdir))
-        if split == "val"
-        else _counts(surveyed, records)
-    )
+    known = _trained_on(trained) if split == "val" else _counts(surveyed, records)
     facts = advice.Facts(config, surveyed, records.sizes, logged, known)
     advice.advise(scored, facts)
     scored["alarms"] = [*alarms.tell(scored, facts), *map(str, findings)]
