@@ -31,7 +31,7 @@ PARAMETERS = {
     "shapes_solo": 1_034_661,
     "shapes_decoupled_solo": 1_036_829,
     "shapes_yolact": 561_187,
-    "shapes_sparseinst": 534_663,
+    "shapes_sparseinst": 538_151,
     "nuclei": 1_031_729,
     "memorize": 1_160_608,
     "solo_r50_fpn_1x": 36_301_232,

@@ -9,6 +9,7 @@ import os
 import tempfile
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -108,8 +109,13 @@ def write(
     )
     sizes = {path.name: path.stat().length for path in paths}
     lengths = [len(shard) for shard in kept]
+    # Beside the folder as well: another process may read there what this one writes anew.
+    about = staging / f"{folder.name}-{uuid.uuid4().hex}"
+    about.mkdir()
+    for path in paths:
+        (about / path.name).touch()  # TFDS looks for their names alone
     tfds.folder_dataset.write_metadata(
-        data_dir=folder,
+        data_dir=about,
         features=contents.features(),
         split_infos=[
             tfds.core.SplitInfo(split, lengths, sum(sizes.values()), filename_template=template)
@@ -121,9 +127,12 @@ def write(
         disable_shuffling=True,  # record i is image i of the JSON
     )
     # And what TFDS says of them, each time in the same words.
-    sizes |= {path.name: path.stat().length for path in folder.iterdir() if path.suffix == ".json"}
-    sizes.pop(COMPLETE, None)
-    (folder / COMPLETE).write_text(json.dumps(sizes))
+    told = [path for path in about.iterdir() if path.suffix == ".json"]
+    sizes |= {path.name: path.stat().length for path in told}
+    (about / COMPLETE).write_text(json.dumps(sizes))
+    for path in (*told, about / COMPLETE):
+        path.replace(folder / path.name)
+    about.rmtree()
 
 
 Found = dict[int, tuple[str, str, str]]
@@ -235,6 +244,6 @@ def _write_shard(
         if data.faults != "fail" or not faults:
             faulty.write_text(json.dumps(faults)) if faults else faulty.unlink(missing_ok=True)
             if local is None:
-                written = written.copy(staging / f"{os.getpid()}-{path.name}", overwrite=True)
+                written = written.copy(staging / f"{uuid.uuid4().hex}-{path.name}", overwrite=True)
             written.replace(path)
     return faults

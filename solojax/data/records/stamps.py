@@ -6,6 +6,7 @@ one by one, are taken to be as they were, and so are images that are gone: recor
 
 import json
 import os
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ def renew(
         "images": now,
         "absent": _look(_names(absent, root), os.fspath(root)),
     }
-    written = staging / f"{os.getpid()}-{folder.name}-{STAMPS}"
+    written = staging / f"{uuid.uuid4().hex}-{STAMPS}"
     written.write_text(json.dumps(noted))
     written.replace(folder / STAMPS)  # whole, or as it was
 
