@@ -129,7 +129,7 @@ def _rings(values: Any, depth: int) -> Iterator[list[float]]:
     if all(isinstance(one, dict) and {"x", "y"} <= one.keys() for one in values):
         flat = [one[axis] for one in values for axis in ("x", "y")]
     elif all(isinstance(one, list) and len(one) == 2 for one in values):
-        flat = [number for one in values for number in one]
+        flat = [item for one in values for item in one]
     numbers = [number(one) for one in flat]
     if _is_polygon(numbers):
         yield numbers
