@@ -136,25 +136,33 @@ def mmdetection(arrays: Mapping[str, np.ndarray]) -> Arrays:
     return named(arrays, layer_of, torch_leaf)
 
 
+AUTHORS_NAMES = (
+    ("mask_head.mask_feature_head.conv_pred.", "mask_feat_head.conv_pred.0."),
+    ("mask_head.mask_feature_head.", "mask_feat_head."),
+    ("mask_head.mask_convs", "bbox_head.ins_convs"),
+    ("mask_head.cls_convs", "bbox_head.cate_convs"),
+    ("mask_head.kernel_convs", "bbox_head.kernel_convs"),
+    ("mask_head.conv_kernel", "bbox_head.solo_kernel"),
+    ("mask_head.conv_mask_list_", "bbox_head.dsolo_ins_list_"),
+    ("mask_head.conv_mask_list", "bbox_head.solo_ins_list"),
+)
+
+
+def authors_name(name: str, *, decoupled: bool) -> str:
+    """mmdetection's name of an array -> the authors', who call Decoupled SOLO's classes dsolo."""
+    category = f"bbox_head.{'d' * decoupled}solo_cate"
+    for theirs, ours in (*AUTHORS_NAMES, ("mask_head.conv_cls", category)):
+        name = name.replace(theirs, ours)
+    return name
+
+
 def authors(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """WXinlong/SOLO, by section 1 of its modules; Decoupled SOLO calls its classes dsolo_cate."""
     decoupled = any("x_predictor" in path for path in arrays)
-    found = {}
-    for name, array in mmdetection(arrays).items():
-        for theirs, ours in (
-            ("mask_head.mask_feature_head.conv_pred.", "mask_feat_head.conv_pred.0."),
-            ("mask_head.mask_feature_head.", "mask_feat_head."),
-            ("mask_head.mask_convs", "bbox_head.ins_convs"),
-            ("mask_head.cls_convs", "bbox_head.cate_convs"),
-            ("mask_head.kernel_convs", "bbox_head.kernel_convs"),
-            ("mask_head.conv_kernel", "bbox_head.solo_kernel"),
-            ("mask_head.conv_mask_list_", "bbox_head.dsolo_ins_list_"),
-            ("mask_head.conv_mask_list", "bbox_head.solo_ins_list"),
-            ("mask_head.conv_cls", f"bbox_head.{'d' * decoupled}solo_cate"),
-        ):
-            name = name.replace(theirs, ours)
-        found[name] = array
-    return found
+    return {
+        authors_name(name, decoupled=decoupled): array
+        for name, array in mmdetection(arrays).items()
+    }
 
 
 def adelaidet(arrays: Mapping[str, np.ndarray]) -> Arrays:

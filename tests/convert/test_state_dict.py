@@ -19,6 +19,7 @@ from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
 from solojax.types import InputError
+from tests.convert import published
 from tests.heads import recorded
 from tests.heads.stranger import Neither, Slots
 from tests.heads.test_solov2 import MODEL
@@ -476,26 +477,12 @@ def test_weights_by_mmdetections_names_find_their_places_and_fill_them_all(name)
     np.testing.assert_allclose(*sums, rtol=1e-5)
 
 
-AUTHORS_NAMES = (
-    ("mask_head.mask_feature_head.conv_pred.", "mask_feat_head.conv_pred.0."),
-    ("mask_head.mask_feature_head.", "mask_feat_head."),
-    ("mask_head.mask_convs", "bbox_head.ins_convs"),
-    ("mask_head.cls_convs", "bbox_head.cate_convs"),
-    ("mask_head.kernel_convs", "bbox_head.kernel_convs"),
-    ("mask_head.conv_kernel", "bbox_head.solo_kernel"),
-    ("mask_head.conv_mask_list_", "bbox_head.dsolo_ins_list_"),
-    ("mask_head.conv_mask_list", "bbox_head.solo_ins_list"),
-)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_weights_by_the_authors_names_make_the_same_model(name):
-    category = "bbox_head.dsolo_cate" if "decoupled" in name else "bbox_head.solo_cate"
-    named = {}
-    for key, array in weights(CASES[name].shapes).items():
-        for theirs, ours in (*AUTHORS_NAMES, ("mask_head.conv_cls", category)):
-            key = key.replace(theirs, ours)
-        named[key] = array
+    named = {
+        published.authors_name(key, decoupled="decoupled" in name): array
+        for key, array in weights(CASES[name].shapes).items()
+    }
     assert not any(key.startswith("mask_head") for key in named)
     assert_equal(convert.load_state_dict(named, CASES[name].model), loaded(name))
 
