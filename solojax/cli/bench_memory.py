@@ -4,7 +4,6 @@ import argparse
 
 from solojax import config as config_lib
 from solojax.cli import options
-from solojax.types import InputError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +21,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Measures."""
     from solojax.training import memory_survey
 
-    given = arguments.device_memory
-    if given is not None and not 0 < given < float("inf"):
-        raise InputError(f"--device-memory {given:g} must be above 0: GiB of one device")
+    given = options.device_memory(arguments)
     config = config_lib.load(arguments.config, arguments.set)
     print(memory_survey.report(config, given))

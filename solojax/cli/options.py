@@ -45,13 +45,19 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def device_memory(arguments: argparse.Namespace) -> float | None:
+    """GiB that ``--device-memory`` was given."""
+    given = arguments.device_memory
+    if given is not None and not 0 < given < float("inf"):
+        raise InputError(f"--device-memory {given:g} must be above 0: GiB of one device")
+    return given
+
+
 def wishes_of(arguments: argparse.Namespace) -> Any:
     """What ``add_plan`` and ``add_set`` were given, as ``recipe.plan.Wishes``."""
     from solojax.recipe import plan, schedule
 
-    given = arguments.device_memory
-    if given is not None and not 0 < given < float("inf"):
-        raise InputError(f"--device-memory {given:g} must be above 0: GiB of one device")
+    given = device_memory(arguments)
     budget = schedule.read_budget(arguments.budget or BUDGET)
     return plan.Wishes(budget, arguments.weights or "", given, arguments.set)
 
