@@ -6,13 +6,13 @@ Each is told where it is so, with its number and what to do, whatever the AP.
 import math
 from typing import Any
 
+from solojax.data.annotations.suspicions import FEW
 from solojax.data.findings import shorten
 from solojax.evaluation import advice
 from solojax.evaluation.advice import Facts
 from solojax.ops.losses import MASK_LOSS_WEIGHTS
 from solojax.types import MASK_STRIDE
 
-FEW = 10  # training instances of a class below which its AP is an accident
 TINY = 2 * MASK_STRIDE  # network pixels across below which an instance has fewer than 4 mask pixels
 SHARE = 0.02  # of the instances, from which on it is told
 FAR = 0.5  # of the IoU in training, below which the one of the scoring is told

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from solojax.config import Augmentation
+from solojax.data.annotations.suspicions import FEW
 from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import Facts
 
@@ -49,7 +50,7 @@ def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
     few = [
         (names[label], int(count))
         for label, count in enumerate(facts.class_instances)
-        if count < RARE
+        if count < FEW
     ]
     if few:
         listed = ", ".join(f"{name} {count}" for name, count in few[:3])
@@ -57,7 +58,7 @@ def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
             Decision(
                 "few examples",
                 f"{len(few)} of {len(names)} classes",
-                f"have fewer than {RARE} ({listed}): expect nothing of them; label more",
+                f"have fewer than {FEW} ({listed}): expect nothing of them; label more",
                 doubtful=True,
             )
         )
