@@ -114,7 +114,7 @@ def shard(batch: Any) -> Any:
     return jax.device_put(jax.tree.map(split, batch), _local(PartitionSpec(AXIS)))
 
 
-def pmap_update(update: Callable) -> Callable:
+def pmap_update(update: Callable) -> Any:
     """Maps ``update(state, batch) -> (state, metrics)``; both results are equal on all devices.
 
     The state's buffers are donated.

@@ -39,18 +39,19 @@ def batch_size() -> int:
     return -(-BATCH // devices) * devices
 
 
-def build(
-    subject: Subject, chosen: network.Network, side: int, steps: int, evaluations: int
-) -> tuple[config_lib.Config, list[Decision]]:
-    """A config, and what is to be said of it.
+class Layout(NamedTuple):
+    """The data on canvases of one size, and the grid for them."""
 
-    Args:
-      subject: the data.
-      chosen: the network.
-      side: short side of the canvas, network pixels.
-      steps: of the training.
-      evaluations: while it trains, the last included.
-    """
+    side: int  # the short one, network pixels
+    data: config_lib.Data
+    cells: Grid
+    positives: int  # of an image
+    detections: int
+    decisions: list[Decision]
+
+
+def lay_out(subject: Subject, side: int) -> Layout:
+    """Reads all records and fits a grid to them, on canvases with that short side."""
     facts = subject.facts
     most = int(facts.per_image.max(initial=1))
     drawn, augmented = augmentation.choose(facts)
@@ -66,7 +67,29 @@ def build(
     cells, gridded = grid.fit(surveyed, data)
     positives = min(_positives(surveyed, cells), MOST_POSITIVES)
     detections = max(DETECTIONS, _roomy(most))
-    model = network.fitted(chosen, cells, len(facts.categories), positives, detections)
+    caps = Decision(
+        "caps",
+        f"{data.max_instances} trained, {detections} found",
+        f"up to {most} objects are in an image, of which {positives} cells learn",
+    )
+    told = [*placing, *gridded, caps, *augmented]
+    return Layout(side, data, cells, positives, detections, told)
+
+
+def build(
+    subject: Subject, layout: Layout, chosen: network.Network, steps: int, evaluations: int
+) -> tuple[config_lib.Config, list[Decision]]:
+    """A config, and what is to be said of it.
+
+    Args:
+      subject: the data.
+      layout: of these.
+      chosen: the network.
+      steps: of the training.
+      evaluations: while it trains, the last included.
+    """
+    classes = len(subject.facts.categories)
+    model = network.fitted(chosen, layout.cells, classes, layout.positives, layout.detections)
     optimizer, optimizing = schedule.optimizer_of(steps, batch_size(), bool(subject.weights))
     every = max(steps // max(evaluations, 1), 1)
     training = config_lib.Training(
@@ -78,13 +101,10 @@ def build(
         checkpoint_every=every,
         evaluate_every=every if evaluations else 0,
     )
-    caps = Decision(
-        "caps",
-        f"{data.max_instances} trained, {detections} found",
-        f"up to {most} objects are in an image, of which {positives} cells learn",
+    config = config_lib.Config(
+        model=model, data=layout.data, optimizer=optimizer, training=training
     )
-    config = config_lib.Config(model=model, data=data, optimizer=optimizer, training=training)
-    return config, [*placing, *gridded, caps, *augmented, *optimizing]
+    return config, [*layout.decisions, *optimizing]
 
 
 def _roomy(most: int) -> int:

@@ -1,5 +1,6 @@
 """What network and what canvas learn enough within a budget of time on this machine."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class Pace(NamedTuple):
     """What fits."""
 
     chosen: network.Network
-    side: int
+    layout: build.Layout
     steps: int
     evaluations: int
     decisions: list[Decision]
@@ -41,7 +42,7 @@ def by_steps(subject: Subject, networks: Sequence[network.Network], steps: int) 
         Decision("network", chosen.name, _worth(networks, views)),
         Decision("schedule", f"{steps} steps of {build.batch_size()}", "as --budget says"),
     ]
-    return Pace(chosen, side, steps, EVALUATIONS, decisions)
+    return Pace(chosen, build.lay_out(subject, side), steps, EVALUATIONS, decisions)
 
 
 def by_time(subject: Subject, networks: Sequence[network.Network], seconds: float) -> Pace:
@@ -50,17 +51,23 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
     enough = VIEWS if subject.weights else SCRATCH_VIEWS
     batch = build.batch_size()
 
+    layout = build.lay_out(subject, wanted)
+
     def config_of(chosen: network.Network) -> config_lib.Config:
-        return build.build(subject, chosen, wanted, 1000, EVALUATIONS)[0]
+        return build.build(subject, layout, chosen, 1000, EVALUATIONS)[0]
+
+    @functools.cache
+    def operations_of(chosen: network.Network) -> float:
+        return memory.operations(config_of(chosen))
 
     timed = speed.measure(config_of(networks[0]), subject.records)
 
     def step_of(chosen: network.Network, side: int) -> float:
         """Seconds, by the operations of what was timed and of what is asked for."""
-        operations = timed.operations
+        times = 1.0
         if chosen != networks[0]:
-            operations = memory.operations(config_of(chosen))
-        return timed.seconds * operations / timed.operations * (side / wanted) ** 2
+            times = operations_of(chosen) / operations_of(networks[0])
+        return timed.seconds * times * (side / wanted) ** 2
 
     def views_of(chosen: network.Network, side: int) -> float:
         return _left(timed, seconds) / step_of(chosen, side) * batch
@@ -110,7 +117,9 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
                 doubtful=True,
             )
         )
-    return Pace(chosen, side, steps, evaluations, decisions)
+    if side != wanted:
+        layout = build.lay_out(subject, side)
+    return Pace(chosen, layout, steps, evaluations, decisions)
 
 
 def _left(timed: speed.Speed, seconds: float) -> float:

@@ -72,7 +72,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
         paced = pace.by_steps(subject, networks, budget.steps)
     else:
         paced = pace.by_time(subject, networks, budget.seconds)
-    config, why = build.build(subject, paced.chosen, paced.side, paced.steps, paced.evaluations)
+    config, why = build.build(subject, paced.layout, paced.chosen, paced.steps, paced.evaluations)
     config = config_lib.override(config, *overrides)
     told += [*paced.decisions, *why]
     if overrides:

@@ -39,12 +39,12 @@ def peak_of(device_kind: str) -> float | None:
     return next((peak for name, peak in PEAKS.items() if device_kind.startswith(name)), None)
 
 
-def operations_of(update: Any, state: Any, batch: Any, accumulate: int) -> float:
-    """Floating-point operations of a mapped update on one device, as XLA counts them; 0: it cannot.
+def operations_of(lowered: Any, accumulate: int) -> float:
+    """Floating-point operations of a lowered update on one device, as XLA counts; 0: it cannot.
 
     XLA counts a loop once, and nearly all of an update is the loop over its parts.
     """
-    analysis = update.lower(state, batch).cost_analysis() or {}
+    analysis = lowered.cost_analysis() or {}
     return accumulate * float(analysis.get("flops", 0))
 
 

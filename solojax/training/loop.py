@@ -180,7 +180,7 @@ def train(
                     placed = parallel.shard(batch)
                     if peak and canvas not in operations:
                         operations[canvas] = goodput.operations_of(
-                            update, state, placed, training.accumulate
+                            update.lower(state, placed), training.accumulate
                         )
                     state, metrics = update(state, placed)
                     clock.work(operations.get(canvas, 0))

@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
-import optax
 
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.models import detector
-from solojax.training import optimizer, step
+from solojax.training import goodput, optimizer, step
 from solojax.types import Batch, Instances, TrainState
 
 # Accounts are drawn up before machine code is made: that of a program which is never run may be
@@ -80,15 +79,21 @@ def lower_step(config: config_lib.Config, state: TrainState, batch: Batch) -> An
     """Lowers the training step for shapes of a state and of one device's batch."""
     devices = jax.local_device_count()
     sharded = jax.tree.map(lambda x: jax.ShapeDtypeStruct((devices, *x.shape), x.dtype), batch)
-    update = step.update_of(config, _optimizer(config))
+    update = step.update_of(config, rule_of(config))
     return parallel.portable_update(update).lower(state, sharded)
+
+
+def fresh_state(config: config_lib.Config) -> TrainState:
+    """A state to measure by: of step 0, from scratch."""
+    variables = detector.init_variables(config.model, jax.random.key(0))
+    return step.start_state(variables, rule_of(config), ema=config.optimizer.ema_decay > 0)
 
 
 def operations(config: config_lib.Config) -> float:
     """Floating-point operations of a step on the largest canvas on one device, as XLA counts."""
     canvas = max(config.data.canvases, key=math.prod)
-    analysis = lower_step(config, *arguments(config, canvas)).cost_analysis() or {}
-    return config.training.accumulate * float(analysis.get("flops", 0))
+    lowered = lower_step(config, *arguments(config, canvas))
+    return goodput.operations_of(lowered, config.training.accumulate)
 
 
 def step_memory(config: config_lib.Config, canvas: tuple[int, int]) -> Memory:
@@ -108,15 +113,10 @@ def step_memory(config: config_lib.Config, canvas: tuple[int, int]) -> Memory:
 
 def arguments(config: config_lib.Config, canvas: tuple[int, int]) -> tuple[TrainState, Batch]:
     """Shapes of a state and of one device's batch, for one canvas (height, width)."""
-
-    def start() -> TrainState:
-        variables = detector.init_variables(config.model, jax.random.key(0))
-        return step.start_state(variables, _optimizer(config), ema=config.optimizer.ema_decay > 0)
-
     training = config.training
     parallel.check_divisible(training.batch_size, training.accumulate)
     images = training.batch_size // jax.device_count()
-    return jax.eval_shape(start), abstract_batch(config, canvas, images)
+    return jax.eval_shape(lambda: fresh_state(config)), abstract_batch(config, canvas, images)
 
 
 def table(programs: Iterable[Program]) -> str:
@@ -148,8 +148,8 @@ def name_of(canvas: tuple[int, int]) -> str:
     return f"{canvas[0]}x{canvas[1]}"
 
 
-def _optimizer(config: config_lib.Config) -> optax.GradientTransformation:
-    # How many steps there will be makes no difference to what one of them needs.
+def rule_of(config: config_lib.Config) -> optimizer.UpdateRule:
+    """The update rule to measure by: how many steps there will be makes no difference to one."""
     schedule = optimizer.make_schedule(
         config.optimizer, batch_size=config.training.batch_size, steps=1, steps_per_epoch=1
     )

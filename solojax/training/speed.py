@@ -10,8 +10,7 @@ import jax
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.data.records import coco
-from solojax.models import detector
-from solojax.training import goodput, optimizer, step
+from solojax.training import memory, step
 from solojax.training.batches import batches_of
 
 STEPS = 6  # that are timed, after one that compiles
@@ -23,31 +22,18 @@ class Speed(NamedTuple):
 
     compiling: float  # seconds until the first step has ended
     seconds: float  # of a later one, with its images
-    operations: float  # floating-point, of one device, as XLA counts them
 
 
 def measure(config: config_lib.Config, records: coco.Records) -> Speed:
     """Trains a few steps of a config with the classes of ``records``; keeps nothing of it."""
     canvas = max(config.data.canvases, key=math.prod)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, canvases=(canvas,)))
-    batch_size = config.training.batch_size
-    parallel.check_divisible(batch_size, config.training.accumulate)
-    schedule = optimizer.make_schedule(
-        config.optimizer, batch_size=batch_size, steps=STEPS, steps_per_epoch=STEPS
-    )
-    rule = optimizer.make_optimizer(config.optimizer, schedule, config.model)
-
-    def start() -> step.TrainState:
-        variables = detector.init_variables(config.model, jax.random.key(0))
-        return step.start_state(variables, rule, ema=config.optimizer.ema_decay > 0)
-
+    parallel.check_divisible(config.training.batch_size, config.training.accumulate)
     begun = time.monotonic()
-    update = parallel.pmap_update(step.update_of(config, rule))
-    state = parallel.replicate(parallel.jit_once(start)())
+    update = parallel.pmap_update(step.update_of(config, memory.rule_of(config)))
+    state = parallel.replicate(parallel.jit_once(lambda: memory.fresh_state(config))())
     stream = batches_of(config, records, 0, STEPS + 1)
-    placed = parallel.shard(next(stream))
-    operations = goodput.operations_of(update, state, placed, config.training.accumulate)
-    state, metrics = update(state, placed)
+    state, metrics = update(state, parallel.shard(next(stream)))
     jax.block_until_ready(metrics)
     compiled = time.monotonic()
     done, now = 0, compiled
@@ -55,4 +41,4 @@ def measure(config: config_lib.Config, records: coco.Records) -> Speed:
         state, metrics = update(state, parallel.shard(next(stream)))
         jax.block_until_ready(metrics)
         done, now = done + 1, time.monotonic()
-    return Speed(compiled - begun, (now - compiled) / done, operations)
+    return Speed(compiled - begun, (now - compiled) / done)

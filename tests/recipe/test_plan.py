@@ -181,9 +181,7 @@ def test_the_time_of_a_step_decides_how_many_and_how_large(
     budget, seconds, side, steps, shapes, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        speed, "measure", lambda *_: speed.Speed(compiling=20.0, seconds=seconds, operations=1e9)
-    )
+    monkeypatch.setattr(speed, "measure", lambda *_: speed.Speed(compiling=20.0, seconds=seconds))
     monkeypatch.setattr(memory, "operations", lambda config: 1e12)
     assert main(["plan", str(shapes), "--budget", budget, "--out", "my.py"]) == 0
     config = config_lib.load(tmp_path / "my.py")
