@@ -41,8 +41,7 @@ def read_video(path: Path, faults: list[str]) -> Iterator[Frame]:
     try:
         if not path.stat().st_size:
             raise InputError("is empty; copy it again")
-        # A colon in a relative name would be taken for a protocol.
-        with av.open(str(path.absolute()), metadata_errors="replace") as container:
+        with _open(path) as container:
             yield from _read_video(container)
     except av.DecoderNotFoundError:
         faults.append(f"{path} {NO_DECODER}")
@@ -54,12 +53,22 @@ def read_video(path: Path, faults: list[str]) -> Iterator[Frame]:
         faults.append(f"{path} is no video, or its end is missing: {error.strerror}; copy it again")
 
 
+def _open(path: Path) -> "av.container.InputContainer":
+    import av
+
+    # Titles may be no UTF-8; from 19 on PyAV takes them so, and knows no such option.
+    old = int(av.__version__.partition(".")[0]) < 19
+    options: dict[str, Any] = {"metadata_errors": "replace"} if old else {}
+    # A colon in a relative name would be taken for a protocol.
+    return av.open(str(path.absolute()), **options)
+
+
 def count_frames(path: Path) -> int | None:
     """How many frames a video says to have, where it does."""
     import av
 
     try:
-        with av.open(str(path.absolute()), metadata_errors="replace") as container:
+        with _open(path) as container:
             stream = container.streams.best("video")
             if stream is None:
                 return None

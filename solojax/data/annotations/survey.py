@@ -157,7 +157,7 @@ def _extent(segmentation: Any) -> tuple[float, float, float, float] | None:
         y = [v for one in segmentation for v in one[1::2]]
         if math.isfinite(sum(x) + sum(y)):
             return min(x), min(y), max(x), max(y)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, KeyError, ValueError, OverflowError):  # a part may be a dictionary
         pass
     points = list(_numbers(segmentation))
     if len(points) < 2:
