@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from solojax.convert import archives, safetensors, torch_files
 from solojax.convert.inert import Opaque, Unreadable
 from solojax.convert.unwrap import StateDict, unwrapped
+from solojax.data.images import faults as image_faults
 from solojax.fields import shown
 from solojax.types import InputError
 
@@ -19,15 +20,6 @@ __all__ = ["Container", "Opaque", "StateDict", "read", "state_dict_of"]
 MOST_FILE = 16 * 2**30
 
 _TAKEN = "take torch's .pth, a .pkl or .pdparams, an .npz of arrays or .safetensors"
-_OTHERS = (  # what else comes under these endings
-    (b"version https://git-lfs", "a pointer of Git LFS; get the file itself with `git lfs pull`"),
-    (b"<", "a web page; download the file itself"),
-    (b"\x89HDF", "HDF5"),
-    (b"\x1f\x8b", "compressed by gzip; unpack it"),
-    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
-    (b"\x93NUMPY", "a single array"),
-    (b"{", "JSON"),
-)
 
 
 class Container(NamedTuple):
@@ -99,9 +91,10 @@ def _read(path: Path, size: int) -> tuple[Any, ...]:
         raise Unreadable(
             "it is a tar archive; files of before torch 0.2 are not read, others unpack"
         )
-    for start, name in _OTHERS:
-        if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(start):
-            raise Unreadable(f"it is {name}")
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        raise Unreadable("it is JSON")
+    if stranger := image_faults.describe_stranger(head, _TAKEN):
+        raise Unreadable(stranger)
     raise Unreadable(f"it begins with {shown(head[:8])}; {_TAKEN}")
 
 

@@ -32,7 +32,7 @@ def read(path: Path, findings: Findings) -> list[Any]:
     except (ValueError, RecursionError) as error:
         content = _read_lines(encoded)
         if content is None:
-            told = image_faults.describe_no_text(encoded, CURE) or error
+            told = image_faults.describe_stranger(encoded, CURE) or error
             raise InputError(f"{path} is not JSON: {told}") from error
         findings.add("told", f"results are read from the lines of {path}", count=len(content))
     if isinstance(content, list):

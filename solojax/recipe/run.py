@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 
 from solojax import config as config_lib
+from solojax import writing
 from solojax.data.records import coco
 from solojax.evaluation import score_run, watch
 from solojax.recipe import plan, source
@@ -57,9 +58,8 @@ def run(folder: Path, workdir: Path, wishes: plan.Wishes, command: str) -> str:
     else:
         planned = plan.make(folder, workdir, wishes)
         print(planned, flush=True)
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / CODE).write_text(planned.code(command))
-        (workdir / PICTURE).write_text(planned.picture)
+        writing.put(workdir / CODE, planned.code(command).encode())
+        writing.put(workdir / PICTURE, planned.picture.encode())
         config = planned.config
     experiment.train(config, workdir, make_watch)
     return score_run.score_run(workdir)

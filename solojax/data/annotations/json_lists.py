@@ -205,7 +205,7 @@ class _Text:
         encoded = self._file.read(max(CHUNK, len(rest)))
         self._bar.update(len(encoded))
         if self._decoder is None:
-            if told := image_faults.describe_no_text(encoded, CURE):
+            if told := image_faults.describe_stranger(encoded, CURE):
                 raise InputError(f"{self._path} is not JSON: {told}")
             # The first bytes tell, as RFC 4627 has it.
             self._decoder = codecs.getincrementaldecoder(json.detect_encoding(encoded[:4]))()

@@ -42,7 +42,7 @@ def _load(path: Path, parse: Callable[[bytes], Any]) -> Any:
     if not os.path.lexists(path):
         raise InputError(f"{path}: no such file; give it or the folder that holds it")
     encoded = image_files.read_file(path)
-    told = image_faults.describe_no_text(encoded, "move it away")
+    told = image_faults.describe_stranger(encoded, "move it away")
     try:
         content = parse(encoded)
     except (ValueError, yaml.YAMLError, RecursionError) as error:

@@ -81,8 +81,8 @@ def recognize(encoded: bytes) -> tuple[str, str] | None:
     return None
 
 
-def describe_no_text(encoded: bytes, cure: str) -> str:
-    """What a file seems to be that should be text, and what to do; empty where that is not known.
+def describe_stranger(encoded: bytes, cure: str) -> str:
+    """What a file seems to be that should be no image, and what to do; empty if that is not known.
 
     The cure given is for what no other helps.
     """
