@@ -510,7 +510,7 @@ def test_caffe2s_weights_want_the_stride_where_they_have_it(config, quick, tmp_p
         (pickled, r"would call '_?io\.open', which no weights need; nothing was run"),
         (zipped, r"would call '_?io\.open', which no weights need; nothing was run"),
         (objects, "'conv1.weight.npy' in it has objects that are no numbers"),
-        (an_object, "it is a single array"),
+        (an_object, "it seems to be a NumPy array"),
     ],
 )
 def test_weights_that_are_no_numbers_are_refused_and_never_unpickled(
