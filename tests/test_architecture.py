@@ -27,7 +27,10 @@ FLOORS = {
     "recipe": 9,
     "cli": 10,
 }
-ROOMS_OF_DATA = ["findings", "rle", "images", "annotations", "health", "records"]  # upwards
+ROOMS = {  # of a floor that has some: upwards; the modules beside them know them all
+    "data": ["findings", "rle", "images", "annotations", "health", "records"],
+    "evaluation": ["dataset", "metrics", "results", "analysis", "report"],
+}
 BANNED = {  # third-party module -> rooms that must not know it
     "jax": {"types", "fields", "writing", "compilation", "config", "data"},
     "flax": {"types", "fields", "writing", "config", "data", "ops", "parallel"},
@@ -96,13 +99,15 @@ def test_a_module_imports_only_from_below(path):
             assert allowed, f"{room} ({FLOORS[room]}) imports {other} ({FLOORS[other]})"
 
 
-@pytest.mark.parametrize("room", ROOMS_OF_DATA)
-def test_a_room_of_data_imports_only_from_those_below(room):
-    below = ROOMS_OF_DATA[: ROOMS_OF_DATA.index(room) + 1]
-    folder = PACKAGE / "data" / room
+@pytest.mark.parametrize(
+    ("floor", "room"), [(f, room) for f, rooms in ROOMS.items() for room in rooms]
+)
+def test_a_room_of_a_floor_imports_only_from_those_below(floor, room):
+    below = ROOMS[floor][: ROOMS[floor].index(room) + 1]
+    folder = PACKAGE / floor / room
     for path in folder.glob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]:
         for name in imports_of(path):
-            if name.startswith("solojax.data."):
+            if name.startswith(f"solojax.{floor}."):
                 assert name.split(".")[2] in below, f"{path} imports {name}"
 
 

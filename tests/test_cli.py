@@ -17,8 +17,8 @@ from solojax import cli
 from solojax import config as config_lib
 from solojax.data import rle, throughput
 from solojax.data.records import coco
-from solojax.evaluation import coco as coco_evaluation
 from solojax.evaluation import evaluate
+from solojax.evaluation.metrics import coco as coco_evaluation
 from solojax.training import checkpoint
 
 SHAPES = Path(__file__).parent.parent / "configs" / "shapes.py"

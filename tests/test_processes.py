@@ -16,7 +16,7 @@ import pytest
 
 from solojax import cli, processes
 from solojax.data import synthetic
-from solojax.evaluation.coco import NAMES
+from solojax.evaluation.metrics.coco import NAMES
 from solojax.training import checkpoint
 from solojax.types import RESTART, InputError
 from tests import forks, quick

@@ -14,6 +14,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Counts."""
-    from solojax.evaluation import statistics
+    from solojax.evaluation.dataset import statistics
 
     print(statistics.report(options.load_data(arguments), arguments.split))

@@ -12,7 +12,7 @@ from solojax import config as config_lib
 from solojax import parallel, processes
 from solojax.data import fit, pipeline, plan
 from solojax.data.records import coco
-from solojax.evaluation import coco as coco_evaluation
+from solojax.evaluation.metrics import coco as coco_evaluation
 from solojax.inference import predict
 
 Score = Callable[[dict[str, Any], list[dict[str, Any]]], dict[str, Any]]

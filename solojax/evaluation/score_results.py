@@ -5,18 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from solojax.data.findings import Findings
-from solojax.evaluation import (
-    advice,
-    caps,
-    coco,
-    doubts,
-    gallery,
-    oracle,
-    report,
-    results,
-    scores,
-    truths,
-)
+from solojax.evaluation import results, scores
+from solojax.evaluation.analysis import oracle
+from solojax.evaluation.metrics import coco
+from solojax.evaluation.report import advice, caps, gallery, page
+from solojax.evaluation.results import doubts, truths
 from solojax.types import InputError
 
 
@@ -70,6 +63,6 @@ def score_results(
         by_image[one["image_id"]].append(one)
     told += oracle.add(oracles, truth, by_image, scored)
     if out:
-        with report.or_print(told):
-            told += report.save(out, report.page(title, scored), scored)
+        with page.or_print(told):
+            told += page.save(out, page.render(title, scored), scored)
     return "\n".join(told)

@@ -14,20 +14,11 @@ from solojax import config as config_lib
 from solojax import parallel, processes, writing
 from solojax.data.findings import Findings
 from solojax.data.records import coco
-from solojax.evaluation import (
-    advice,
-    alarms,
-    caps,
-    collisions,
-    confusion,
-    evaluate,
-    gallery,
-    history,
-    oracle,
-    report,
-    scores,
-)
-from solojax.evaluation import coco as coco_evaluation
+from solojax.evaluation import evaluate, scores
+from solojax.evaluation.analysis import confusion, oracle
+from solojax.evaluation.dataset import collisions
+from solojax.evaluation.metrics import coco as coco_evaluation
+from solojax.evaluation.report import advice, alarms, caps, gallery, history, page
 from solojax.inference import pictures, predict, thresholds
 from solojax.inference.save import files
 from solojax.models import detector
@@ -107,22 +98,22 @@ def score_run(
         )
     told += oracle.add(oracles, evaluation.truth, evaluation.results, scored)
 
-    def show(image_id: int) -> report.Shown:
+    def show(image_id: int) -> page.Shown:
         index = records.image_ids.index(image_id)
         picture = pictures.beside_truth(records, index, evaluation.results[index])
-        return report.Shown(image_id, report.jpeg_of(picture))
+        return page.Shown(image_id, page.jpeg_of(picture))
 
-    extremes = confusion.extremes(scored["images"], report.EXTREMES)
+    extremes = confusion.extremes(scored["images"], page.EXTREMES)
     worst, best = ([show(image_id) for image_id in here] for here in extremes)
-    cut = gallery.draw(scored, records, evaluation, config.data.root)
+    cut = gallery.draw(scored, records, evaluation.truth, flat, config.data.root)
     out = workdir if split == "val" else workdir / split
     folder = out / "pictures"
     chosen = pictures.spread(len(records.image_ids), PICTURES)
-    with report.or_print(told):
+    with page.or_print(told):
         if split == "val":
             told.append(_keep_thresholds(workdir, scored, overrides, len(records.image_ids)))
-        page = report.page(title, scored, worst, best, logged, cut)
-        saved = report.save(out, page, scored)
+        html = page.render(title, scored, worst, best, logged, cut)
+        saved = page.save(out, html, scored)
         for index in tqdm(chosen, "drawing", unit="image"):
             picture = pictures.beside_truth(records, index, evaluation.results[index])
             encoded = files.encode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

@@ -4,16 +4,15 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from solojax.evaluation import (
-    boundary,
+from solojax.evaluation.analysis import (
     calibration,
     causes,
-    coco,
     confusion,
     errors,
     labels,
     operating_points,
 )
+from solojax.evaluation.metrics import boundary, coco
 from solojax.inference.pictures import DRAWN_SCORE
 
 

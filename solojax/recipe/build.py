@@ -10,7 +10,7 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax.data.records import coco
-from solojax.evaluation import collisions
+from solojax.evaluation.dataset import collisions
 from solojax.heads import assign
 from solojax.heads.grid import Grid
 from solojax.recipe import augmentation, canvas, grid, network, schedule

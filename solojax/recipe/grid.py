@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.evaluation import collisions, grid_search
+from solojax.evaluation.dataset import collisions, grid_search
 from solojax.heads.grid import Grid
 from solojax.recipe.decisions import Decision
 

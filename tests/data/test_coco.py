@@ -28,7 +28,7 @@ from solojax.data.findings import Findings
 from solojax.data.images import files as image_files
 from solojax.data.records import coco
 from solojax.data.records import files as record_files
-from solojax.evaluation import truths
+from solojax.evaluation.results import truths
 from solojax.types import InputError
 
 NAMES = (

@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 
 from solojax.config import Category
 from solojax.data.annotations import Instance
-from solojax.evaluation import coco
+from solojax.evaluation.metrics import coco
 
 SIZE = (100, 100)
 CATEGORIES = (Category(3, "cell"), Category(70, "dust"))

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from solojax import config as config_lib
-from solojax.evaluation import advice, alarms, scores
-from solojax.evaluation.collisions import Survey
-from solojax.evaluation.history import History, Line
+from solojax.evaluation import scores
+from solojax.evaluation.dataset.collisions import Survey
+from solojax.evaluation.report import advice, alarms
+from solojax.evaluation.report.history import History, Line
 from solojax.heads.grid import grid_of
 from tests.evaluation.rectangles import result, truth_of
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from solojax.evaluation import boundary, scores
+from solojax.evaluation import scores
+from solojax.evaluation.metrics import boundary
 from tests.evaluation.rectangles import SIZE, result, scenes_of, truth_of
 
 WIDTH = 3  # of a band on an image of 100 x 100, whose diagonal is 141.4

@@ -13,7 +13,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from solojax.data.findings import Findings
-from solojax.evaluation import coco, results, scores, truths
+from solojax.evaluation import results, scores
+from solojax.evaluation.metrics import coco
+from solojax.evaluation.results import truths
 
 CASES = settings(derandomize=True, deadline=None, database=None, max_examples=40)
 IMAGES = [{"id": number, "height": 100, "width": 120} for number in (9, 4, 100)]

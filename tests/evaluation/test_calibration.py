@@ -1,7 +1,7 @@
 import numpy as np
 
-from solojax.evaluation import calibration
-from solojax.evaluation.coco import Scene
+from solojax.evaluation.analysis import calibration
+from solojax.evaluation.metrics.coco import Scene
 
 
 def truth(category: int, crowd: int = 0) -> dict:

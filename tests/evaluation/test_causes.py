@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from solojax.evaluation import causes, scores
+from solojax.evaluation import scores
+from solojax.evaluation.analysis import causes
 from tests.evaluation.rectangles import result, truth_of
 
 A, B, C = (10, 10, 20, 20), (10, 32, 20, 20), (60, 60, 36, 36)

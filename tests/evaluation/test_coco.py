@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 
 from solojax.config import Category
 from solojax.data.annotations import Instance
-from solojax.evaluation import coco
+from solojax.evaluation.metrics import coco
 
 CATEGORIES = (Category(3, "cell"), Category(70, "dust"))
 PAIR = Path(__file__).parents[3] / "shared" / "data" / "eval_pair"

@@ -12,7 +12,7 @@ from solojax import config as config_lib
 from solojax.config import Config, Data
 from solojax.data import rle, transforms
 from solojax.data.records import coco
-from solojax.evaluation import collisions, grid_search
+from solojax.evaluation.dataset import collisions, grid_search
 from solojax.heads import assign
 from solojax.heads.grid import Grid
 from solojax.types import Instances

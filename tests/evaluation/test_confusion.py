@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from solojax.evaluation import confusion
+from solojax.evaluation.analysis import confusion
 from tests.evaluation.rectangles import result, scenes_of, truth_of
 
 A, B, C = (10, 10, 20, 20), (10, 60, 20, 20), (60, 10, 20, 20)

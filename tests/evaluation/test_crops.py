@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from solojax.data import rle
-from solojax.evaluation import crops
+from solojax.evaluation.report import crops
 
 IMAGE = np.full((60, 90, 3), 100, np.uint8)
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from solojax.evaluation import coco, errors
+from solojax.evaluation.analysis import errors
+from solojax.evaluation.metrics import coco
 from tests.evaluation.rectangles import result, scenes_of, truth_of
 
 A = (10, 10, 20, 20)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from solojax.evaluation import history, report, scores
+from solojax.evaluation import scores
+from solojax.evaluation.report import history, page
 from tests.evaluation.rectangles import result, truth_of
 from tests.evaluation.test_report import Outline
 
@@ -45,15 +46,15 @@ def test_the_terms_of_a_loss_are_known_by_their_sum(run: Path):
 
 def test_the_page_draws_the_curves_and_the_point_of_this_scoring(run: Path):
     scored = {**scores.score(truth_of([(3, A)]), [result(3, A, 0.9)]), "step": 5}
-    page = report.page("x", scored, logged=history.read(run))
-    outline = Outline(page)
+    html = page.render("x", scored, logged=history.read(run))
+    outline = Outline(html)
     text = " ".join(outline.text)
     for part in ("How the training went", "Loss", "other", "Learning rate", "Over 3 steps, 2"):
         assert part in text
     # AP of this scoring, 1, at step 5 of 5: the upper right corner.
     width, height = history.SIZE
-    assert f"{width * 3 / 5:.1f},{height * 0.8:.1f} {width:.1f},0.0" in page
-    assert "How the training went" not in report.page("x", scored)
+    assert f"{width * 3 / 5:.1f},{height * 0.8:.1f} {width:.1f},0.0" in html
+    assert "How the training went" not in page.render("x", scored)
 
 
 def test_without_a_log_there_is_no_history(tmp_path: Path):

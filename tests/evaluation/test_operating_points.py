@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from solojax.config import Category
-from solojax.evaluation import coco, errors, operating_points, scores
+from solojax.evaluation import scores
+from solojax.evaluation.analysis import errors, operating_points
+from solojax.evaluation.metrics import coco
 from solojax.inference import thresholds
 from solojax.inference.result import Result
 from solojax.types import InputError

@@ -6,7 +6,8 @@ from pycocotools import mask as coco_mask
 
 from solojax.config import Category
 from solojax.data.annotations import Instance
-from solojax.evaluation import coco, oracle
+from solojax.evaluation.analysis import oracle
+from solojax.evaluation.metrics import coco
 
 CATEGORIES = (Category(3, "cell"), Category(70, "dust"))
 IMAGE_IDS = [9, 4]  # of the records 0 and 1

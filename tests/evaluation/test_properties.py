@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from solojax.config import Category
 from solojax.data import rle
 from solojax.data.annotations import Instance
-from solojax.evaluation import coco
+from solojax.evaluation.metrics import coco
 
 # The same cases everywhere and every time.
 CASES = settings(derandomize=True, deadline=None, database=None)

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from solojax.evaluation import advice, coco, report, scores
+from solojax.evaluation import scores
+from solojax.evaluation.metrics import coco
+from solojax.evaluation.report import advice, page
 from tests.evaluation.rectangles import result, truth_of
 
 A, B, FAR = (10, 10, 20, 20), (10, 60, 20, 20), (60, 60, 20, 20)
@@ -28,10 +30,10 @@ class Outline(html.parser.HTMLParser):
 
     VOID = {"meta", "path", "rect", "polyline", "circle", "img", "br"}
 
-    def __init__(self, page: str):
+    def __init__(self, html: str):
         super().__init__()
         self.open, self.tags, self.text = [], [], []
-        self.feed(page)
+        self.feed(html)
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
@@ -81,13 +83,13 @@ def test_the_numbers_of_one_scoring_agree(scored):
 def test_a_class_without_instances_has_no_number():
     scored = scores.score(truth_of([(3, A)]), [result(3, A, 0.9), result(70, A, 0.9)])
     assert scored["classes"][1]["AP"] == -1 and scored["AP"] == pytest.approx(1)
-    assert ">–</td>" in report.page("x", scored)
+    assert ">–</td>" in page.render("x", scored)
 
 
 def test_nothing_to_find_and_nothing_found_still_make_a_page():
     scored = scores.score(truth_of([]), [])
     assert scored["AP"] == -1 and scored["curves"]["mean"] == []
-    Outline(report.page("x", scored))
+    Outline(page.render("x", scored))
 
 
 def test_the_table_shows_masks_boxes_and_boundaries_side_by_side(scored):
@@ -100,9 +102,9 @@ def test_the_table_shows_masks_boxes_and_boundaries_side_by_side(scored):
 def test_the_page_has_all_parts_and_needs_nothing_else(scored):
     oracle = dict.fromkeys(coco.NAMES, 0.25)
     picture = np.full((60, 100, 3), 200, np.uint8)
-    shown = report.Shown(2, report.jpeg_of(picture))
-    page = report.page("my run", {**scored, "oracle_masks": oracle}, best=[shown])
-    outline = Outline(page)
+    shown = page.Shown(2, page.jpeg_of(picture))
+    html = page.render("my run", {**scored, "oracle_masks": oracle}, best=[shown])
+    outline = Outline(html)
     text = " ".join(outline.text)
     for part in ("my run", "boundary", "with true masks", "localisation", "cell", "2 classes"):
         assert part in text
@@ -119,49 +121,49 @@ def test_the_page_has_all_parts_and_needs_nothing_else(scored):
     (encoded,) = [source.removeprefix("data:image/jpeg;base64,") for source in sources]
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == picture.shape
-    assert not re.search(r"https?:|@import|url\(|<link|src=\"(?!data:)", page)
+    assert not re.search(r"https?:|@import|url\(|<link|src=\"(?!data:)", html)
 
 
 def test_the_page_says_where_ap_is_lost_and_which_labels_to_look_at(scored):
     advice.advise(scored := json.loads(json.dumps(scored)), None)
     scored["alarms"] = ["2 of 3 instances own no cell"]
     first = scored["lost"][0]["cause"]
-    jpeg = report.jpeg_of(np.full((22, 22, 3), 200, np.uint8))
-    page = report.page("x", scored, crops={(first, 0): jpeg, ("unlabelled", 0): jpeg})
-    text = " ".join(Outline(page).text)
+    jpeg = page.jpeg_of(np.full((22, 22, 3), 200, np.uint8))
+    html = page.render("x", scored, crops={(first, 0): jpeg, ("unlabelled", 0): jpeg})
+    text = " ".join(Outline(html).text)
     for part in ("2 of 3 instances own no cell", "Where AP is lost", "Labels to look at first"):
         assert part in text
     assert all(one["advice"] in text for one in scored["lost"])
-    assert page.count("data:image/jpeg") == 2
+    assert html.count("data:image/jpeg") == 2
     assert "nothing is labelled" in text and "60 60 20 20" in text
     assert "where F1 is" in text
 
 
 def test_every_text_is_escaped(scored):
     name = "<script>alert('x')</script>\"&"
-    page = report.page(name, rename(scored, name))
-    assert "<script>alert" not in page
-    assert page.count("<script>") == 1, "that of the table"
-    assert name in Outline(page).text
+    html = page.render(name, rename(scored, name))
+    assert "<script>alert" not in html
+    assert html.count("<script>") == 1, "that of the table"
+    assert name in Outline(html).text
 
 
 def test_many_classes_have_a_table_and_no_matrix(scored):
     many = [{**scored["classes"][0], "id": number} for number in range(101)]
-    page = report.page("x", {**scored, "classes": many})
-    assert 'class="matrix"' not in page and "101 classes" in page
+    html = page.render("x", {**scored, "classes": many})
+    assert 'class="matrix"' not in html and "101 classes" in html
 
 
 def test_numbers_of_an_older_version_have_a_page(scored):
     new = ("calibration", "lost", "labels", "thresholds", "best_iou")
     old = {name: one for name, one in scored.items() if name not in new}
     for heading in ("What a score says", "Where AP is lost", "Labels to look at first"):
-        assert heading in report.page("x", scored)
-        assert heading not in report.page("x", old)
+        assert heading in page.render("x", scored)
+        assert heading not in page.render("x", old)
 
 
 def test_a_wide_picture_is_shrunk_and_a_small_one_kept():
     def size(height: int, width: int) -> tuple[int, int]:
-        encoded = report.jpeg_of(np.zeros((height, width, 3), np.uint8))
+        encoded = page.jpeg_of(np.zeros((height, width, 3), np.uint8))
         return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR).shape[:2]
 
     assert size(500, 1920) == (250, 960)
@@ -170,5 +172,5 @@ def test_a_wide_picture_is_shrunk_and_a_small_one_kept():
 
 def test_a_jpeg_keeps_the_colours():
     red = np.full((8, 8, 3), (250, 5, 5), np.uint8)
-    decoded = cv2.imdecode(np.frombuffer(report.jpeg_of(red), np.uint8), cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(np.frombuffer(page.jpeg_of(red), np.uint8), cv2.IMREAD_COLOR)
     assert decoded[4, 4, 2] > 240 and decoded[4, 4, 0] < 15

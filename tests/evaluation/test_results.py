@@ -13,7 +13,10 @@ import pytest
 from solojax import cli
 from solojax.data import rle as runs
 from solojax.data.findings import Findings
-from solojax.evaluation import caps, coco, results, scores, truths
+from solojax.evaluation import results, scores
+from solojax.evaluation.metrics import coco
+from solojax.evaluation.report import caps
+from solojax.evaluation.results import truths
 from solojax.heads.selection import Selection
 from solojax.types import InputError
 from tests import disk

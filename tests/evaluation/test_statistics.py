@@ -6,7 +6,7 @@ import pytest
 
 from solojax.config import Config, Data
 from solojax.data.records import coco
-from solojax.evaluation import collisions, statistics
+from solojax.evaluation.dataset import collisions, statistics
 from tests.examples import MODEL
 
 # Of each image: (height, width), and x, y, width, height, category, crowd of what is in it.

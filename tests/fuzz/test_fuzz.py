@@ -32,7 +32,8 @@ from solojax.data.annotations import segmentations
 from solojax.data.findings import Findings
 from solojax.data.foreign import labelme, yolo
 from solojax.data.images import files as image_files
-from solojax.evaluation import results, truths
+from solojax.evaluation import results
+from solojax.evaluation.results import truths
 from solojax.models.detector import Detector
 from solojax.training import checkpoint
 from solojax.types import InputError

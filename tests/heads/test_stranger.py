@@ -13,7 +13,8 @@ from solojax import Predictor
 from solojax import config as config_lib
 from solojax.data import synthetic
 from solojax.data.records import coco
-from solojax.evaluation import score_run, statistics
+from solojax.evaluation import score_run
+from solojax.evaluation.dataset import statistics
 from solojax.heads import protocol
 from solojax.inference import contact_sheet
 from solojax.models import detector

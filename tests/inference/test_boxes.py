@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solojax.evaluation import coco, evaluate
+from solojax.evaluation import evaluate
+from solojax.evaluation.metrics import coco
 from solojax.inference import predict, tiles
 from solojax.inference.predictor import Predictor
 from tests.inference.networks import Colors

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from solojax.config import Category, Data
-from solojax.evaluation import collisions
+from solojax.evaluation.dataset import collisions
 from solojax.recipe import augmentation, canvas, grid, schedule
 from solojax.recipe.facts import Facts
 from solojax.types import InputError

@@ -13,7 +13,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from solojax.data.findings import Findings
-from solojax.evaluation import coco, truths
+from solojax.evaluation.metrics import coco
+from solojax.evaluation.results import truths
 
 LOW = 0.25  # AP50 below which other readings are tried
 NOTHING = 0.01  # AP50 below which it is told that there is none

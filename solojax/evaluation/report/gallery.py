@@ -9,8 +9,7 @@ from tqdm import tqdm
 
 from solojax.data.annotations.json_lists import BAR_DELAY
 from solojax.data.records import coco
-from solojax.evaluation import crops, report
-from solojax.evaluation.evaluate import Evaluation
+from solojax.evaluation.report import crops, page
 
 PICTURED = 8  # of the labels of each kind
 
@@ -41,18 +40,24 @@ def name(scored: dict[str, Any], truth: dict[str, Any]) -> None:
         entry["file"] = files[entry["image_id"]]
 
 
-def draw(scored: dict[str, Any], records: coco.Records, evaluation: Evaluation, root: str) -> Crops:
+def draw(
+    scored: dict[str, Any],
+    records: coco.Records,
+    truth: dict[str, Any],
+    results: list[dict[str, Any]],
+    root: str,
+) -> Crops:
     """Draws the first places of each list, and adds ``file`` to all.
 
     Args:
-      scored: from ``scores.score``, of what ``evaluation`` holds. ``truths`` and ``results``, which
-        say nothing outside of it, are taken out.
+      scored: from ``scores.score``, of ``truth`` and ``results``. Its own ``truths`` and
+        ``results``, which say nothing outside of these, are taken out.
       records: of the images.
-      evaluation: of them.
+      truth: made of the records, as of ``coco.truth_of``.
+      results: that were scored.
       root: folder that files are told from, where they lie in it.
     """
-    found = [one for here in evaluation.results.values() for one in here]
-    true = evaluation.truth["annotations"]
+    true = truth["annotations"]
     of_image = collections.defaultdict(list)
     for one in true:
         of_image[one["image_id"]].append(one)
@@ -68,7 +73,7 @@ def draw(scored: dict[str, Any], records: coco.Records, evaluation: Evaluation, 
             path = os.path.relpath(record.path, root)
             entry["file"] = record.path if path.startswith(os.pardir) else path
             ids = entry.pop("truths")
-            those = [found[place] for place in entry.pop("results")]
+            those = [results[place] for place in entry.pop("results")]
             if key[1] >= PICTURED:
                 continue
             picture = crops.crop(
@@ -78,5 +83,5 @@ def draw(scored: dict[str, Any], records: coco.Records, evaluation: Evaluation, 
                 [one["segmentation"]["counts"] for one in those],
                 [one["segmentation"]["counts"] for one in of_image[image_id]],
             )
-            drawn[key] = report.jpeg_of(picture)
+            drawn[key] = page.jpeg_of(picture)
     return drawn

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solojax.evaluation.coco import Scene
+from solojax.evaluation.metrics.coco import Scene
 
 COVERED = 0.5  # share of an instance from which on a detection lies over it
 

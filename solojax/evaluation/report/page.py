@@ -13,7 +13,9 @@ import jinja2
 import numpy as np
 
 from solojax import writing
-from solojax.evaluation import causes, coco, errors, history, labels
+from solojax.evaluation.analysis import causes, errors, labels
+from solojax.evaluation.metrics import coco
+from solojax.evaluation.report import history
 from solojax.types import InputError
 
 EXTREMES = 6  # images shown of the worst, and of the best
@@ -41,7 +43,7 @@ class Shown(NamedTuple):
     jpeg: bytes
 
 
-def page(
+def render(
     title: str,
     scores: dict[str, Any],
     worst: Sequence[Shown] = (),
@@ -73,7 +75,7 @@ def page(
     columns |= {title: scores[name] for name, title in COLUMNS.items() if name in scores}
     instances = sum(one["instances"] for one in scores["classes"])
     images = {str(image_id): one for image_id, one in scores["images"].items()}
-    return environment.get_template("report.html.jinja").render(
+    return environment.get_template("page.html.jinja").render(
         title=title,
         facts=[f"{len(scores['classes'])} classes", f"{instances:,} instances"],
         names=coco.names(most),

@@ -6,7 +6,7 @@ from typing import Any
 
 from solojax.data.findings import Findings
 from solojax.data.images import faults as image_faults
-from solojax.evaluation import truths
+from solojax.evaluation.results import truths
 from solojax.types import InputError
 
 CURE = "give the JSON of COCO's results"

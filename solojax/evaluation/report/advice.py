@@ -8,8 +8,10 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax.data.windows import LEAST_TILE
-from solojax.evaluation import caps, causes, collisions
-from solojax.evaluation.history import History
+from solojax.evaluation.analysis import causes
+from solojax.evaluation.dataset import collisions
+from solojax.evaluation.report import caps
+from solojax.evaluation.report.history import History
 from solojax.heads.grid import Grid, grid_of
 from solojax.types import MASK_STRIDE
 

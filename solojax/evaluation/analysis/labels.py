@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from solojax.evaluation import causes
-from solojax.evaluation.coco import Scene
-from solojax.evaluation.errors import BACKGROUND, FOREGROUND
+from solojax.evaluation.analysis import causes
+from solojax.evaluation.analysis.errors import BACKGROUND, FOREGROUND
+from solojax.evaluation.metrics.coco import Scene
 
 FITS = 0.75  # IoU from which on a detection is surely of that instance
 MOST = 50  # of each kind that are listed

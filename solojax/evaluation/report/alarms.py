@@ -8,8 +8,8 @@ from typing import Any
 
 from solojax.data.annotations.suspicions import FEW
 from solojax.data.findings import shorten
-from solojax.evaluation import advice
-from solojax.evaluation.advice import Facts
+from solojax.evaluation.report import advice
+from solojax.evaluation.report.advice import Facts
 from solojax.ops.losses import MASK_LOSS_WEIGHTS
 from solojax.types import MASK_STRIDE
 

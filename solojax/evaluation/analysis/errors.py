@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
-from solojax.evaluation import coco
-from solojax.evaluation.coco import Scene
+from solojax.evaluation.metrics import coco
+from solojax.evaluation.metrics.coco import Scene
 
 FOREGROUND = 0.5  # IoU from which a mask is in the right place (t_f of the paper)
 BACKGROUND = 0.1  # IoU below which it is on nothing (t_b)

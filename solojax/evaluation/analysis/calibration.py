@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from solojax.evaluation.coco import Scene
+from solojax.evaluation.metrics.coco import Scene
 
 IOU = 0.5  # from which on a detection counts as one of something
 BINS = 20  # each way

@@ -8,7 +8,7 @@ from solojax import config as config_lib
 from solojax.data import fit
 from solojax.data.findings import shorten
 from solojax.data.records import coco
-from solojax.evaluation import collisions, grid_search
+from solojax.evaluation.dataset import collisions, grid_search
 from solojax.heads.grid import grid_of
 from solojax.types import escaped
 

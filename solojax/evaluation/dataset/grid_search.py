@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax.data.annotations import json_lists
-from solojax.evaluation import collisions
+from solojax.evaluation.dataset import collisions
 from solojax.heads.grid import Grid
 
 FACTORS = (1.0, 1.25, 1.5, 2.0)  # by which the side of a level is tried, each level by its own

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from solojax.evaluation.coco import Scene
+from solojax.evaluation.metrics.coco import Scene
 
 IOU = 0.5
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from solojax.data.findings import Findings
-from solojax.evaluation import coco
+from solojax.evaluation.metrics import coco
 
 _CAPS = ("max_candidates", "nms_candidates", "max_detections")  # of heads' selections
 

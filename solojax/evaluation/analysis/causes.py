@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
-from solojax.evaluation import coco, errors, merged
-from solojax.evaluation.coco import Scene
-from solojax.evaluation.errors import Tabulated
+from solojax.evaluation.analysis import errors, merged
+from solojax.evaluation.analysis.errors import Tabulated
+from solojax.evaluation.metrics import coco
+from solojax.evaluation.metrics.coco import Scene
 
 SMALL = 32**2  # area below which an instance is small where no canvas is known, as COCO has it
 ROUGH = 0.75  # IoU below which a mask that is right is roughly so

@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from solojax.data import rle
-from solojax.evaluation.coco import Scene
+from solojax.evaluation.metrics.coco import Scene
 
 WIDTH = 0.02  # of a band, share of the image's diagonal (the paper, section 4)
 MOST_PIXELS = 2**26  # of a mask's rectangle; a larger one takes minutes, and gigabytes

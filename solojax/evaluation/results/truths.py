@@ -10,7 +10,7 @@ from solojax.data.annotations import segmentations
 from solojax.data.annotations.instances import is_crowd
 from solojax.data.annotations.mask_forms import NO_SEGMENTATION, NoMaskError
 from solojax.data.findings import Findings, shorten
-from solojax.evaluation import coco
+from solojax.evaluation.metrics import coco
 from solojax.types import InputError
 
 FARTHEST = 1e9  # pixels; beyond that no number is one of a box

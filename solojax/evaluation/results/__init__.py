@@ -16,7 +16,8 @@ from tqdm import tqdm
 from solojax.data import rle
 from solojax.data.annotations import json_lists, segmentations
 from solojax.data.findings import Findings, shorten
-from solojax.evaluation import coco, image_ids, result_files, truths
+from solojax.evaluation.metrics import coco
+from solojax.evaluation.results import files, image_ids, truths
 from solojax.types import InputError
 
 SCORES = ("confidence", "conf", "probability", "prob", "scores")  # what others call it
@@ -52,7 +53,7 @@ def read(
       InputError: the file is missing or no list of results, or entries are faulty; they are named
         by their place in the list, counted from 0.
     """
-    entries = result_files.read(path, findings)
+    entries = files.read(path, findings)
     image_ids.match(entries, truth, path, truth_path, findings)
     # An empty list is legal: nothing was found.
     # Writers of boxes may leave the place of the mask empty.

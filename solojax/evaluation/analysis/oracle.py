@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solojax.evaluation import coco
+from solojax.evaluation.metrics import coco
 
 
 def masks(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from solojax.evaluation.errors import FOREGROUND, Tabulated
+from solojax.evaluation.analysis.errors import FOREGROUND, Tabulated
 
 LEAST = 20  # instances that a class needs for a score of its own
 

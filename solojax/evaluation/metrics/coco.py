@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from solojax.config import Category
 from solojax.data.annotations import Instance
-from solojax.evaluation import matching
+from solojax.evaluation.metrics import matching
 from solojax.types import InputError
 
 MOST = 100  # detections of a class in an image that count, in COCO's own numbers

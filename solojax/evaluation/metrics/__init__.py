@@ -1,0 +1,1 @@
+"""Average precision as COCO has it, and by outlines."""
