@@ -13,6 +13,7 @@ FLOORS = {
     "writing": 1,
     "compilation": 1,
     "parallel": 1,
+    "progress": 1,
     "signs": 1,
     "processes": 2,
     "config": 2,
@@ -32,12 +33,13 @@ ROOMS = {  # of a floor that has some: upwards; the modules beside them know the
     "evaluation": ["dataset", "metrics", "results", "analysis", "report"],
 }
 BANNED = {  # third-party module -> rooms that must not know it
-    "jax": {"types", "fields", "writing", "compilation", "config", "data"},
-    "flax": {"types", "fields", "writing", "config", "data", "ops", "parallel"},
+    "jax": {"types", "fields", "writing", "progress", "compilation", "config", "data"},
+    "flax": {"types", "fields", "writing", "progress", "config", "data", "ops", "parallel"},
     "tensorflow": {
         "types",
         "fields",
         "writing",
+        "progress",
         "config",
         "parallel",
         "processes",
@@ -50,6 +52,7 @@ BANNED = {  # third-party module -> rooms that must not know it
         "types",
         "fields",
         "writing",
+        "progress",
         "config",
         "parallel",
         "ops",

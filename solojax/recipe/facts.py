@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
+from solojax import progress
 from solojax.config import Category
-from solojax.data.annotations.json_lists import BAR_DELAY
 from solojax.data.records import coco
 
 LONGEST = 2.0  # long side over short side of a canvas; longer images are shrunk to fit
@@ -60,7 +59,7 @@ def collect(records: coco.Records, val_images: int) -> Facts:
     """Reads all records once, with a progress bar."""
     labels, images, boxes, areas = [], [], [], []
     per_image = np.zeros(len(records.image_ids), np.int64)
-    bar = tqdm(range(len(per_image)), "looking at the data", unit="image", delay=BAR_DELAY)
+    bar = progress.bar(range(len(per_image)), "looking at the data", unit="image")
     for index in bar:
         here = [one for one in coco.read(records, index).instances if not one.is_crowd]
         corners = np.array([one.box for one in here], float).reshape(-1, 4)

@@ -6,12 +6,10 @@ import os
 from typing import Any, NamedTuple
 
 from etils.epath import Path
-from tqdm import tqdm
 
-from solojax import config
+from solojax import config, progress
 from solojax.data.annotations import ids
 from solojax.data.annotations.instances import Image
-from solojax.data.annotations.json_lists import BAR_DELAY
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
 from solojax.data.images import files as image_files
@@ -73,7 +71,7 @@ def read(
     if root is not None:
         names = {one.key: one.about.get("file_name") for one in found}
         places = image_search.find(names, root, data.follow_links, findings)
-    for one in tqdm(found, "looking at images", unit="image", delay=BAR_DELAY):
+    for one in progress.bar(found, "looking at images", unit="image"):
         image_id, where, sides = numbers[one.key], Path(), (one.height, one.width)
         fault, value, cure = "", "", ""
         if root is not None:

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from etils.epath import Path
-from tqdm import tqdm
 
+from solojax import progress
 from solojax.data.images import faults as image_faults
 from solojax.types import InputError
 
 CHUNK = 2**22  # bytes that are read at once
-BAR_DELAY = 2  # seconds; what takes less needs no bar
 MARGIN = 16  # characters before the end of a chunk where a fault may be nothing but the cut
 SPACE = " \t\n\r"
 CURE = "give the JSON of a COCO instances set, or make one by data import"
@@ -95,8 +94,8 @@ class _Text:
     def __init__(self, path: Path, title: str):
         self._path = path
         self._file = open_bytes(path)
-        self._bar = tqdm(
-            desc=title, total=Path(path).stat().length, unit="B", unit_scale=True, delay=BAR_DELAY
+        self._bar = progress.bar(
+            desc=title, total=Path(path).stat().length, unit="B", unit_scale=True
         )
         self._text, self._place = "", 0
         self._lines, self._column, self._before = 1, 1, 0  # where the text begins, characters

@@ -6,10 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from etils.epath import Path
-from tqdm import tqdm
 
+from solojax import progress
 from solojax.data import annotations
-from solojax.data.annotations.json_lists import BAR_DELAY
 from solojax.data.findings import Effect, Findings
 from solojax.data.images import endings
 from solojax.data.images import faults as image_faults
@@ -76,7 +75,7 @@ def run(do: Callable, items: Sequence, what: str, threads: int) -> list:
     done = []
     with (
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(items), desc=what, unit="image", delay=BAR_DELAY) as bar,
+        progress.bar(total=len(items), desc=what, unit="image") as bar,
     ):
         # In parts, so that an interruption does not wait for all of them.
         for start in range(0, len(items), PART):

@@ -5,10 +5,9 @@ import itertools
 import math
 
 import numpy as np
-from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax.data.annotations import json_lists
+from solojax import progress
 from solojax.evaluation.dataset import collisions
 from solojax.heads.grid import Grid
 
@@ -37,7 +36,7 @@ def suggest(surveyed: collisions.Survey, data: config_lib.Data, grid: Grid) -> l
     sizes_tried = _sizes_tried(data, grid)
     ranges_tried = _scale_ranges_tried(present, data, grid)
     found = []
-    for scale_ranges in tqdm(ranges_tried, "searching", delay=json_lists.BAR_DELAY):
+    for scale_ranges in progress.bar(ranges_tried, "searching"):
         owning = {
             (level, side): collisions.on_level(present, side, scale_ranges[level], grid.sigma)[1]
             for level, side in {pair for sizes in sizes_tried for pair in enumerate(sizes)}

@@ -5,9 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from tqdm import tqdm
-
-from solojax.data.annotations.json_lists import BAR_DELAY
+from solojax import progress
 from solojax.data.records import coco
 from solojax.evaluation.report import crops, page
 
@@ -66,7 +64,7 @@ def draw(
         places[entry["image_id"]].append((key, entry))
     drawn: Crops = {}
     number_of = {image_id: number for number, image_id in enumerate(records.image_ids)}
-    for image_id, here in tqdm(places.items(), "cutting", unit="image", delay=BAR_DELAY):
+    for image_id, here in progress.bar(places.items(), "cutting", unit="image"):
         record = coco.read(records, number_of[image_id])
         image = coco.image_of(record)
         for key, entry in here:

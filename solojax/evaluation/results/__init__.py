@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
+from solojax import progress
 from solojax.data import rle
-from solojax.data.annotations import json_lists, segmentations
+from solojax.data.annotations import segmentations
 from solojax.data.findings import Findings, shorten
 from solojax.evaluation.metrics import coco
 from solojax.evaluation.results import files, image_ids, truths
@@ -68,9 +68,7 @@ def read(
     checked = _Checked(truth, findings, kind)
     problems = {}
     results: list[dict[str, Any]] = []
-    for number, entry in enumerate(
-        tqdm(entries, "checking results", unit="", delay=json_lists.BAR_DELAY)
-    ):
+    for number, entry in enumerate(progress.bar(entries, "checking results", unit="")):
         try:
             results.append(checked.read(entry, number))
         except ValueError as error:
