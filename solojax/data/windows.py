@@ -1,6 +1,7 @@
-"""Where the tiles of an image lie that is too large for one look."""
+"""Windows of an image: where its tiles lie if it is too large for one look, what one shows."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,3 +32,21 @@ def cut(size: tuple[int, int], tile: int) -> list[Window]:
         (top, left, min(top + tile, size[0]), min(left + tile, size[1]))
         for top, left in itertools.product(*starts)
     ]
+
+
+def clip(
+    patch: np.ndarray, corner: Sequence[int], window: Window
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Clips a mask to a window; what is left has no pixels where the window shows none of it.
+
+    Args:
+      patch: ``h w``, the mask within a rectangle.
+      corner: (top, left) of the patch in the image.
+      window: of the image.
+
+    Returns:
+      A view of the patch, and its (top, left) in the window.
+    """
+    (y, x), (top, left, bottom, right) = corner, window
+    seen = patch[max(top - y, 0) : max(bottom - y, 0), max(left - x, 0) : max(right - x, 0)]
+    return seen, (max(y - top, 0), max(x - left, 0))

@@ -12,7 +12,7 @@ from solojax.data import rle
 from solojax.data.annotations.segmentations import to_rle
 from solojax.data.foreign.contents import Import, Picture, Split, instance_of
 from solojax.data.images import files as image_files
-from solojax.data.windows import Window, cut
+from solojax.data.windows import Window, clip, cut
 from solojax.types import InputError
 
 WHOLE = 0.5  # share of its pixels from which on an instance that is cut is one still
@@ -84,12 +84,11 @@ def _shown(instance: dict[str, Any], size: tuple[int, int]) -> rle.Masks:
 def _cut_out(instance: dict[str, Any], masks: rle.Masks, window: Window) -> dict[str, Any] | None:
     """What a window shows of an instance; None where that is nothing."""
     top, left, bottom, right = window
-    (patch,), ((y, x),) = masks.patches, masks.corners
-    seen = patch[max(top - y, 0) : max(bottom - y, 0), max(left - x, 0) : max(right - x, 0)]
+    (patch,), (place,) = masks.patches, masks.corners.tolist()
+    seen, corner = clip(patch, place, window)
     area = int(seen.sum())
     if not area:
         return None
-    corner = max(y - top, 0), max(x - left, 0)
     height, width = bottom - top, right - left
     counts = rle.encode_patch(np.ascontiguousarray(seen), corner, (height, width))
     part = {"size": [height, width], "counts": counts}

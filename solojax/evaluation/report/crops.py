@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solojax.data import rle
+from solojax.data import rle, windows
 
 SIDE = 220  # pixels of a picture
 AROUND = 1.8  # times the longer side of what is shown
@@ -39,6 +39,7 @@ def crop(
     top = int(np.clip(round(y + down / 2 - side / 2), 0, max(height - side, 0)))
     left = int(np.clip(round(x + across / 2 - side / 2), 0, max(width - side, 0)))
     window = image[top : top + side, left : left + side]
+    inside = top, left, top + window.shape[0], left + window.shape[1]
     scale = SIDE / max(window.shape[:2])
     size = max(round(window.shape[1] * scale), 1), max(round(window.shape[0] * scale), 1)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -48,21 +49,12 @@ def crop(
             one for one in masks if coco_mask.area({"size": image.shape[:2], "counts": one})
         ]
         cut = rle.decode_patches(drawable, height)
-        for patch, corner in zip(cut.patches, cut.corners, strict=True):
-            part = _in_window(patch, corner - (top, left), window.shape[:2])
-            if part.any():
+        for patch, corner in zip(cut.patches, cut.corners.tolist(), strict=True):
+            seen, (y, x) = windows.clip(patch, corner, inside)
+            if seen.any():
+                part = np.zeros(window.shape[:2], np.uint8)
+                part[y : y + seen.shape[0], x : x + seen.shape[1]] = seen
                 large = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST)
                 lines, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
                 cv2.drawContours(drawn, lines, -1, color, thickness, cv2.LINE_AA)
     return drawn
-
-
-def _in_window(patch: np.ndarray, corner: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """A mask as large as a window, ``corner`` the place of its patch there, beyond it or not."""
-    part = np.zeros(size, np.uint8)
-    top, left = corner.tolist()
-    first, last = max(top, 0), min(top + patch.shape[0], size[0])
-    begin, end = max(left, 0), min(left + patch.shape[1], size[1])
-    if first < last and begin < end:
-        part[first:last, begin:end] = patch[first - top : last - top, begin - left : end - left]
-    return part
