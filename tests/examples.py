@@ -18,6 +18,7 @@ from solojax.models import detector
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
+from solojax.training import checkpoint, manager
 from solojax.types import Batch, Instances
 
 MODEL = Detector(
@@ -61,6 +62,13 @@ def make_config(folder: Path, **training: Any) -> Config:
 def rows_of(workdir: Path) -> list[dict[str, float]]:
     """What a run has logged, a row each time."""
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def arrays_of(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np.ndarray]]:
+    """What there is to evaluate in a checkpoint, of whatever model."""
+    newest = workdir / manager.FOLDER / str(checkpoint.steps_in(workdir)[-1])
+    _, like = checkpoint._evaluated(manager.claims_in(newest / manager.STATE))
+    return checkpoint.read_arrays(workdir, like, which)
 
 
 def make_variables(spread: float) -> dict[str, Any]:

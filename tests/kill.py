@@ -84,8 +84,8 @@ def outcome(workdir: Path) -> tuple[list, dict[str, np.ndarray], int]:
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     numbers = [(r["step"], r.get("loss"), r.get("grad_norm"), r.get("AP")) for r in rows]
     orbax = manager.manager_of(workdir, read_only=True)
-    arrays = checkpoint.read_step(orbax, STEPS)
-    best, _ = checkpoint.read_arrays(workdir, "best")
+    arrays = checkpoint.read_step(orbax, STEPS, list)
+    best, _ = examples.arrays_of(workdir, "best")
     return numbers, arrays, best
 
 

@@ -509,6 +509,8 @@ def test_config_from_json_can_be_overridden() -> None:
         "solojax..Config",
         "solojax.config.dataclasses.Field",
         "solojax.models.detector.nn.Dense",
+        "solojax.data.findings.Finding",
+        "solojax.inference.thresholds.Thresholds",
         "../solojax.config.Config",
         "",
     ],

@@ -17,9 +17,8 @@ import pytest
 from solojax import cli, processes
 from solojax.data import synthetic
 from solojax.evaluation.metrics.coco import NAMES
-from solojax.training import checkpoint
 from solojax.types import RESTART, InputError
-from tests import forks, quick
+from tests import examples, forks, quick
 from tests.examples import rows_of
 
 CONFIG = """
@@ -194,7 +193,7 @@ def assert_equal_runs(ours: Path, theirs: Path) -> None:
             if name in other:
                 # Rounded to six digits in the file.
                 np.testing.assert_allclose(row[name], other[name], rtol=2e-5, err_msg=name)
-    (step, arrays), (same, others) = map(checkpoint.read_arrays, (ours, theirs))
+    (step, arrays), (same, others) = map(examples.arrays_of, (ours, theirs))
     assert step == same and arrays.keys() == others.keys()
     for name in arrays:
         np.testing.assert_allclose(arrays[name], others[name], rtol=1e-5, atol=1e-5, err_msg=name)
@@ -278,7 +277,7 @@ def test_a_process_that_is_told_to_end_ends_all_with_one_checkpoint(
     codes, printed = pair.finish()
     assert codes == [RESTART, RESTART], "\n".join(printed)
     assert time.monotonic() - told < 60
-    step, _ = checkpoint.read_arrays(tmp_path / "run")
+    step, _ = examples.arrays_of(tmp_path / "run")
     assert f"stopped at step {step}; the same command goes on" in printed[0]
 
 

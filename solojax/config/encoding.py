@@ -6,15 +6,17 @@ keeps its module path.
 
 import dataclasses
 import importlib
+import re
 from typing import Any
 
 from solojax import fields
 from solojax.types import InputError
 
 MOVE = (
-    "a new run begins with its weights by `solojax train --config CONFIG --workdir NEW "
-    "--set training.pretrained=RUN`"
+    "`pip install -U solojax` where that is newer; a new run begins with its weights by `solojax "
+    "train --config CONFIG --workdir NEW --set training.pretrained=RUN`"
 )
+_ROOMS = re.compile(r"solojax\.(config|models|heads)(\.\w+)*")  # what a config is made of
 _TYPE = "type"  # key under which JSON names a dataclass
 
 
@@ -73,7 +75,7 @@ def decode(value: Any, where: str) -> Any:
 def _known(kind: str) -> type | None:
     """The dataclass of this package that bears the name; nothing else is made from a file."""
     module, _, name = kind.rpartition(".")
-    if not module.startswith("solojax."):
+    if not _ROOMS.fullmatch(module):
         return None
     try:
         known = getattr(importlib.import_module(module), name, None)

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from solojax.training.manager import (
     FOLDER,
     STATE,
     best_of,
+    claims_in,
     irregular,
     manager_of,
     quietly,
@@ -33,7 +34,13 @@ from solojax.types import InputError, TrainState
 CONFIG = "config.json"  # in the run folder
 FORMAT = 1  # of what a checkpoint holds; raise it with any change to TrainState
 
+MOST_CONFIG = 2**24  # bytes; a thousand classes take a tenth of a million
+
 _ABOUT = "_CHECKPOINT_METADATA"  # Orbax's, in a checkpoint
+
+Claims = Mapping[str, jax.ShapeDtypeStruct]
+Choose = Callable[[Claims], Collection[str]]
+"""What arrays are said to be, by name -> names of those to read; refuses what fits no model."""
 
 
 class Damaged(Exception):
@@ -56,6 +63,8 @@ def read_config(workdir: Path) -> config_lib.Config:
     path = workdir / CONFIG
     if processes.is_first() and not path.is_file():
         raise InputError(f"{workdir} is not a run folder: it has no {CONFIG}")
+    if processes.is_first() and path.stat().st_size > MOST_CONFIG:
+        raise InputError(f"{path} has more than {MOST_CONFIG:,} bytes, and is no config")
     text = path.read_bytes() if processes.is_first() else b""
     return config_lib.from_json(processes.collect(text)[0], str(path))
 
@@ -74,16 +83,36 @@ def read_variables(
       InputError: there is none such, or it is of another model or version.
     """
     if processes.is_first():
-        step, arrays = read_arrays(workdir, which)
-        found = np.array(step, np.int32), fill(like, arrays, f"checkpoint {step} of {workdir}")
+        step, arrays = read_arrays(workdir, like, which)
+        found = np.array(step, np.int32), fill(like, arrays)
     else:
         found = np.zeros((), np.int32), jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     here, variables = processes.broadcast(found)
     return int(here), variables
 
 
-def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np.ndarray]]:
-    """As ``read_variables``, by name: ``params/backbone/conv1/kernel`` and so on."""
+def read_arrays(
+    workdir: Path,
+    like: Any,
+    which: str = "latest",
+    *,
+    remedy: str = "take another workdir",
+    anew: Collection[str] = (),
+) -> tuple[int, dict[str, np.ndarray]]:
+    """As ``read_variables``, by name: ``params/backbone/conv1/kernel`` and so on.
+
+    No array is read that ``like`` has not, at its shape: a stranger's run takes no more memory.
+
+    Args:
+      workdir: as of ``read_variables``.
+      like: as of ``read_variables``.
+      which: as of ``read_variables``.
+      remedy: what to do where the arrays are of another model.
+      anew: names of those that are left out where their shape is another.
+
+    Raises:
+      InputError: as of ``read_variables``.
+    """
     steps = steps_in(workdir)[::-1]
     if not steps:
         raise InputError(f"{workdir} holds no checkpoint; train first")
@@ -100,11 +129,17 @@ def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np
         wanted = [int(which)]
     else:
         raise InputError(f"{workdir} has no checkpoint {which!r}; {known}")
+
+    def choose(claims: Claims) -> list[str]:
+        prefix, evaluated = _evaluated(claims)
+        where = f"checkpoint {step} of {workdir}"
+        return [prefix + name for name in fitting(like, evaluated, where, remedy, anew)]
+
     for step in wanted:
         try:
             return step, {
                 name.removeprefix("ema/"): array
-                for name, array in read_step(manager, step, _evaluated).items()
+                for name, array in read_step(manager, step, choose).items()
             }
         except Damaged as error:
             if which != "latest":
@@ -127,11 +162,7 @@ def items_of(state: TrainState) -> ocp.args.Composite:
     )
 
 
-def read_step(
-    manager: ocp.CheckpointManager,
-    step: int,
-    choose: Callable[[Collection[str]], Collection[str]] | None = None,
-) -> dict[str, np.ndarray]:
+def read_step(manager: ocp.CheckpointManager, step: int, choose: Choose) -> dict[str, np.ndarray]:
     """Arrays of a checkpoint by name, compared with what was written.
 
     Orbax notices most damage, but not a flipped bit in the middle of an array.
@@ -139,10 +170,10 @@ def read_step(
     Args:
       manager: of the run.
       step: of the checkpoint.
-      choose: names -> those to read, which are in dictionaries alone; without it all are read.
+      choose: all names, or some that are in dictionaries alone, before any array is read.
 
     Raises:
-      InputError: it is of another version.
+      InputError: it is of another version, or what ``choose`` raises.
       Damaged: it is.
     """
     try:
@@ -162,9 +193,11 @@ def read_step(
                 f"go on with that version, `pip install solojax=={by}`, or take another workdir"
             )
         written = digest["arrays"]
+        if missing := written.keys() ^ (claims := claims_in(folder / STATE)).keys():
+            raise Damaged(f"not what was written: {min(missing)} is missing")
+        written = {name: written[name] for name in choose(claims)}
         wanted = ocp.args.PyTreeRestore()
-        if choose:
-            written = {name: written[name] for name in choose(written)}
+        if len(written) < len(claims):
             tree = traverse_util.unflatten_dict(dict.fromkeys(written, 0), sep="/")
             wanted = ocp.args.PyTreeRestore(tree, partial_restore=True)
         arrays = by_name(_restore(manager, step, STATE, wanted))
@@ -183,13 +216,13 @@ def _restore(manager: ocp.CheckpointManager, step: int, item: str, how: Any) -> 
         return manager.restore(step, args=ocp.args.Composite(**{item: how}))[item]
 
 
-def _evaluated(names: Collection[str]) -> list[str]:
-    """The names of what is to be evaluated: the averages where there are any."""
+def _evaluated(claims: Claims) -> tuple[str, dict[str, jax.ShapeDtypeStruct]]:
+    """What is to be evaluated, the averages where there are any, by names behind a prefix."""
     for prefix in ("ema/", ""):
         kinds = (f"{prefix}params/", f"{prefix}batch_stats/")
-        if found := [name for name in names if name.startswith(kinds)]:
-            return found
-    return []
+        if found := {name: claim for name, claim in claims.items() if name.startswith(kinds)}:
+            return prefix, {name.removeprefix(prefix): claim for name, claim in found.items()}
+    return "", {}
 
 
 def by_name(tree: Any) -> dict[str, Any]:
@@ -204,27 +237,36 @@ def _digest(arrays: dict[str, np.ndarray]) -> dict[str, int]:
     return {name: zlib.crc32(np.ascontiguousarray(array).data) for name, array in arrays.items()}
 
 
-def fill(
+def fitting(
     like: Any,
-    arrays: dict[str, np.ndarray],
+    claims: Mapping[str, Any],
     where: str,
     remedy: str = "take another workdir",
-) -> Any:
-    """Puts arrays in the places of ``like``; names, types and shapes must be the same.
+    anew: Collection[str] = (),
+) -> list[str]:
+    """The names of arrays that fit ``like``; names, types and shapes must be the same.
+
+    Those of ``anew`` need not be, and are left out then.
 
     Raises:
       InputError: they are not; ``where`` says whose they are, ``remedy`` what to do.
     """
     theirs, ours = (
         {name: f"{x.dtype}{list(x.shape)}" for name, x in named.items()}
-        for named in (arrays, by_name(like))
+        for named in (claims, by_name(like))
     )
-    for name in sorted(ours.keys() | theirs.keys()):
-        if ours.get(name) != theirs.get(name):
+    differing = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+    for name in sorted(differing):
+        if name not in anew or name not in ours or name not in theirs:
             raise InputError(
                 f"{where} is of another model or optimizer than the config; {remedy} "
                 f"({name} is {theirs.get(name)}, not {ours.get(name)})"
             )
+    return [name for name in ours if name not in differing]
+
+
+def fill(like: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Puts arrays, of its names, in the places of ``like``."""
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in by_name(like)])
 
 

@@ -1,6 +1,7 @@
 """The checkpoints of a run that is training: which are kept, and what becomes of a failed save."""
 
 import contextlib
+import functools
 import shutil
 import sys
 import threading
@@ -140,11 +141,13 @@ class Checkpoints:
         damaged: dict[int, checkpoint.Damaged] = {}
         for step in sorted(orbax.all_steps(), reverse=True):
             try:
-                arrays = checkpoint.read_step(orbax, step)
+                where = f"checkpoint {step} of {self._workdir}"
+                fits = functools.partial(checkpoint.fitting, like, where=where)
+                arrays = checkpoint.read_step(orbax, step, fits)
             except checkpoint.Damaged as error:
                 damaged[step] = error
                 continue
-            like = checkpoint.fill(like, arrays, f"checkpoint {step} of {self._workdir}")
+            like = checkpoint.fill(like, arrays)
             break
         else:
             # A training must not begin anew where a user believes that it goes on.

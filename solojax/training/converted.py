@@ -77,7 +77,5 @@ def write_run(config: config_lib.Config, variables: dict[str, Any], workdir: Pat
 
 def _run(workdir: Path) -> weights.Weights:
     config = checkpoint.read_config(workdir)
-    found, arrays = checkpoint.read_arrays(workdir)
-    where = f"checkpoint {found} of {workdir}"
-    variables = checkpoint.fill(detector.variable_shapes(config.model), arrays, where)
+    found, variables = checkpoint.read_variables(workdir, detector.variable_shapes(config.model))
     return weights.Weights(config, variables, [f"read: checkpoint {found} of {workdir}"])

@@ -5,9 +5,11 @@ import datetime
 import logging
 import sys
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -57,6 +59,27 @@ def irregular(folder: Path) -> str | None:
     """What in a checkpoint is neither file nor folder, such as a pipe, which is waited for."""
     paths = (path for path in folder.rglob("*") if not (path.is_file() or path.is_dir()))
     return next((str(path.relative_to(folder)) for path in paths), None)
+
+
+def claims_in(state: Path) -> dict[str, jax.ShapeDtypeStruct]:
+    """What the arrays of a checkpoint are said to be, by name; none of them is read.
+
+    Args:
+      state: its folder of that name.
+
+    Raises:
+      ValueError: something is no array, or has pieces that are larger than all of it.
+    """
+    tree = ocp.PyTreeCheckpointHandler().metadata(state.resolve()).tree
+    claims = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        claims[name] = jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
+        # A piece is decoded whole, wherever it ends.
+        piece = leaf.storage.chunk_shape if leaf.storage else ()
+        if prod(piece) > max(prod(leaf.shape), 1):
+            raise ValueError(f"{name} has pieces of {list(piece)}, and is {list(leaf.shape)}")
+    return claims
 
 
 def best_of(scores: dict[int, float]) -> int | None:

@@ -40,14 +40,15 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
         print(*map(escaped, _told(weights, path, names)), sep="\n", flush=True)
         return state_dict.load_backbone(weights.arrays, draw(config.model, key), names)
     _check_run(config.model, path)
-    found, arrays = checkpoint.read_arrays(path)
-    variables = draw(config.model, key)
-    where = f"training.pretrained={path}, checkpoint {found},"
-    if training.reset_classes:
-        arrays, fresh = _without_classes(arrays, variables, config.model)
-        print(f"new for {len(config.data.categories)} classes: {', '.join(fresh) or 'nothing'}")
     remedy = "if only the classes differ, set training.reset_classes=True"
-    return checkpoint.fill(variables, arrays, where, remedy)
+    anew = _of_classes(config.model) if training.reset_classes else ()
+    like = detector.variable_shapes(config.model)
+    _, arrays = checkpoint.read_arrays(path, like, remedy=remedy, anew=anew)
+    variables = draw(config.model, key)
+    if training.reset_classes:
+        fresh = sorted(set(anew) - arrays.keys())
+        print(f"new for {len(config.data.categories)} classes: {', '.join(fresh) or 'nothing'}")
+    return checkpoint.fill(variables, checkpoint.by_name(variables) | arrays)
 
 
 def _check_run(model: Any, run: Path) -> None:
@@ -74,19 +75,11 @@ def _reads(model: Any) -> dict[str, str]:
     return fields | {"model.backbone.variant": getattr(model.backbone, "variant", "")}
 
 
-def _without_classes(
-    arrays: dict[str, np.ndarray], variables: dict[str, Any], model: Any
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Puts fresh arrays where those of a run follow another number of classes; says which."""
+def _of_classes(model: Any) -> list[str]:
+    """Names of the variables whose shapes follow the number of classes."""
     more = model.clone(head=model.head.clone(num_classes=model.head.num_classes + 1))
-    other = checkpoint.by_name(detector.variable_shapes(more))
-    fresh = {
-        name: np.asarray(array)
-        for name, array in checkpoint.by_name(variables).items()
-        if (name not in other or array.shape != other[name].shape)
-        and (name in arrays and array.shape != arrays[name].shape)
-    }
-    return arrays | fresh, sorted(fresh)
+    ours, others = (checkpoint.by_name(detector.variable_shapes(one)) for one in (model, more))
+    return [n for n, x in ours.items() if n not in others or others[n].shape != x.shape]
 
 
 def read_weights(path: str, std: Sequence[float] = images.STD) -> backbones.Backbone:

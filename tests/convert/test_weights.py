@@ -31,6 +31,7 @@ from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
 from solojax.training import checkpoint, pretrained
 from solojax.types import InputError
+from tests import examples
 from tests.convert import pickled, published
 
 SMALL = {"num_classes": 3, "grid": Grid(sizes=(5, 4, 3, 2, 1)), "width": 8, "groups": 4}
@@ -195,7 +196,7 @@ def test_a_run_goes_into_a_file_to_share_and_comes_back_the_same(run, tmp_path, 
     assert main(["convert", str(file), "--to", str(tmp_path / "again")]) == 0
     assert "taken: all" in capsys.readouterr().out
     assert (tmp_path / "again/config.json").read_bytes() == (run / "config.json").read_bytes()
-    arrays = [checkpoint.read_arrays(folder)[1] for folder in (run, tmp_path / "again")]
+    arrays = [examples.arrays_of(folder)[1] for folder in (run, tmp_path / "again")]
     assert by_bytes(arrays[0]) == by_bytes(arrays[1])
     arrays[0].pop("params/head/kernel_predictor/bias")
     about = {weights.CONFIG: (run / "config.json").read_text()}

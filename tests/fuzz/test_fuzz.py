@@ -38,7 +38,7 @@ from solojax.models.detector import Detector
 from solojax.training import checkpoint
 from solojax.types import InputError
 from tests.fuzz.hostile import VALUES, damage, damaged, spoilt
-from tests.training.test_checkpoint import make_state, save_all
+from tests.training.test_checkpoint import make_state, read_arrays, save_all
 
 MANY = int(os.environ.get("SOLOJAX_FUZZ", "0"))
 
@@ -344,7 +344,7 @@ def test_checkpoints(
     files = sorted(path for path in (workdir / "checkpoints" / "2").rglob("*") if path.is_file())
     file = files[int(place * len(files))]
     file.write_bytes(how(file.read_bytes()))
-    found = outcome(lambda: checkpoint.read_arrays(workdir))
+    found = outcome(lambda: read_arrays(workdir))
     shutil.rmtree(workdir.parent)
     # The one before is sound, and no array is taken that is not what was written.
     step, arrays = found

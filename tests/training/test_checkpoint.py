@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import tensorstore
 
 from solojax import config as config_lib
 from solojax.training import checkpoint, checkpointer
@@ -40,6 +41,13 @@ def make_state(step: int, width: int = 4) -> TrainState:
         ema={"params": jax.tree.map(lambda x: x / 2, params), "batch_stats": {}},
         finite=np.ones((), bool),
     )
+
+
+LIKE = {"params": make_state(0).params, "batch_stats": {}}
+
+
+def read_arrays(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np.ndarray]]:
+    return checkpoint.read_arrays(workdir, LIKE, which)
 
 
 def assert_same(ours: TrainState, theirs: TrainState) -> None:
@@ -111,7 +119,7 @@ def test_of_equal_scores_the_earliest_stays_the_best(tmp_path):
     save_all(tmp_path, {5: 0.0})
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.best() == (1, 0.0)
-    assert checkpoint.read_arrays(tmp_path, "best")[0] == 1
+    assert read_arrays(tmp_path, "best")[0] == 1
 
 
 def test_a_state_can_be_scored_after_it_was_saved(tmp_path):
@@ -188,7 +196,7 @@ def test_a_damaged_file_costs_one_checkpoint_at_most(saved, tmp_path, capsys, da
 
 def test_what_orbax_says_of_a_checkpoint_is_json_of_its_kind_or_that_is_damaged(run, capsys):
     be_a_list(run / "checkpoints" / "6" / "_CHECKPOINT_METADATA")
-    assert checkpoint.read_arrays(run)[0] == 4
+    assert read_arrays(run)[0] == 4
     assert restored(run).step == 4
     told = capsys.readouterr().err
     assert told.count("checkpoint 6 is damaged (_CHECKPOINT_METADATA holds no JSON object)") == 2
@@ -198,9 +206,9 @@ def test_what_orbax_says_of_a_checkpoint_is_json_of_its_kind_or_that_is_damaged(
 def test_a_folder_that_is_called_no_step_is_none(run, name):
     (run / "checkpoints" / name).mkdir()
     assert checkpoint.steps_in(run) == [4, 6]
-    assert checkpoint.read_arrays(run)[0] == 6 and restored(run).step == 6
+    assert read_arrays(run)[0] == 6 and restored(run).step == 6
     with pytest.raises(InputError, match="it has 4, 6, latest and best"):
-        checkpoint.read_arrays(run, name)
+        read_arrays(run, name)
 
 
 def test_what_others_write_to_stderr_while_a_checkpoint_is_written_is_not_lost(
@@ -240,7 +248,7 @@ def test_where_all_are_damaged_nothing_begins_anew(run):
         with pytest.raises(InputError, match=rf"all checkpoints of {run} are damaged \(6: .*; 4:"):
             restored(run)
         with pytest.raises(InputError, match="no sound checkpoint is left"):
-            checkpoint.read_arrays(run)
+            read_arrays(run)
     assert steps_in(run) == ["4", "6"]
 
 
@@ -275,7 +283,7 @@ def test_a_version_that_is_none_gets_into_no_command(run, monkeypatch, capsys):
     path = run / "checkpoints" / "6" / "digest" / "metadata"
     path.write_text('{"format": 1, "solojax": "9\\n9; rm -rf x"}')
     with pytest.raises(InputError, match="checkpoint 4 was written by"):
-        checkpoint.read_arrays(run)
+        read_arrays(run)
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and r"damaged (its version is '9\n9; rm -rf x')" in told
 
@@ -308,7 +316,7 @@ def test_a_run_that_another_release_cannot_read_is_told_how_it_moves(tmp_path, c
 
 @pytest.mark.parametrize("which, step", [("latest", 6), ("best", 4), ("4", 4), ("6", 6)])
 def test_arrays_are_read_by_the_name_of_their_checkpoint(saved, which, step):
-    found, arrays = checkpoint.read_arrays(saved, which)
+    found, arrays = read_arrays(saved, which)
     assert found == step
     averages = make_state(step).ema["params"]["head"]
     assert arrays.keys() == {"params/head/kernel", "params/head/bias"}
@@ -319,6 +327,36 @@ def test_variables_that_fit_in_no_memory_are_refused_by_name(saved):
     like = {"params": {"head": {"kernel": jax.ShapeDtypeStruct((2**50,), np.float32)}}}
     with pytest.raises(InputError, match="is of another model or optimizer than the config"):
         checkpoint.read_variables(saved, like)
+
+
+def claim(run: Path, **about: list[int]) -> None:
+    """Lets an array of the newest checkpoint say something else of itself."""
+    base = f"file://{run}/checkpoints/6/state/"
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    key = "ema.params.head.kernel/.zarray"
+    store.write(key, json.dumps(json.loads(store.read(key).result().value) | about)).result()
+
+
+def test_an_array_that_claims_another_shape_is_never_read(run):
+    claim(run, shape=[2**20, 2**20], chunks=[3, 4])
+    said = r"ema/params/head/kernel is float32\[1048576, 1048576\], not float32\[3, 4\]"
+    with pytest.raises(InputError, match=said):
+        restored(run)
+    with pytest.raises(InputError, match=said.removeprefix("ema/")):
+        read_arrays(run)
+
+
+def test_an_array_in_pieces_that_are_larger_than_it_is_never_read(run, capsys):
+    claim(run, chunks=[2**20, 2**20])
+    assert read_arrays(run)[0] == 4
+    assert "kernel has pieces of [1048576, 1048576], and is [3, 4]" in capsys.readouterr().err
+
+
+def test_a_config_of_any_size_is_not_read(tmp_path):
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(InputError, match="has more than 16,777,216 bytes, and is no config"):
+        checkpoint.read_config(tmp_path)
 
 
 def test_without_averages_the_parameters_are_read(tmp_path):
@@ -332,13 +370,13 @@ def test_without_averages_the_parameters_are_read(tmp_path):
 @pytest.mark.parametrize("which", ["5", "last", "-6", ""])
 def test_an_unknown_checkpoint_is_told_with_those_there_are(saved, which):
     with pytest.raises(InputError, match="has no checkpoint .*; it has 4, 6, latest and best"):
-        checkpoint.read_arrays(saved, which)
+        read_arrays(saved, which)
 
 
 def test_the_best_of_none_that_was_scored_is_refused(tmp_path):
     save_all(tmp_path, {1: None})
     with pytest.raises(InputError, match="no checkpoint .* was scored"):
-        checkpoint.read_arrays(tmp_path, "best")
+        read_arrays(tmp_path, "best")
 
 
 def spoil_an_average(path: Path) -> None:
@@ -350,7 +388,7 @@ def spoil_an_average(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut, spoil_an_average])
 def test_the_latest_that_is_sound_is_read(run, capsys, damage: Callable):
     damage(run / "checkpoints" / "6" / "digest" / "metadata")
-    assert checkpoint.read_arrays(run)[0] == 4
+    assert read_arrays(run)[0] == 4
     assert "checkpoint 6 is damaged" in capsys.readouterr().err
     assert steps_in(run) == ["4", "6"], "reading changes nothing"
 
@@ -359,7 +397,7 @@ def test_the_latest_that_is_sound_is_read(run, capsys, damage: Callable):
 def test_what_was_asked_for_by_name_is_not_replaced(run, which):
     cut(run / "checkpoints" / "4" / "digest" / "metadata")
     with pytest.raises(InputError, match="checkpoint 4 of .* is damaged .*; it has 4, 6, latest"):
-        checkpoint.read_arrays(run, which)
+        read_arrays(run, which)
 
 
 @pytest.mark.parametrize("room", [0, 200, 400, 2000])

@@ -94,7 +94,7 @@ def test_a_checkpoint_of_another_model_is_refused(config, straight, tmp_path):
 
 def test_a_folder_without_a_checkpoint_says_so(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint"):
-        checkpoint.read_arrays(tmp_path)
+        checkpoint.read_arrays(tmp_path, {})
 
 
 def test_a_folder_of_another_run_is_refused(config, straight):
@@ -176,7 +176,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_named(
     with pytest.raises(InputError, match=r"loss is not finite at step 6 \(.*loss inf.*images \["):
         train(broken, tmp_path)
     # Nothing was logged before the end, and the state stood still from the bad step on.
-    found, arrays = checkpoint.read_arrays(tmp_path)
+    found, arrays = examples.arrays_of(tmp_path)
     assert found == 5 and all(np.isfinite(array).all() for array in arrays.values())
     with np.load(tmp_path / "not_finite_step_6.npz") as batch:
         assert batch["images"].shape == (8, 64, 64, 3)
@@ -198,7 +198,7 @@ def test_a_training_without_progress_ends_early_and_stays_ended(config, quick, t
     more = with_training(ending, early_stop=3)
     script.scores |= dict.fromkeys(range(12, 31), 0.2)
     assert train(more, tmp_path, evaluate=script).step == 16
-    assert checkpoint.read_arrays(tmp_path, "best")[0] == 10
+    assert examples.arrays_of(tmp_path, "best")[0] == 10
 
 
 def test_a_run_that_ended_goes_on_when_it_is_given_more_steps(config, quick, tmp_path):
@@ -213,7 +213,7 @@ def test_the_best_of_the_evaluated_is_kept(config, quick, tmp_path):
     script = Script({1: 0.1, 2: 0.7, 3: 0.6, 4: 0.2, 5: 0.3, 6: 0.4})
     train(with_training(config, evaluate_every=1), tmp_path, evaluate=script)
     assert checkpoint.steps_in(tmp_path) == [2, 5, 6]
-    assert checkpoint.read_arrays(tmp_path, "best")[0] == 2
+    assert examples.arrays_of(tmp_path, "best")[0] == 2
 
 
 def test_sigterm_ends_a_training_that_goes_on_as_if_it_had_not(
@@ -270,7 +270,7 @@ def test_an_evaluation_that_sigterm_ends_comes_first_afterwards(config, quick, t
     train(evaluated, tmp_path / "ended", evaluate=ended)
     assert ended.calls == [2, 4, 6]
     assert logged(tmp_path / "ended") == logged(tmp_path / "whole")
-    assert checkpoint.read_arrays(tmp_path / "ended", "best")[0] == 4
+    assert examples.arrays_of(tmp_path / "ended", "best")[0] == 4
 
 
 def logged(workdir) -> list[tuple]:
