@@ -101,6 +101,9 @@ class Data:
     test_short_side: int = 800
     long_side: int = 1333  # no image is made longer
     augmentation: Augmentation = Augmentation()
+    # Share of the images with a class, below which they come more often, as sqrt(threshold / share)
+    # (LVIS's repeat factor sampling); 0: each image once an epoch.
+    repeat_threshold: float = 0.0
     max_instances: int = 100  # N; the smallest beyond are left out and counted
     workers: int = 0  # images made in parallel; 0: one for each core
 
@@ -109,7 +112,7 @@ class Data:
         fields.expand_home(self, "root", "records")
         sizes = ("train_short_sides", "test_short_side", "long_side", "max_instances")
         fields.check_count(self, "data", *sizes)
-        fields.check_range(self, "data", "most_skipped", most=1)
+        fields.check_range(self, "data", "most_skipped", "repeat_threshold", most=1)
         fields.check_range(self, "data", "workers", most=MOST_WORKERS)
         if self.value_range and not (
             len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]

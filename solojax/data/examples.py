@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.data import fit, plan, transforms
+from solojax.data import balance, fit, plan, transforms
 from solojax.data.records import coco
 from solojax.data.scene import Scene, draw_scene, pair
 from solojax.types import Batch
@@ -31,9 +31,10 @@ def train_examples(
     Crowds are not valid instances; an image without instances is a legal negative.
     """
     canvas_of = train_canvases_of(records, data)
-    epoch_steps = plan.steps_per_epoch(canvas_of, batch_size)
+    repeats = balance.repeats_of(records, data.repeat_threshold)
+    epoch_steps = plan.steps_per_epoch(canvas_of, batch_size, repeats)
     of_epoch = functools.lru_cache(maxsize=2)(
-        lambda epoch: plan.plan(canvas_of, batch_size, seed, epoch)
+        lambda epoch: plan.plan(canvas_of, batch_size, seed, epoch, repeats)
     )
 
     def load(step: int, place: int) -> Batch:
@@ -46,6 +47,12 @@ def train_examples(
         return _batch(scene, index, records.sizes[index], data.max_instances, mask_strides)
 
     return load
+
+
+def steps_per_epoch(records: coco.Records, data: config_lib.Data, batch_size: int) -> int:
+    """Number of steps of every epoch of ``train_examples``."""
+    repeats = balance.repeats_of(records, data.repeat_threshold)
+    return plan.steps_per_epoch(train_canvases_of(records, data), batch_size, repeats)
 
 
 def eval_example(

@@ -4,6 +4,7 @@ Because it is an array and not the state of a shuffle buffer, every image is see
 and any step of any epoch can be looked up without reading what comes before.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +49,13 @@ def choose_canvases(
     return np.array(best, np.int64)[which.reshape(-1)]
 
 
-def plan(canvas_of: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:
+def plan(
+    canvas_of: np.ndarray,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    repeats: np.ndarray | None = None,
+) -> Plan:
     """Shuffles all records and deals them into batches of one canvas each.
 
     The last batch of a canvas is filled up from the beginning of its order, so that each image
@@ -59,12 +66,16 @@ def plan(canvas_of: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:
       batch_size: images per step.
       seed: of the run.
       epoch: from 0.
+      repeats: ``n`` float of at least 1, how often each record comes in an epoch on average; in one
+        epoch that is one of the two whole numbers around it. None: once.
     """
     rng = np.random.default_rng((seed, ORDER, epoch))
     order = rng.permutation(len(canvas_of))
     batches, canvases = [], []
     for canvas in np.unique(canvas_of):
         mine = order[canvas_of[order] == canvas]
+        if repeats is not None:
+            mine = rng.permutation(np.repeat(mine, _times(repeats[mine], rng)))
         steps = -(-len(mine) // batch_size)
         batches.append(np.resize(mine, (steps, batch_size)))
         canvases.append(np.full(steps, canvas))
@@ -72,10 +83,26 @@ def plan(canvas_of: np.ndarray, batch_size: int, seed: int, epoch: int) -> Plan:
     return Plan(np.concatenate(batches)[shuffled], np.concatenate(canvases)[shuffled])
 
 
-def steps_per_epoch(canvas_of: np.ndarray, batch_size: int) -> int:
-    """Number of steps of every epoch."""
-    _, counts = np.unique(canvas_of, return_counts=True)
-    return int(np.sum(-(-counts // batch_size)))
+def steps_per_epoch(
+    canvas_of: np.ndarray, batch_size: int, repeats: np.ndarray | None = None
+) -> int:
+    """Number of steps of every epoch, as of ``plan``."""
+    if repeats is None:
+        repeats = np.ones(len(canvas_of))
+    counts = [_total(repeats[canvas_of == canvas]) for canvas in np.unique(canvas_of)]
+    return sum(-(-count // batch_size) for count in counts)
+
+
+def _total(repeats: np.ndarray) -> int:
+    """Records of an epoch; no fewer than ``repeats`` says, so that none is left out."""
+    return math.ceil(round(float(np.sum(repeats)), 6))
+
+
+def _times(repeats: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whole numbers around ``repeats``, others each time, of the same sum."""
+    ends = np.cumsum(repeats) * (_total(repeats) / np.sum(repeats))
+    passed = np.floor(np.round(ends, 6) + rng.uniform(high=1 - 1e-6))
+    return np.diff(passed, prepend=0).astype(np.int64)
 
 
 def sequence(canvas_of: np.ndarray, batch_size: int) -> Plan:

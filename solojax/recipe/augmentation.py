@@ -1,7 +1,10 @@
 """What is drawn anew for each training image."""
 
+import math
 import re
 from collections.abc import Sequence
+
+import numpy as np
 
 from solojax.config import Augmentation
 from solojax.data.annotations.suspicions import FEW
@@ -15,6 +18,7 @@ SIDED = re.compile(r"(^|[^a-z])(left|right)([^a-z]|$)")
 WRITTEN = re.compile(r"(^|[^a-z])(text|letter|digit|number|word|plate|sign)s?([^a-z]|$)")
 RARE = 10  # images with a class, below which it is pasted into others
 COPY_PASTE = 0.5
+SCARCE = 0.02  # share of the images with a class, below which they come more often
 
 
 def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
@@ -66,6 +70,22 @@ def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
         flip_probability=0.0 if sided else 0.5, scale_range=JITTER, copy_paste_probability=pasted
     )
     return augmentation, decisions
+
+
+def balance(facts: Facts) -> tuple[float, list[Decision]]:
+    """The share of images with a class, below which they come more often; 0: none is so rare."""
+    shares = facts.class_images / max(len(facts.sizes), 1)
+    scarce = np.flatnonzero((shares > 0) & (shares < SCARCE))
+    if not len(scarce):
+        return 0.0, []
+    rarest = int(scarce[np.argmin(shares[scarce])])
+    name, count = facts.categories[rarest].name, int(facts.class_images[rarest])
+    why = (
+        f"{len(scarce)} classes are in fewer than {SCARCE:.0%} of the images, {name!r} in {count}: "
+        f"theirs come up to {math.sqrt(SCARCE / shares[rarest]):.1f} times an epoch, by the root "
+        "of what is missing"
+    )
+    return SCARCE, [Decision("repeats", f"below {SCARCE:.0%}", why)]
 
 
 def _sided(names: Sequence[str]) -> list[str]:

@@ -55,12 +55,14 @@ def lay_out(subject: Subject, side: int) -> Layout:
     facts = subject.facts
     most = int(facts.per_image.max(initial=1))
     drawn, augmented = augmentation.choose(facts)
+    threshold, balanced = augmentation.balance(facts)
     placed, placing = canvas.fields(facts, side)
     data = dataclasses.replace(
         subject.data,
         **placed,
         train_short_sides=(side,),
         augmentation=drawn,
+        repeat_threshold=threshold,
         max_instances=min(_roomy(most * (1 + (drawn.copy_paste_probability > 0))), MOST_INSTANCES),
     )
     surveyed = collisions.survey(subject.records, data)
@@ -72,7 +74,7 @@ def lay_out(subject: Subject, side: int) -> Layout:
         f"{data.max_instances} trained, {detections} found",
         f"up to {most} objects are in an image, of which {positives} cells learn",
     )
-    told = [*placing, *gridded, caps, *augmented]
+    told = [*placing, *gridded, caps, *augmented, *balanced]
     return Layout(side, data, cells, positives, detections, told)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax import fields, parallel, processes, writing
-from solojax.data import examples, plan
+from solojax.data import examples
 from solojax.data.records import coco
 from solojax.models import detector
 from solojax.training import (
@@ -73,8 +73,7 @@ def train(
     training = config.training
     parallel.check_divisible(training.batch_size, training.accumulate)
     agreement.check_run(config, workdir)
-    canvas_of = examples.train_canvases_of(records, config.data)
-    epoch_steps = plan.steps_per_epoch(canvas_of, training.batch_size)
+    epoch_steps = examples.steps_per_epoch(records, config.data, training.batch_size)
     steps = training.steps or math.ceil(training.epochs * epoch_steps)
     if steps > fields.MOST:
         raise InputError(

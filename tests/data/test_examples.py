@@ -13,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from solojax.config import Augmentation, Data
-from solojax.data import annotations, augment, examples, plan, rle, scene, transforms
+from solojax.data import annotations, augment, balance, examples, plan, rle, scene, transforms
 from solojax.data.records import coco
 from solojax.types import Batch
 from tests.data.test_transforms import centers_of, shrunk, tight_box
@@ -986,3 +986,29 @@ def test_the_range_of_scales_counts_in_a_mosaic_too(records: coco.Records, data:
     recipe = {"mosaic_probability": 1.0, "scale_range": (0.1, 0.1)}
     for example in each(make(records, data, recipe), 5):
         assert (example.images == scene.FILL).all(-1).mean() > 0.95
+
+
+def test_images_of_rare_classes_come_more_often(
+    records: coco.Records, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Gupta et al., LVIS, section 5.3: the root of threshold over share, of the rarest class."""
+    labels = [[0], [0, 1], [0, 0], [0], [], [0], [0], [0, 2, 2], [2], []]
+    first = coco.read(records, 1)
+    fake = [
+        first._replace(instances=[first.instances[0]._replace(label=one) for one in some])
+        for some in labels
+    ]
+    crowd = first.instances[0]._replace(label=1, is_crowd=True)
+    fake[4].instances.append(crowd)  # not learned, and not counted
+    few = records._replace(image_ids=list(range(10)), sizes=records.sizes[:10])
+    monkeypatch.setattr(coco, "read", lambda _, index: fake[index])
+    repeats = balance.repeats_of(few, 0.4)
+    rare, scarce = np.sqrt(0.4 / 0.1), np.sqrt(0.4 / 0.2)
+    np.testing.assert_allclose(repeats, [1, rare, 1, 1, 1, 1, 1, scarce, scarce, 1])
+    assert balance.repeats_of(few, 0) is None
+
+    often = dataclasses.replace(data, repeat_threshold=0.4)
+    steps = examples.steps_per_epoch(few, often, BATCH)
+    load = make(few, often, {}, seed=3)
+    drawn = [int(load(step, place).indices) for step in range(steps) for place in range(BATCH)]
+    assert np.bincount(drawn)[1] >= 2 and steps > examples.steps_per_epoch(few, data, BATCH)

@@ -104,6 +104,19 @@ def test_the_records_that_fill_up_differ_between_epochs() -> None:
     assert len(repeated) == 5
 
 
+def test_records_that_repeat_come_as_often_as_they_should() -> None:
+    canvas_of, repeats = mixed([49]), np.linspace(1, 3.7, 49)
+    steps = plan.steps_per_epoch(canvas_of, BATCH, repeats)
+    epochs = [plan.plan(canvas_of, BATCH, 1, epoch, repeats) for epoch in range(200)]
+    times = np.array([np.bincount(one.indices.ravel(), minlength=49) for one in epochs])
+    assert {len(one.indices) for one in epochs} == {steps}
+    assert (times >= np.floor(repeats)).all()
+    filled = steps * BATCH / repeats.sum()  # the last batch
+    np.testing.assert_allclose(times.mean(0), repeats * filled, rtol=0.1)
+    once = plan.plan(canvas_of, BATCH, 1, 0, np.ones(49))
+    assert set(once.indices.ravel().tolist()) == set(range(49))
+
+
 @pytest.mark.parametrize("counts", MIXTURES, ids=str)
 def test_sequence_has_each_record_once_in_order(counts: list[int]) -> None:
     canvas_of = mixed(counts)

@@ -198,6 +198,15 @@ def test_rare_classes_are_pasted_and_told_of():
     assert not augmentation.choose(facts(names=("cat", "dog")))[0].copy_paste_probability
 
 
+def test_images_of_scarce_classes_come_more_often():
+    some = facts([(480, 640)] * 500, names=("cat", "dog", "newt"), per_class=0)
+    some = some._replace(class_images=np.array([400, 5, 0]))  # a class without examples is none
+    threshold, (told,) = augmentation.balance(some)
+    assert threshold == 0.02 and "'dog' in 5" in told.why and "1.4 times" in told.why
+    some = some._replace(class_images=np.array([400, 10, 0]))
+    assert augmentation.balance(some) == (0, [])
+
+
 @pytest.mark.parametrize(
     ("text", "budget"),
     [
