@@ -31,9 +31,20 @@ class Sample(NamedTuple):
 
 
 def halves(folder: Path) -> tuple[Path, Path] | None:
-    """The folders of images and of masks in a folder, by their usual names."""
+    """The folders of images and of masks in a folder, by their usual names.
+
+    Where these are not there, by how names end, as Penn-Fudan's PNGImages and PedMasks do, if no
+    other folder's ends so.
+    """
     images, masks = (folder_called(folder, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
+    if not images and not masks and folder.is_dir():
+        images, masks = (_only_ending(folder, end) for end in ("images", "masks"))
     return (images, masks) if images and masks else None
+
+
+def _only_ending(folder: Path, end: str) -> Path | None:
+    found = [one for one in folder.iterdir() if one.name.lower().endswith(end) and one.is_dir()]
+    return found[0] if len(found) == 1 else None
 
 
 def samples_in(folder: Path, faults: Faults) -> list[Sample]:

@@ -309,6 +309,7 @@ def test_parts_of_ids_are_instances_where_asked_for(source: Path) -> None:
         ("images/a.png", "Labels/a.png"),
         ("imgs/a.png", "ground truth/A.tif"),
         ("images/a.png", "masks/a_mask.png"),
+        ("PNGImages/a.png", "PedMasks/a_mask.png"),
         ("images/a b ü.png", "masks/a b ü.png"),
         (f"images/{'ü' * 125}.png", f"masks/{'ü' * 125}.png"),
     ],
