@@ -27,7 +27,7 @@ def wanted_side(facts: Facts) -> tuple[int, str]:
     smallest = float(np.quantile(facts.shares, SMALL_SHARE)) if len(facts.shares) else 1.0
     shorter = float(np.median(facts.shorter))
     wanted, most = SMALL_SIDE / smallest, most_side(facts)
-    least = min(LEAST, most)
+    least = min(LEAST, shorter, most)  # enlarged, an image shows no more of its classes
     side = _multiple(np.clip(wanted, least, most))
     why = (
         f"{1 - SMALL_SHARE:.0%} of the objects are longer than {smallest:.1%} of the short side, "

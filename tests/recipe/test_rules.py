@@ -38,7 +38,7 @@ def facts(sizes=((480, 640),), sides=(100.0,), names=("thing",), per_class=100, 
         ((480, 640), 20.0, 384),  # 16 of 384 pixels are 20 of 480
         ((2000, 3000), 20.0, 800),  # no published detector sees more
         ((256, 256), 8.0, 384),  # half as large again, and no more
-        ((128, 128), 60.0, 192),
+        ((128, 128), 60.0, 128),  # enlarged, it tells no more of its classes
         ((28, 28), 18.0, 32),
     ],
 )
