@@ -71,9 +71,9 @@ def arrays_of(workdir: Path, which: str = "latest") -> tuple[int, dict[str, np.n
     return checkpoint.read_arrays(workdir, like, which)
 
 
-def make_variables(spread: float) -> dict[str, Any]:
-    """Variables of MODEL with kernels ~ N(0, spread): compiling ``init`` takes seconds."""
-    shapes = detector.variable_shapes(MODEL)
+def make_variables(spread: float, model: Detector = MODEL) -> dict[str, Any]:
+    """Variables of a model with kernels ~ N(0, spread): compiling ``init`` takes seconds."""
+    shapes = detector.variable_shapes(model)
     rng = np.random.default_rng(0)
 
     def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:

@@ -25,6 +25,7 @@ FLOORS = {
     "training": 6,
     "inference": 7,
     "evaluation": 8,
+    "export": 8,
     "recipe": 9,
     "cli": 10,
 }

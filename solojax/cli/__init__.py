@@ -29,6 +29,7 @@ COMMANDS = {  # as it is typed, which names its module: "data import" is data_im
     "plan": "say what train would do with a folder, and why",
     "eval": "score a run on its validation images",
     "predict": "find the instances in images and videos",
+    "export": "make files of a run that run without solojax",
     "convert": "make a run, or a file to share, of published weights",
     "data shapes": "draw the shapes set as a COCO folder",
     "data prepare": "check a COCO folder and write its records",

@@ -91,7 +91,9 @@ def grid_of(head: Any) -> Grid | None:
 
 def flatten(levels: dict[str, jax.Array]) -> jax.Array:
     """``{level: B S S C}`` -> ``B T C``."""
-    return jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in levels.values()], axis=1)
+    return jnp.concatenate(
+        [x.reshape(x.shape[0], -1, x.shape[-1]) for x in levels.values()], axis=1
+    )
 
 
 def _canvas(pyramid: dict[str, jax.Array]) -> tuple[int, int]:

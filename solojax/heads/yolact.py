@@ -111,7 +111,7 @@ class YOLACT(nn.Module):
         levels = []
         for level in self.anchors.levels:
             x = trunk(pyramid[level])
-            levels.append([predict(x).reshape(len(x), -1, d) for predict, d in predictors])
+            levels.append([predict(x).reshape(x.shape[0], -1, d) for predict, d in predictors])
         code, class_logits, coefficients = (
             jnp.concatenate(parts, 1) for parts in zip(*levels, strict=True)
         )

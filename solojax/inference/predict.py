@@ -98,7 +98,7 @@ def make_predict(
             masks=jax.lax.map(restore, (found.masks, sizes, original_sizes)),
             valid=found.valid,
             overflow=found.overflow,
-            boxes=_restore_boxes(found.boxes, sizes, original_sizes),
+            boxes=restore_boxes(found.boxes, sizes, original_sizes),
         )
 
     return predict
@@ -123,7 +123,7 @@ def check_room(model: nn.Module, canvases: Iterable[tuple[int, int]], images: in
             )
 
 
-def _restore_boxes(boxes: Array | None, sizes: Array, original_sizes: Array) -> Array | None:
+def restore_boxes(boxes: Array | None, sizes: Array, original_sizes: Array) -> Array | None:
     """``B K 4``, network pixels -> original pixels, without what is beyond the image."""
     if boxes is None:
         return None
@@ -131,6 +131,43 @@ def _restore_boxes(boxes: Array | None, sizes: Array, original_sizes: Array) -> 
     twice = jnp.concatenate([scale[:, ::-1]] * 2, 1)[:, None]
     ends = jnp.concatenate([original_sizes[:, ::-1]] * 2, 1)[:, None]
     return jnp.clip(boxes * twice, 0, ends).astype(jnp.float32)
+
+
+def tile_side(canvas: tuple[int, int]) -> int:
+    """Original pixels each way that masks of a canvas are made of at once; a multiple of 8."""
+    return min(TILE, -(-TILE_CANVASES * max(canvas) // 8) * 8)
+
+
+def make_block(model: nn.Module, canvas: tuple[int, int]) -> Callable[..., Array]:
+    """Builds ``make(block, found, sizes, originals) -> masks``, pure and of fixed shapes.
+
+    Args:
+      model: a Detector.
+      canvas: (height, width), network pixels.
+
+    The built function's arguments: ``block`` (first detection, top, left), ``found`` the masks of
+    ``Detections``, ``sizes`` ``B 2`` as of ``make_detect``, ``originals`` ``B 2`` (height, width),
+    original pixels. It makes those of ``BLOCK`` detections from ``first`` on, of ``tile_side``
+    original pixels each way from ``top`` and ``left`` on, bits packed along the width:
+    ``B BLOCK side side/8`` uint8.
+    """
+    side = tile_side(canvas)
+
+    def make(
+        block: tuple[Array, Array, Array], found: Array, sizes: Array, originals: Array
+    ) -> Array:
+        first, top, left = block
+        some = jnp.take(found, first + jnp.arange(BLOCK), axis=1, mode="clip")
+        restore = functools.partial(
+            masks.restore,
+            output_size=(side, side),
+            canvas=canvas,
+            corner=(top, left),
+            threshold=model.head.mask_threshold,
+        )
+        return jax.vmap(restore)(some, sizes, originals)
+
+    return make
 
 
 Find = Callable[[dict[str, Any], Array, Array, Array], list[Found]]
@@ -150,27 +187,6 @@ def make_find(
         variables are ``parallel.replicate``d; else it goes to the first.
       precision: as of ``make_detect``.
     """
-    threshold = model.head.mask_threshold
-
-    def make_block(
-        side: int,
-        canvas: tuple[int, int],
-        block: tuple[Array, Array, Array],
-        found: Array,
-        sizes: Array,
-        originals: Array,
-    ) -> Array:
-        first, top, left = block
-        some = jnp.take(found, first + jnp.arange(BLOCK), axis=1, mode="clip")
-        restore = functools.partial(
-            masks.restore,
-            output_size=(side, side),
-            canvas=canvas,
-            corner=(top, left),
-            threshold=threshold,
-        )
-        return jax.vmap(restore)(some, sizes, originals)
-
     compiled: Callable[[Callable], Callable] = parallel.jit_predict
     place: Callable[[Any], Any] = jax.device_put
     fetch: Callable[[Any], Any] = jax.device_get
@@ -180,8 +196,8 @@ def make_find(
     detect_batch = compiled(make_detect(model, precision))
 
     @functools.cache
-    def restore_block(side: int, canvas: tuple[int, int]) -> Callable:
-        return compiled(functools.partial(make_block, side, canvas))
+    def restore_block(canvas: tuple[int, int]) -> Callable:
+        return compiled(make_block(model, canvas))
 
     def find(
         variables: dict[str, Any], batch: Array, sizes: Array, original_sizes: Array
@@ -191,12 +207,12 @@ def make_find(
         scores, labels, valid, overflow, boxes = fetch(
             (found.scores, found.labels, found.valid, found.overflow, found.boxes)
         )
-        boxes = _restore_boxes(boxes, sizes, original_sizes)
+        boxes = restore_boxes(boxes, sizes, original_sizes)
         counts = valid.sum(1)
         rles: list[list[bytes]] = [[] for _ in counts]
         height, width = np.max(original_sizes, 0)
-        side = min(TILE, -(-TILE_CANVASES * max(batch.shape[1:3]) // 8) * 8)
-        restore = restore_block(side, batch.shape[1:3])
+        side = tile_side(batch.shape[1:3])
+        restore = restore_block(batch.shape[1:3])
         corners = list(itertools.product(range(0, height, side), range(0, width, side)))
         for first in range(0, counts.max(), BLOCK):
             whole = [

@@ -20,10 +20,8 @@ from solojax.data.images import files as image_files
 from solojax.data.images import values as image_values
 from solojax.data.windows import cut
 from solojax.heads.selection import selection_of
-from solojax.inference import predict, sources, thresholds, tiles
+from solojax.inference import predict, sources, thresholds, tiles, trained
 from solojax.inference.result import Result
-from solojax.models import detector
-from solojax.training import checkpoint as checkpoints
 from solojax.types import MASK_STRIDE, InputError
 
 Image = str | os.PathLike | ArrayLike
@@ -86,25 +84,13 @@ class Predictor:
         Raises:
           InputError: it is no run folder, names no categories, or has no such checkpoint.
         """
-        config = checkpoints.read_config(Path(run))
-        known, wanted = len(config.data.categories), config.model.head.num_classes
-        if known != wanted:
-            raise InputError(
-                f"{run} names {known} categories and its network knows {wanted}; give them as "
-                "data.categories in its config.json"
-            )
+        found = trained.read(Path(run), checkpoint)
+        model, data = found.config.model, found.config.data
         if batch_size > 1:  # what is left of a head alone fits wherever it was trained
             images = max(batch_size // jax.local_device_count(), 1)
-            predict.check_room(config.model, config.data.canvases, images)
-        like = detector.variable_shapes(config.model)
-        step, variables = checkpoints.read_variables(Path(run), like, str(checkpoint))
-        least_scores = thresholds.read(Path(run), step)
+            predict.check_room(model, data.canvases, images)
         return cls(
-            config.model,
-            variables,
-            config.data,
-            batch_size=batch_size,
-            least_scores=least_scores,
+            model, found.variables, data, batch_size=batch_size, least_scores=found.least_scores
         )
 
     def __call__(self, images: Any) -> Any:

@@ -68,7 +68,9 @@ def _multiply(masks: jax.Array) -> jax.Array:
 def _count_common_bits(masks: jax.Array) -> jax.Array:
     octets = jnp.packbits(masks, axis=1) if masks.dtype == bool else masks
     octets = jnp.pad(octets, ((0, 0), (0, -octets.shape[1] % (4 * WORDS_AT_ONCE))))
-    words = lax.bitcast_convert_type(octets.reshape(len(masks), -1, 4), jnp.uint32)
+    # Not a bitcast: that is exported for one batch size alone.
+    fours = octets.reshape(len(masks), -1, 4).astype(jnp.uint32)
+    words = jnp.sum(fours << jnp.array([[[0, 8, 16, 24]]], jnp.uint32), -1, dtype=jnp.uint32)
 
     def count(total: jax.Array, some: jax.Array) -> tuple[jax.Array, None]:
         common = (lax.population_count(word[:, None] & word[None, :]) for word in some)

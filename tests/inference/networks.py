@@ -44,7 +44,7 @@ class Colors:
             labels=(order % 3).astype(jnp.int32),
             masks=jnp.take_along_axis(masks, order[..., None, None], axis=1),
             valid=scores > least,
-            overflow=jnp.zeros(len(scores), jnp.int32),
+            overflow=jnp.zeros(scores.shape[0], jnp.int32),
         )
 
 

@@ -1,0 +1,127 @@
+"""One file for CPU, CUDA and TPU, by ``jax.export``, and beside it the program that runs it.
+
+The file is a zip: ``metadata.json``, ``weights.npz``, and for each canvas two programs, those that
+``inference.predict`` runs. The weights are arguments of the programs: they are there once, however
+many canvases there are, and XLA computes nothing ahead from them, by which the numbers would
+differ from those of a run.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+from solojax import writing
+from solojax.export import metadata
+from solojax.inference import predict
+from solojax.inference.trained import Trained
+from solojax.training import checkpoint
+from solojax.types import InputError
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+CALLERS = "jax_traceback_in_locations_limit"  # that a program names, files of this machine
+RUNNER = Path(__file__).with_name("run_stablehlo.py")
+OUTPUTS = {
+    "find": "(weights, images, sizes, originals) -> scores B K float32, best first; labels B K "
+    "int32; soft masks B K h w float32 that span the canvas; valid B K bool; overflow B int32, "
+    "candidates that a cap left out; and of heads that predict boxes B K 4 float32, x0 y0 x1 y1, "
+    "pixels of the original",
+    "masks": "(block, soft masks, sizes, originals) -> bits packed along the width, B block tile "
+    "tile/8 uint8, pixels of the original; the block is 3 int32: the first detection, top, left",
+}
+
+
+def write(trained: Trained, path: Path, batch: int | None) -> list[Path]:
+    """Writes the file and, beside it, its runner; says what was written.
+
+    Args:
+      trained: the network.
+      path: of the file.
+      batch: images that go through the network together; None: any number.
+
+    Raises:
+      InputError: a file cannot be written, or a part of the network is for fixed batches alone.
+    """
+    weights = checkpoint.by_name(trained.variables)
+    stored = io.BytesIO()
+    arrays: dict[str, Any] = {name: np.asarray(array) for name, array in weights.items()}
+    np.savez(stored, **arrays)
+    members, programs = {"weights.npz": stored.getvalue()}, []
+    canvases = trained.config.data.canvases
+    for height, width in canvases:
+        found, masks = _programs(trained, (height, width), batch)
+        programs.append((f"find_{height}x{width}.bin", f"masks_{height}x{width}.bin"))
+        members |= zip(
+            programs[-1], (bytes(one.serialize()) for one in (found, masks)), strict=True
+        )
+    described = {
+        **metadata.describe(trained, "stablehlo", batch, found.out_avals[0].shape[1]),
+        "programs": programs,
+        "programs_are": OUTPUTS,
+        "tiles": [predict.tile_side(canvas) for canvas in canvases],
+        "block": predict.BLOCK,
+        "platforms": PLATFORMS,
+        "jax": jax.__version__,
+        "calling_convention": found.calling_convention_version,
+    }
+    members["metadata.json"] = (json.dumps(described, indent=2) + "\n").encode()
+    runner = path.with_name(RUNNER.name)
+    writing.put(path, _zipped(members))
+    writing.put(runner, RUNNER.read_bytes())
+    return [path, runner]
+
+
+def _programs(
+    trained: Trained, canvas: tuple[int, int], batch: int | None
+) -> tuple[export.Exported, export.Exported]:
+    """``find`` and ``masks`` of a canvas (``OUTPUTS``)."""
+    model, tree = trained.config.model, jax.tree.structure(trained.variables)
+    detect = predict.make_detect(model)
+
+    def find(weights: dict[str, Any], images: Any, sizes: Any, originals: Any) -> tuple[Any, ...]:
+        found = detect(jax.tree.unflatten(tree, [weights[name] for name in names]), images, sizes)
+        boxes = predict.restore_boxes(found.boxes, sizes, originals)
+        return tuple(array for array in found._replace(boxes=boxes) if array is not None)
+
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trained.variables)
+    weights = checkpoint.by_name(shapes)
+    names = list(weights)
+    (b,) = export.symbolic_shape("b") if batch is None else (batch,)
+    images = jax.ShapeDtypeStruct((b, *canvas, 3), np.uint8)
+    sizes = jax.ShapeDtypeStruct((b, 2), np.int32)
+    found = _export(find, weights, images, sizes, sizes)
+    block = jax.ShapeDtypeStruct((3,), np.int32)
+    return found, _export(
+        predict.make_block(model, canvas), block, found.out_avals[2], sizes, sizes
+    )
+
+
+def _export(function: Callable, *arguments: Any) -> export.Exported:
+    told = getattr(jax.config, CALLERS)
+    jax.config.update(CALLERS, 0)
+    try:
+        return export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
+    except TypeError as error:
+        if "_DimExpr" not in str(error):
+            raise
+        raise InputError(
+            "this network is not for any number of images at a time: a part of it takes len() of a "
+            "batch, where x.shape[0] is asked for; give --batch 1"
+        ) from error
+    finally:
+        jax.config.update(CALLERS, told)
+
+
+def _zipped(members: dict[str, bytes]) -> bytes:
+    """A zip whose bytes follow from what is in it alone."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return made.getvalue()
