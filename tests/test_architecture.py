@@ -27,6 +27,7 @@ FLOORS = {
     "evaluation": 8,
     "export": 8,
     "recipe": 9,
+    "sharing": 9,
     "cli": 10,
 }
 ROOMS = {  # of a floor that has some: upwards; the modules beside them know them all

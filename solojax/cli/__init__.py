@@ -1,4 +1,4 @@
-"""The command line: ``solojax train | eval | predict | data | bench``, ``train.py``, ``eval.py``.
+"""The command line: ``solojax train | eval | predict | ...``, ``train.py``, ``eval.py``.
 
 What a user got wrong ends with one line and exit code 2; a training that was cut off and can go on
 with ``types.RESTART``.
@@ -31,6 +31,7 @@ COMMANDS = {  # as it is typed, which names its module: "data import" is data_im
     "predict": "find the instances in images and videos",
     "export": "make files of a run that run without solojax",
     "convert": "make a run, or a file to share, of published weights",
+    "push": "share a run, as a folder or on the Hugging Face Hub",
     "data shapes": "draw the shapes set as a COCO folder",
     "data prepare": "check a COCO folder and write its records",
     "data check": "say all that is wrong with a COCO folder, and what cures it",

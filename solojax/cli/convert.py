@@ -11,7 +11,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         type=Path,
-        help="a file of weights of a whole model (docs/weights.md), or a run folder",
+        help="a file of weights of a whole model (docs/weights.md), a run folder, or owner/name of "
+        "the Hugging Face Hub",
     )
     parser.add_argument(
         "--to",

@@ -10,7 +10,9 @@ from solojax.types import InputError
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares its arguments."""
     scored = parser.add_mutually_exclusive_group(required=True)
-    scored.add_argument("--workdir", type=Path, help="the run folder")
+    scored.add_argument(
+        "--workdir", type=Path, help="the run folder, or owner/name of the Hugging Face Hub"
+    )
     scored.add_argument(
         "--results",
         type=Path,
@@ -32,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="where --results leave eval.json and report.html; a run has them in its folder",
+        help="where eval.json and report.html are left; a run's own folder where not given",
     )
     parser.add_argument(
         "--split",
@@ -64,8 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Scores."""
     if arguments.results:
         return _results(arguments)
-    if arguments.gt or arguments.out or arguments.iou_type:
-        raise InputError("--gt, --out and --iou-type go with --results; a run knows its own")
+    if arguments.gt or arguments.iou_type:
+        raise InputError("--gt and --iou-type go with --results; a run knows its own")
     from solojax import processes
     from solojax.evaluation import score_run
 
@@ -77,6 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.oracle,
         most=arguments.max_detections,
         split=arguments.split,
+        out=arguments.out,
     )
     if processes.is_first():
         print(told)

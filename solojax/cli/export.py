@@ -11,7 +11,7 @@ ENDINGS = {"stablehlo": ".stablehlo.zip"}
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares its arguments."""
-    parser.add_argument("--run", dest="workdir", required=True, type=Path, help="the run folder")
+    options.add_run(parser)
     parser.add_argument(
         "--to", required=True, choices=ENDINGS, help="what kind of file (docs/export.md)"
     )
@@ -28,10 +28,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Exports."""
     from solojax.export import stablehlo
     from solojax.inference import trained
+    from solojax.training import hub
 
     if arguments.batch is not None and arguments.batch < 1:
         raise InputError(f"--batch {arguments.batch} must be at least 1")
     name = arguments.workdir.resolve().name + ENDINGS[arguments.to]
-    found = trained.read(arguments.workdir, arguments.checkpoint)
+    found = trained.read(hub.folder_of(arguments.workdir), arguments.checkpoint)
     for path in stablehlo.write(found, arguments.out or Path(name), arguments.batch):
         print(f"{path}: {path.stat().st_size:,} bytes")

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from solojax import config as config_lib
@@ -38,7 +39,10 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         "--budget", metavar="TIME", help=f"such as 2h or steps=2000; {BUDGET} where not given"
     )
     planned.add_argument(
-        "--weights", metavar="NPZ", help="of an ImageNet ResNet to start from; else from scratch"
+        "--weights",
+        metavar="FILE",
+        help="of an ImageNet ResNet to start from, or a run or owner/name of the Hugging Face Hub "
+        "whose network is taken; else from scratch",
     )
     planned.add_argument(
         "--device-memory", type=float, metavar="GIB", help="of one device, where it does not say"
@@ -65,6 +69,17 @@ def wishes_of(arguments: argparse.Namespace) -> Any:
 def add_root(parser: argparse.ArgumentParser) -> None:
     """``ROOT``, for ``load_data``."""
     parser.add_argument("root", nargs="?", help="the COCO folder, in place of the config's")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """``--run``, for what ``hub.folder_of`` takes."""
+    parser.add_argument(
+        "--run",
+        dest="workdir",
+        required=True,
+        type=Path,
+        help="the run folder, or owner/name of the Hugging Face Hub",
+    )
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="images, videos, folders of images, patterns such as 'a/**/*.jpg', webcam or webcam:N",
     )
-    parser.add_argument("--run", dest="workdir", required=True, type=Path, help="the run folder")
+    options.add_run(parser)
     parser.add_argument(
         "--out", type=Path, default=Path("predictions"), help="the folder for what is found"
     )
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
         inputs, known, told = known_images.find(inputs, arguments.gt)
         print(*told, sep="\n", end="\n" if told else "")
     save.check_folder(arguments.out, inputs)
-    predictor = Predictor.from_run(
+    predictor = Predictor.from_pretrained(
         arguments.workdir, arguments.checkpoint, batch_size=arguments.batch
     )
     predict_files.predict_files(

@@ -199,7 +199,7 @@ class Training:
     steps: int = 0  # 0: as many as epochs take; else it decides
     early_stop: int = 0  # evaluations in a row without a better AP that end a training; 0: none do
     seed: int = 0
-    pretrained: str = ""  # a file of a backbone (docs/weights.md), or a run folder to start from
+    pretrained: str = ""  # a file of a backbone (docs/weights.md), a run folder, or owner/name
     reset_classes: bool = False  # start the layers anew whose shape follows the classes
     log_every: int = 50  # steps
     checkpoint_every: int = 5000  # steps

@@ -18,6 +18,7 @@ from solojax.types import InputError
 __all__ = ["Container", "Opaque", "StateDict", "read", "state_dict_of"]
 
 MOST_FILE = 16 * 2**30
+ENDINGS = (".pth", ".pt", ".pkl", ".npz", ".pdparams", ".safetensors")  # as they mostly have
 
 _TAKEN = "take torch's .pth, a .pkl or .pdparams, an .npz of arrays or .safetensors"
 

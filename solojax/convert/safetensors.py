@@ -7,7 +7,7 @@ names of the header are bounded before they are read, and no byte belongs to two
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +16,7 @@ from solojax.convert.inert import MOST_AXES, Unreadable
 from solojax.fields import shown
 
 MOST_HEADER = 4 * 2**20
+MOST_HEAD = 8 + MOST_HEADER
 
 TYPES = {
     "BOOL": "bool",
@@ -39,19 +40,43 @@ def is_one(head: bytes) -> bool:
     return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40
 
 
+class Entry(NamedTuple):
+    """Where an array lies, and what it is."""
+
+    shape: tuple[int, ...]
+    kind: str  # as the format calls its type
+    start: int  # bytes of the file
+    stop: int
+
+
 def read(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays, and the texts that stand beside them; small floats become float32.
 
     Raises:
       Unreadable: it is cut, or arrays lie where they cannot.
     """
-    length = int.from_bytes(content[:8], "little")
-    if length > MOST_HEADER or length > len(content) - 8:
+    entries, about = entries_of(content, len(content))
+    body = memoryview(content)
+    return {name: array_of(one, body[one.start : one.stop]) for name, one in entries.items()}, about
+
+
+def entries_of(head: bytes, size: int) -> tuple[dict[str, Entry], dict[str, str]]:
+    """What arrays there are, and the texts that stand beside them.
+
+    Args:
+      head: the first ``MOST_HEAD`` bytes of a file, or all.
+      size: of the file.
+
+    Raises:
+      Unreadable: it is cut, or arrays lie where they cannot.
+    """
+    length = int.from_bytes(head[:8], "little")
+    if length > MOST_HEADER or length > size - 8:
         raise Unreadable(
             f"it is a safetensors file that is cut: its header claims {length:,} bytes"
         )
     try:
-        header = json.loads(content[8 : 8 + length], object_pairs_hook=_once)
+        header = json.loads(head[8 : 8 + length], object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise Unreadable("the header of its safetensors is no JSON") from error
     if not isinstance(header, dict):
@@ -59,22 +84,32 @@ def read(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     about = header.pop("__metadata__", {})
     if not isinstance(about, dict) or not all(isinstance(x, str) for x in about.values()):
         raise Unreadable("__metadata__ of its safetensors is no object of texts")
-    body = memoryview(content)[8 + length :]
-    places = sorted((_place(name, entry), name) for name, entry in header.items())
-    end = 0
-    for (start, stop), name in places:
-        if start != end:
-            raise Unreadable(f"{shown(name)} in it begins at byte {start:,}, not {end:,}")
-        end = stop
-    if end != len(body):
-        raise Unreadable(f"it is cut or has more: {len(body):,} bytes of arrays, not {end:,}")
-    arrays = {}
-    for name, entry in header.items():
-        start, stop = entry["data_offsets"]
-        dtype = np.dtype(_SMALL.get(entry["dtype"]) or TYPES[entry["dtype"]])
-        flat = np.frombuffer(body[start:stop], dtype.newbyteorder("<")).reshape(entry["shape"])
-        arrays[name] = flat.astype(np.float32) if entry["dtype"] in _SMALL else flat
-    return arrays, about
+    entries = {name: _entry(name, entry, 8 + length) for name, entry in header.items()}
+    end = 8 + length
+    for name, entry in sorted(entries.items(), key=lambda one: one[1][2:]):
+        if entry.start != end:
+            raise Unreadable(
+                f"{shown(name)} in it begins at byte {entry.start - 8 - length:,}, "
+                f"not {end - 8 - length:,}"
+            )
+        end = entry.stop
+    if end != size:
+        raise Unreadable(
+            f"it is cut or has more: {size - 8 - length:,} bytes of arrays, not "
+            f"{end - 8 - length:,}"
+        )
+    return entries, about
+
+
+def type_of(entry: Entry) -> np.dtype:
+    """NumPy's type of an array as it is read."""
+    return np.dtype(np.float32 if entry.kind in _SMALL else TYPES[entry.kind])
+
+
+def array_of(entry: Entry, raw: bytes | memoryview) -> np.ndarray:
+    """An array of its bytes."""
+    dtype = np.dtype(_SMALL.get(entry.kind) or TYPES[entry.kind]).newbyteorder("<")
+    return np.frombuffer(raw, dtype).reshape(entry.shape).astype(type_of(entry), copy=False)
 
 
 def written(arrays: Mapping[str, np.ndarray], about: Mapping[str, str] | None = None) -> bytes:
@@ -104,8 +139,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _place(name: str, entry: Any) -> tuple[int, int]:
-    """The first and last byte of an array."""
+def _entry(name: str, entry: Any, first: int) -> Entry:
+    """What a header says of an array; ``first`` is the byte of the file at which they begin."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise Unreadable(f"{shown(name)} in it says not what its array is")
     kind, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -119,4 +154,4 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
     width = np.dtype(_SMALL.get(kind) or TYPES[kind]).itemsize
     if place[1] - place[0] != math.prod(shape) * width:
         raise Unreadable(f"{shown(name)} in it has not as many bytes as its shape needs")
-    return place[0], place[1]
+    return Entry(tuple(shape), kind, first + place[0], first + place[1])

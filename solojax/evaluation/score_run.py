@@ -22,36 +22,39 @@ from solojax.evaluation.report import advice, alarms, caps, gallery, history, pa
 from solojax.inference import pictures, predict, thresholds
 from solojax.inference.save import files
 from solojax.models import detector
-from solojax.training import checkpoint
+from solojax.training import checkpoint, hub
 from solojax.types import InputError
 
-PICTURES = 24  # images that are drawn into the folder
+PICTURES = 24  # images that are drawn
+FOLDER = "pictures"  # in which, beside the numbers
 COUNTED = 20_000  # training images whose classes are counted at most: all records are read for it
 
 
 def score_run(
-    workdir: Path,
+    run: str | Path,
     which: str = "latest",
     overrides: Sequence[str] = (),
     oracles: Sequence[str] = (),
     *,
     most: int = coco_evaluation.MOST,
     split: coco.Split = "val",
+    out: Path | None = None,
 ) -> str:
     """Scores a checkpoint of a run; leaves ``eval.json``, ``report.html`` and ``pictures``.
 
-    Those of the training images lie in the folder ``train`` of the run. The validation images
+    Those of the training images lie in a folder ``train`` beside them. The validation images
     choose the scores that prediction shows as well, ``thresholds.json``.
 
     All processes call alike; process 0 alone writes.
 
     Args:
-      workdir: the run folder.
+      run: the run folder, or what ``hub.folder_of`` takes for one.
       which: the checkpoint, as for ``checkpoint.read_variables``.
       overrides: of its config, such as ``data.root=elsewhere``.
       oracles: names of ``oracle.ORACLES`` to score by as well.
       most: detections of a class in an image that count.
       split: which images.
+      out: the folder for all of it; the run's own where None.
 
     Returns:
       Lines for people; empty on all processes but the first.
@@ -60,6 +63,11 @@ def score_run(
       InputError: it is no run folder, holds no such checkpoint, or its images are not there.
     """
     coco_evaluation.check_most(most)
+    workdir = hub.folder_of(run)
+    if out is None and workdir != Path(run):
+        raise InputError(
+            f"{run} is of the Hub, and keeps no scores; give a folder for them by --out"
+        )
     trained = checkpoint.read_config(workdir)  # by all processes, which process 0 tells
     config = config_lib.override(trained, *overrides)
     parallel.check_divisible(config.training.batch_size)
@@ -79,8 +87,8 @@ def score_run(
     if not processes.is_first():
         return ""
     what = "training images" if split == "train" else "images"
-    title = f"mask AP of {workdir} at step {step} on {len(records.image_ids)} {what}"
-    scored = {**evaluation.numbers, "step": step}
+    title = f"mask AP of {run} at step {step} on {len(records.image_ids)} {what}"
+    scored = {**evaluation.numbers, "step": step, "overrides": list(overrides)}
     findings = Findings()
     flat = [one for here in evaluation.results.values() for one in here]
     caps.tell_head(config.model.head, evaluation.truth, most, findings)
@@ -106,14 +114,15 @@ def score_run(
     extremes = confusion.extremes(scored["images"], page.EXTREMES)
     worst, best = ([show(image_id) for image_id in here] for here in extremes)
     cut = gallery.draw(scored, records, evaluation.truth, flat, config.data.root)
-    out = workdir if split == "val" else workdir / split
-    folder = out / "pictures"
+    base = out or workdir
+    place = base if split == "val" else base / split
+    folder = place / FOLDER
     chosen = pictures.spread(len(records.image_ids), PICTURES)
     with page.or_print(told):
         if split == "val":
-            told.append(_keep_thresholds(workdir, scored, overrides, len(records.image_ids)))
+            told.append(_keep_thresholds(base, scored, overrides, len(records.image_ids)))
         html = page.render(title, scored, worst, best, logged, cut)
-        saved = page.save(out, html, scored)
+        saved = page.save(place, html, scored)
         for index in tqdm(chosen, "drawing", unit="image"):
             picture = pictures.beside_truth(records, index, evaluation.results[index])
             encoded = files.encode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

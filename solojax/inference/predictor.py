@@ -22,6 +22,7 @@ from solojax.data.windows import cut
 from solojax.heads.selection import selection_of
 from solojax.inference import predict, sources, thresholds, tiles, trained
 from solojax.inference.result import Result
+from solojax.training import hub, shared
 from solojax.types import MASK_STRIDE, InputError
 
 Image = str | os.PathLike | ArrayLike
@@ -86,12 +87,32 @@ class Predictor:
         """
         found = trained.read(Path(run), checkpoint)
         model, data = found.config.model, found.config.data
-        if batch_size > 1:  # what is left of a head alone fits wherever it was trained
+        # What is left of a head alone fits wherever it was trained.
+        if batch_size > 1 or shared.is_one(Path(run)):
             images = max(batch_size // jax.local_device_count(), 1)
             predict.check_room(model, data.canvases, images)
         return cls(
             model, found.variables, data, batch_size=batch_size, least_scores=found.least_scores
         )
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, checkpoint: str | int = "latest", *, batch_size: int = 1
+    ) -> "Predictor":
+        """That of a model of the Hugging Face Hub, or of any run folder.
+
+        Nothing of it runs, and its weights are compared with their check sum.
+
+        Args:
+          name: ``owner/name`` or ``owner/name@revision``, which needs the extra ``hub``; a folder
+            that ``solojax push --to`` wrote, or that of a run.
+          checkpoint: as of ``from_run``.
+          batch_size: as of the class.
+
+        Raises:
+          InputError: as ``from_run``, or there is no such model, or none that solojax wrote.
+        """
+        return cls.from_run(hub.folder_of(name), checkpoint, batch_size=batch_size)
 
     def __call__(self, images: Any) -> Any:
         """One image -> its ``Result``; a list of them, or ``B H W 3``, -> a list."""

@@ -11,9 +11,10 @@ import numpy as np
 from solojax import writing
 from solojax.config import Category
 from solojax.inference.result import SCORE
+from solojax.training import shared
 from solojax.types import InputError
 
-FILE = "thresholds.json"  # in the run folder
+FILE = shared.THRESHOLDS  # in the run folder
 
 
 @dataclasses.dataclass(frozen=True)

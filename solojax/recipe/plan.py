@@ -13,7 +13,7 @@ from solojax.recipe import build, canvas, code, decisions, network, pace, pictur
 from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import Facts, collect
 from solojax.recipe.schedule import Budget
-from solojax.training import memory
+from solojax.training import hub, memory
 from solojax.types import InputError
 
 MOST_PARTS = 8  # that a step is taken in for want of memory
@@ -23,7 +23,7 @@ class Wishes(NamedTuple):
     """What a person decides."""
 
     budget: Budget
-    weights: str = ""  # of an ImageNet classifier, or a run folder; empty for none
+    weights: str = ""  # of an ImageNet classifier, or a run (``hub.folder_of``); empty for none
     gib: float | None = None  # memory of a device, as for ``parallel.room``
     overrides: Sequence[str] = ()  # fields of the config
 
@@ -55,6 +55,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
       InputError: the folder, the weights or an override cannot be taken.
     """
     budget, weights, gib, overrides = wishes
+    weights = str(hub.folder_of(weights)) if weights else ""
     data, told = source.open_folder(folder, workdir)
     records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
     facts = collect(records, len(val.image_ids))

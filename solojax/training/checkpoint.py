@@ -18,6 +18,7 @@ from flax import traverse_util
 
 from solojax import __version__, fields, processes
 from solojax import config as config_lib
+from solojax.training import shared
 from solojax.training.manager import (
     DIGEST,
     FOLDER,
@@ -66,7 +67,9 @@ def read_config(workdir: Path) -> config_lib.Config:
     if processes.is_first() and path.stat().st_size > MOST_CONFIG:
         raise InputError(f"{path} has more than {MOST_CONFIG:,} bytes, and is no config")
     text = path.read_bytes() if processes.is_first() else b""
-    return config_lib.from_json(processes.collect(text)[0], str(path))
+    config = config_lib.from_json(processes.collect(text)[0], str(path))
+    is_shared = processes.broadcast(np.array(shared.is_one(workdir)))
+    return shared.impersonal(config) if is_shared else config
 
 
 def read_variables(
@@ -113,6 +116,12 @@ def read_arrays(
     Raises:
       InputError: as of ``read_variables``.
     """
+
+    def fits(claims: Claims, where: str) -> list[str]:
+        return fitting(like, claims, where, remedy, anew)
+
+    if shared.is_one(workdir):
+        return shared.read(workdir, which, fits)
     steps = steps_in(workdir)[::-1]
     if not steps:
         raise InputError(f"{workdir} holds no checkpoint; train first")
@@ -132,8 +141,7 @@ def read_arrays(
 
     def choose(claims: Claims) -> list[str]:
         prefix, evaluated = _evaluated(claims)
-        where = f"checkpoint {step} of {workdir}"
-        return [prefix + name for name in fitting(like, evaluated, where, remedy, anew)]
+        return [prefix + name for name in fits(evaluated, f"checkpoint {step} of {workdir}")]
 
     for step in wanted:
         try:

@@ -8,14 +8,14 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax import parallel, writing
-from solojax.convert import safetensors, weights
+from solojax.convert import containers, safetensors, weights
 from solojax.models import detector
-from solojax.training import checkpoint, guard, optimizer, step
+from solojax.training import checkpoint, guard, hub, optimizer, step
 from solojax.training.checkpointer import Checkpoints
 from solojax.types import InputError
 
 FILE = ".safetensors"
-OTHERS = (".pth", ".pt", ".pkl", ".npz", ".pdparams", ".json")  # which nothing here writes
+OTHERS = {*containers.ENDINGS, ".json"} - {FILE}  # which nothing here writes
 
 
 def convert(
@@ -24,7 +24,7 @@ def convert(
     """Writes a detector as what is wanted and returns what is to be said of it.
 
     Args:
-      source: a file of weights, or a run folder.
+      source: a file of weights, a run folder, or what ``hub.folder_of`` takes for one.
       to: the run folder to make, or a file that ends in ``.safetensors``.
       config: as of ``weights.read``, not for a run.
       classes: as of ``weights.read``, not for a run.
@@ -37,12 +37,13 @@ def convert(
         raise InputError(f"{to} is there already; give another place by --to, or remove it")
     if to.suffix in OTHERS:
         raise InputError(f"--to {to}: give a run folder, or a file that ends in {FILE}")
+    called, source = source, hub.folder_of(source)
     if source.is_dir():
         if config or classes or ema:
             raise InputError(
                 f"{source} is a run, which has a config, classes and one set of weights"
             )
-        found = _run(source)
+        found = _run(source, called)
     else:
         found = weights.read(source, config, classes, ema)
     if to.suffix == FILE:
@@ -75,7 +76,7 @@ def write_run(config: config_lib.Config, variables: dict[str, Any], workdir: Pat
         writing.put(workdir / checkpoint.CONFIG, config_lib.to_json(config).encode())
 
 
-def _run(workdir: Path) -> weights.Weights:
+def _run(workdir: Path, called: Path) -> weights.Weights:
     config = checkpoint.read_config(workdir)
     found, variables = checkpoint.read_variables(workdir, detector.variable_shapes(config.model))
-    return weights.Weights(config, variables, [f"read: checkpoint {found} of {workdir}"])
+    return weights.Weights(config, variables, [f"read: checkpoint {found} of {called}"])

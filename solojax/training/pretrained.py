@@ -14,7 +14,7 @@ from solojax.convert import weights as weights_lib
 from solojax.fields import shown
 from solojax.models import detector
 from solojax.ops import images
-from solojax.training import checkpoint
+from solojax.training import checkpoint, hub
 from solojax.types import InputError, escaped
 
 
@@ -31,7 +31,7 @@ def start_variables(config: config_lib.Config, workdir: Path) -> dict[str, Any]:
     begins = processes.is_first() and not checkpoint.steps_in(workdir)
     if not training.pretrained or not begins:
         return draw(config.model, key)
-    path = Path(training.pretrained)
+    path = hub.folder_of(training.pretrained)
     if not path.is_dir():
         weights = read_weights(training.pretrained, config.model.std)
         if weights.is_caffe2:

@@ -2,11 +2,11 @@
 
 import dataclasses
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -15,6 +15,7 @@ from solojax import config as config_lib
 from solojax.cli import main
 from solojax.config import Config, Data
 from solojax.convert import architecture, choice, class_names, safetensors, state_dict, weights
+from solojax.data import synthetic
 from solojax.heads.anchors import Anchors
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.grid import Grid
@@ -31,7 +32,7 @@ from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet
 from solojax.training import checkpoint, pretrained
 from solojax.types import InputError
-from tests import examples
+from tests import examples, quick
 from tests.convert import pickled, published
 
 SMALL = {"num_classes": 3, "grid": Grid(sizes=(5, 4, 3, 2, 1)), "width": 8, "groups": 4}
@@ -206,24 +207,33 @@ def test_a_run_goes_into_a_file_to_share_and_comes_back_the_same(run, tmp_path, 
     assert "params/head/kernel_predictor/bias is not filled" in said
 
 
-def test_a_training_on_other_classes_begins_from_a_converted_run(
-    run, tmp_path, capsys, monkeypatch
+def test_a_training_on_one_class_begins_from_a_converted_run_by_set_alone(
+    run, config_file, tmp_path, capsys, monkeypatch
 ):
-    config = checkpoint.read_config(run)
-    training = dataclasses.replace(config.training, pretrained=str(run), reset_classes=True)
-    config = config_lib.with_categories(
-        dataclasses.replace(config, training=training), (config_lib.Category(1, "cell"),)
-    )
-    head = config.model.head
-    detector.variable_shapes(config.model.clone(head=head.clone(num_classes=2)))  # is remembered
-    shapes = detector.variable_shapes(config.model)
-    twos = jax.tree.map(lambda shape: np.full(shape.shape, 2, np.float32), shapes)
-    monkeypatch.setattr(detector, "init_variables", lambda *_: twos)  # which takes long to compile
-    found = by_bytes(pretrained.start_variables(config, tmp_path))
+    began = quick.install(monkeypatch.setattr)
+    synthetic.draw_shapes(tmp_path / "one", train=8, val=1, processes=1)
+    path = tmp_path / "one/annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    content["categories"] = [{"id": 9, "name": "cell"}]
+    content["annotations"] = [one | {"category_id": 9} for one in content["annotations"]]
+    path.write_text(json.dumps(content))
+    path.with_name("instances_val.json").unlink()
+    command = ["train", "--config", str(config_file), "--workdir", str(tmp_path / "run"), "--set"]
+    command += [f"data.root={tmp_path / 'one'}", f"data.records={tmp_path / 'records'}"]
+    command += ["data.workers=1", "training.batch_size=8", "training.steps=1"]
+    command += [f"training.pretrained={run}"]
+    assert main(command) == 2
+    assert "if only the classes differ, set training.reset_classes=True" in capsys.readouterr().err
+    assert main([*command, "training.reset_classes=True"]) == 0
+    found = by_bytes(began[0])
     before = {k: v.tobytes() for k, v in variables_of(BY_MMDETECTION["v2"]).items()}
     fresh = {f"params/head/category_predictor/{leaf}" for leaf in ("bias", "kernel")}
     assert {name for name in before if found[name] != before[name]} == fresh
-    assert capsys.readouterr().out == f"new for 1 classes: {', '.join(sorted(fresh))}\n"
+    said = f"new for 1 classes: {', '.join(sorted(fresh))}"
+    assert capsys.readouterr().out.splitlines().count(said) == 1
+    assert checkpoint.read_config(tmp_path / "run").data.categories == (
+        config_lib.Category(9, "cell"),
+    )
 
 
 def test_a_training_that_would_read_images_otherwise_than_its_weights_is_refused(run, tmp_path):

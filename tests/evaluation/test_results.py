@@ -704,7 +704,7 @@ def test_the_command_scores_an_empty_list(files, tmp_path, capfd):
             ["--results", "r.json", "--gt", "g", "--set", "a=1"],
             "--set, --checkpoint, --split and --coordinator are about",
         ),
-        (["--workdir", "run", "--gt", "g.json"], "--gt, --out and --iou-type go with --results"),
+        (["--workdir", "run", "--gt", "g.json"], "--gt and --iou-type go with --results"),
     ],
 )
 def test_what_does_not_go_together_is_told(arguments, said, capfd):

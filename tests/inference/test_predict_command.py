@@ -32,7 +32,9 @@ class Predictor:
     asked: dict[str, Any] = {}
 
     @classmethod
-    def from_run(cls, run: Path, checkpoint: str = "latest", *, batch_size: int = 1) -> "Predictor":
+    def from_pretrained(
+        cls, run: Path, checkpoint: str = "latest", *, batch_size: int = 1
+    ) -> "Predictor":
         if not run.is_dir():
             raise InputError(f"{run} is not a run folder: it has no config.json")
         cls.asked = {"run": run, "checkpoint": checkpoint, "batch_size": batch_size}

@@ -23,6 +23,7 @@ PICTURE_WIDTH = 960  # pixels; larger ones are shrunk, so that the page can be m
 JPEG_QUALITY = 80
 MOST_CELLS = 100  # classes beyond which a matrix cannot be read
 LABELLED_CELLS = 15  # classes up to which counts are written into the cells
+NUMBERS = "eval.json"
 LISTED = 20  # labels of a kind that are listed; eval.json has more
 MOST_CONFUSIONS = 10  # pairs of classes that are listed
 CURVE_SIZE = 480, 300  # width and height of the curves, SVG units
@@ -114,9 +115,9 @@ def save(folder: Path, html: str, scores: dict[str, Any]) -> list[str]:
     Raises:
       InputError: a file cannot be written.
     """
-    writing.put(folder / "eval.json", (json.dumps(scores, indent=2) + "\n").encode())
+    writing.put(folder / NUMBERS, (json.dumps(scores, indent=2) + "\n").encode())
     writing.put(folder / "report.html", html.encode())
-    return [f"all numbers in {folder / 'eval.json'}, to look at in {folder / 'report.html'}"]
+    return [f"all numbers in {folder / NUMBERS}, to look at in {folder / 'report.html'}"]
 
 
 @contextlib.contextmanager
