@@ -14,7 +14,7 @@ from typing import Any
 
 LIMIT = 2**30  # bytes that are kept from one start to the next; what was used last
 
-_FOLDER, _SWITCH = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
+FOLDER, _SWITCH = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
 _OFF = ("n", "no", "f", "false", "off", "0")  # in the words of JAX
 OPTIONS = {
     # A start has dozens of small programs, and each takes longer to compile than to read.
@@ -32,7 +32,7 @@ def keep() -> None:
     What JAX's own variables say goes first. Trouble with the folder costs a line on stderr and the
     time to compile, never the run. Does nothing where JAX has been imported.
     """
-    if _FOLDER in os.environ or os.environ.get(_SWITCH, "").lower() in _OFF:
+    if FOLDER in os.environ or os.environ.get(_SWITCH, "").lower() in _OFF:
         return
     if "jax" in sys.modules:
         return
@@ -44,7 +44,7 @@ def keep() -> None:
     except (OSError, RuntimeError) as error:  # the latter where no home is known
         _warn(f"compiled programs are not kept: {error}; XDG_CACHE_HOME gives another place")
         return
-    os.environ[_FOLDER] = str(folder)
+    os.environ[FOLDER] = str(folder)
     for name, value in OPTIONS.items():
         os.environ.setdefault(name, value)
     _watch(folder)

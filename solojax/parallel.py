@@ -167,15 +167,22 @@ class _TrainingOnCPUs:
             return self._mapped(state, batch)
         shapes = tuple(x.shape for x in jax.tree.leaves(batch))
         if shapes not in self._programs:
-            lowered, options = self.lower(state, batch), _unless_set(_CPU_TRAINING_OPTIONS)
-            try:
-                self._programs[shapes] = lowered.compile(compiler_options=options)
-            except jax.errors.JaxRuntimeError as error:
-                if _CPU_LIBRARY not in str(error):
-                    raise
-                options.pop(_CPU_LIBRARY, None)  # this jaxlib does not know it
-                self._programs[shapes] = lowered.compile(compiler_options=options)
+            self._programs[shapes] = compile_update(self.lower(state, batch))
         return self._programs[shapes](state, batch)
+
+
+def compile_update(lowered: Any) -> Any:
+    """Compiles what ``lower`` of a mapped update gave, as the update would when it is called."""
+    if jax.default_backend() != "cpu":
+        return lowered.compile()
+    options = _unless_set(_CPU_TRAINING_OPTIONS)
+    try:
+        return lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        if _CPU_LIBRARY not in str(error):
+            raise
+    options.pop(_CPU_LIBRARY, None)  # this jaxlib does not know it
+    return lowered.compile(compiler_options=options)
 
 
 def pmap_predict(predict: Callable) -> Callable:
@@ -191,7 +198,7 @@ def pmap_predict(predict: Callable) -> Callable:
     return jax.pmap(mapped, AXIS, in_axes=(None, 0), devices=jax.local_devices())
 
 
-def jit_predict(predict: Callable) -> Callable:
+def jit_predict(predict: Callable) -> Any:
     """``pmap_predict`` for one device: compiles ``predict`` to ``mapped(variables, batch)``.
 
     With options for CPUs, hence not for use inside another ``jit``.

@@ -38,10 +38,12 @@ COMMANDS = {  # as it is typed, which names its module: "data import" is data_im
     "data stats": "count what is there and, of a head with a grid, who gets a cell",
     "data show": "draw what a training sees",
     "data import": "turn a set of another form into a COCO folder",
+    "bench": "measure training, prediction and what is around them",
     "bench memory": "what a training step needs on a device",
     "bench data": "how fast images come, and what takes the time",
+    "info": "versions, devices, and the parameters and operations of a config",
 }
-GROUPS = {"data": "make and look at data sets", "bench": "measure"}
+GROUPS = {"data": "make and look at data sets"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,15 +108,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("solojax", description="Instance segmentation in JAX.")
     parser.add_argument("--version", action="version", version=f"solojax {__version__}")
     places = {"": parser.add_subparsers(required=True)}
+    commands: dict[str, argparse.ArgumentParser] = {}
     for typed, purpose in COMMANDS.items():
         group, _, name = typed.rpartition(" ")
-        if group not in places:
-            above = places[""].add_parser(group, help=GROUPS[group])
-            places[group] = above.add_subparsers(required=True)
+        if group not in places:  # one that is a command itself may be followed by none
+            above = commands.get(group) or places[""].add_parser(group, help=GROUPS[group])
+            places[group] = above.add_subparsers(required=group not in commands)
         command = importlib.import_module(f"{__name__}.{typed.replace(' ', '_')}")
         arguments = places[group].add_parser(name, help=purpose)
         command.add(arguments)
         arguments.set_defaults(run=command.run)
+        commands[typed] = arguments
     return parser
 
 

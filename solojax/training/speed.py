@@ -2,18 +2,17 @@
 
 import dataclasses
 import math
+import statistics
 import time
 from typing import NamedTuple
 
-import jax
-
 from solojax import config as config_lib
-from solojax import parallel
+from solojax import parallel, timing
 from solojax.data.records import coco
 from solojax.training import memory, step
 from solojax.training.batches import batches_of
 
-STEPS = 6  # that are timed, after one that compiles
+STEPS = 6  # that are timed, after one that compiles and one that warms up
 WITHIN = 20.0  # seconds after which no further step is timed
 
 
@@ -32,13 +31,13 @@ def measure(config: config_lib.Config, records: coco.Records) -> Speed:
     begun = time.monotonic()
     update = parallel.pmap_update(step.update_of(config, memory.rule_of(config)))
     state = parallel.replicate(parallel.jit_once(lambda: memory.fresh_state(config))())
-    stream = batches_of(config, records, 0, STEPS + 1)
-    state, metrics = update(state, parallel.shard(next(stream)))
-    jax.block_until_ready(metrics)
-    compiled = time.monotonic()
-    done, now = 0, compiled
-    while done < STEPS and now < compiled + WITHIN:
+    stream = batches_of(config, records, 0, 2 + STEPS)
+
+    def one_step() -> step.Metrics:
+        nonlocal state
         state, metrics = update(state, parallel.shard(next(stream)))
-        jax.block_until_ready(metrics)
-        done, now = done + 1, time.monotonic()
-    return Speed(compiled - begun, (now - compiled) / done)
+        return metrics
+
+    prepared = time.monotonic() - begun
+    timed = timing.time_calls(one_step, repeats=STEPS, within=WITHIN, least=0)
+    return Speed(prepared + timed.first, statistics.fmean(timed.seconds))

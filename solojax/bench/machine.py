@@ -1,0 +1,77 @@
+"""What there is: versions, devices and what they can do at most."""
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solojax import __version__, timing
+from solojax.training import goodput
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "tensorflow-cpu",
+    "torch",
+)
+
+
+def versions() -> dict[str, str]:
+    """Of solojax, Python and of the packages that are installed; none is imported for it."""
+    found = {"solojax": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def devices() -> dict[str, Any]:
+    """Of all processes; ``memory`` is XLA's of one, in bytes, None where it does not say."""
+    one = jax.local_devices()[0]
+    stats = one.memory_stats() or {}
+    return {
+        "platform": one.platform,
+        "kind": one.device_kind,
+        "count": jax.device_count(),
+        "processes": jax.process_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory": stats.get("bytes_limit"),
+        "peak": goodput.peak_of(one.device_kind),
+    }
+
+
+def product_rate(side: int, dtype: Any = jnp.bfloat16, within: float = 2.0) -> float:
+    """Operations a second of a product of two matrices of ``side`` rows, of random numbers.
+
+    The most that a network can come to here. Of zeros a GPU would make more.
+    """
+    rng = np.random.default_rng(0)
+    one = jnp.asarray(rng.standard_normal((side, side), np.float32), dtype)
+    multiply = jax.jit(jnp.matmul)
+    return 2 * side**3 / min(timing.time_calls(lambda: multiply(one, one), within=within).seconds)
+
+
+def lines() -> list[str]:
+    """For people."""
+    about = devices()
+    found = [f"{name} {version}" for name, version in versions().items()]
+    peak = "not known" if about["peak"] is None else f"{about['peak'] / 1e12:,.0f} TFLOP/s"
+    room = "it does not say" if about["memory"] is None else f"{about['memory'] / 2**30:.1f} GiB"
+    return [
+        ", ".join(found),
+        f"{about['count']} x {about['kind']} ({about['platform']}), of {about['processes']} "
+        f"process(es), {about['cores']} cores of the host",
+        f"memory that XLA has of a device: {room}; its bfloat16 peak by its maker: {peak}",
+    ]

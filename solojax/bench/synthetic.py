@@ -1,0 +1,99 @@
+"""What to measure by: noise with rectangles, and a network that finds as many as it may."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from solojax import config as config_lib
+from solojax import parallel
+from solojax.models import detector
+from solojax.training import memory
+from solojax.types import Batch
+
+INSTANCES = 8  # an image, where the config has room for them: COCO has 7.3
+
+
+def batch(
+    config: config_lib.Config, canvas: tuple[int, int], images: int, instances: int = INSTANCES
+) -> Batch:
+    """A batch of a training on the host, as the pipeline would deliver it: noise with rectangles.
+
+    Args:
+      config: whose caps and strides of masks it has.
+      canvas: (height, width), network pixels.
+      images: how many.
+      instances: in each image, at most ``data.max_instances``.
+    """
+    rng = np.random.default_rng(0)
+    height, width = canvas
+    shapes = memory.abstract_batch(config, canvas, images)
+    most = config.data.max_instances
+    sides = (rng.uniform(0.1, 0.5, (images, most, 2)) * (width, height)).astype(np.float32)
+    corners = (rng.random((images, most, 2)) * ((width, height) - sides)).astype(np.float32)
+    boxes = np.concatenate([corners, corners + sides], -1)
+    numbers = np.arange(most)
+    return Batch(
+        images=rng.integers(0, 256, shapes.images.shape, np.uint8),
+        sizes=np.tile(np.array(canvas, np.int32), (images, 1)),
+        original_sizes=np.tile(np.array(canvas, np.int32), (images, 1)),
+        indices=np.arange(images, dtype=np.int32),
+        valid=np.ones(images, bool),
+        instances=shapes.instances._replace(
+            masks={
+                stride: _packed(boxes / stride, canvas, stride) for stride in shapes.instances.masks
+            },
+            boxes=boxes,
+            centers=corners + sides / 2,
+            labels=rng.integers(0, config.model.head.num_classes, (images, most), np.int32),
+            valid=np.tile(numbers < min(instances, most), (images, 1)),
+            crowd=np.zeros((images, most), bool),
+        ),
+        dropped=np.zeros(images, np.int32),
+    )
+
+
+def _packed(boxes: np.ndarray, canvas: tuple[int, int], stride: int) -> np.ndarray:
+    """Rectangles ``B N 4`` in pixels of masks -> their bits, packed along the width."""
+    y, x = (np.arange(side // stride) + 0.5 for side in canvas)
+    left, top, right, bottom = (boxes[..., i, None] for i in range(4))
+    rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
+    return np.packbits(rows[..., :, None] & columns[..., None, :], axis=-1)
+
+
+def original_size(canvas: tuple[int, int]) -> tuple[int, int]:
+    """That of the files whose masks are made: .6 of the canvas, as of COCO's at 800 x 1344."""
+    height, width = (side * 3 // 5 for side in canvas)
+    return max(height, 8), max(width // 8, 1) * 8
+
+
+def finds_all(model: Any) -> Any:
+    """The model with thresholds of nothing, so that a fresh one fills every cap.
+
+    Of the SOLO family as many candidates are measured as enter the NMS.
+    """
+    head = model.head
+    if hasattr(head, "selection"):
+        lower = {
+            field.name: 0.0
+            for field in dataclasses.fields(head.selection)
+            if field.name in ("score_threshold", "final_threshold")
+        }
+        if hasattr(head.selection, "max_candidates"):
+            lower["max_candidates"] = head.selection.nms_candidates
+        return model.clone(head=head.clone(selection=dataclasses.replace(head.selection, **lower)))
+    if hasattr(head, "score_threshold"):
+        return model.clone(head=head.clone(score_threshold=0.0))
+    return model
+
+
+def variables_of(model: Any) -> dict[str, Any]:
+    """Fresh variables on the first device."""
+    return dict(parallel.jit_once(lambda: detector.init_variables(model, jax.random.key(0)))())
+
+
+def largest(config: config_lib.Config) -> tuple[int, int]:
+    """The canvas (height, width) of a config with the most pixels."""
+    return max(config.data.canvases, key=math.prod)
