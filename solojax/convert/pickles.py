@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from solojax.convert import inert
+from solojax.convert import inert, makers, names
 from solojax.convert.inert import Opaque, Storage, Unreadable
 
 MOST_OPCODES = 200_000  # a checkpoint of 700 tensors with their optimizer has some 75,000
@@ -146,7 +146,7 @@ class _Machine:
         elif name == "BUILD":
             state = self.stack.pop()
             self._spend(state)
-            inert.build(self.stack[-1], state)
+            names.build(self.stack[-1], state)
         elif name == "NEWOBJ_EX":
             _, arguments, what = self.stack.pop(), self.stack.pop(), self.stack.pop()
             self.stack.append(self._made(what, tuple(arguments)))
@@ -156,7 +156,7 @@ class _Machine:
                 what = self._found(*argument.split(" ", 1))
             self.stack.append(self._made(what, tuple(items)))
         elif name == "BINPERSID":
-            referred = inert.storage(self.stack.pop())
+            referred = makers.storage(self.stack.pop())
             self.stack.append(referred)
             if isinstance(referred, Storage):
                 self.storages.append(referred)
@@ -173,11 +173,11 @@ class _Machine:
         self.names += 1
         if self.names > MOST_NAMES:
             raise Unreadable(f"it has more than {MOST_NAMES:,} names")
-        return inert.found(module, name)
+        return names.found(module, name)
 
     def _made(self, what: Any, arguments: tuple[Any, ...]) -> Any:
         self._spend(arguments)
-        return inert.made(what, arguments)
+        return names.made(what, arguments)
 
     def _spend(self, values: Any) -> None:
         if isinstance(values, tuple):
@@ -196,7 +196,7 @@ class _Machine:
             return
         if name == "SETITEMS" and isinstance(target, dict) and not len(items) % 2:
             for key, value in zip(items[::2], items[1::2], strict=True):
-                target[inert.key_of(key)] = value
+                target[makers.key_of(key)] = value
         elif name != "SETITEMS" and isinstance(target, list):
             target += items
         else:
