@@ -16,6 +16,7 @@ SMALL_SHARE = 0.1  # of the instances may be smaller
 LARGEST_SCALE = 1.5  # of small images; more shows nothing new
 SQUARE = 1.1  # aspect up to which an image is as good as square
 RARE = 0.1  # share of images of the other orientation that is not worth a program of its own
+SQUARES = 0.25  # share of square ones among others that is; on another's canvas they lose a third
 TILED = 1.5  # times MOST, from which side on images are cut into tiles
 TILE, TILE_STEP = 512, 64  # original pixels of a tile whose small objects have SMALL_SIDE
 WHOLE = 0.5  # of a tile, that nine of ten objects must fit into, to be whole on one
@@ -83,7 +84,10 @@ def fields(facts: Facts, side: int) -> tuple[dict[str, Any], list[Decision]]:
             canvases.append((side, long))
         if upright.mean() >= RARE:
             canvases.append((long, side))
-        why = f"{across.mean():.0%} of the images lie, {upright.mean():.0%} stand"
+        if (square := ~(upright | across)).mean() >= SQUARES:
+            canvases.append((side, side))
+        why = f"{across.mean():.0%} of the images lie, {upright.mean():.0%} stand, "
+        why += f"{square.mean():.0%} are nearly square"
     named = ", ".join(f"{height} x {width}" for height, width in canvases)
     decisions = [Decision("canvas", named, f"{why}; a program is compiled for each")]
     chosen: dict[str, Any] = {

@@ -51,12 +51,12 @@ def test_a_plan_is_a_line_for_each_decision_and_a_config(shapes, tmp_path, monke
     config = config_lib.load(tmp_path / "my.py")
     drawn = ElementTree.parse(tmp_path / "my.svg").getroot()
     words = " ".join(drawn.itertext())
-    assert "192 x 192" in words and all(
+    assert "128 x 128" in words and all(
         f"{level}:" in words for level in config.model.head.grid.levels
     )
     assert config.training.steps == 300 and config.training.seed == 3
     assert config.model.head.num_classes == 5
-    assert config.data.canvases == ((192, 192),)  # half as large again as 128
+    assert config.data.canvases == ((128, 128),)  # that of the images
     assert "Decided by `solojax plan" in (tmp_path / "my.py").read_text()
     assert not (tmp_path / "runs" / "shapes" / "config.json").exists()
 
@@ -85,7 +85,7 @@ def test_a_plan_for_tiles_writes_them_and_says_how_to_predict(
     assert main(["plan", str(shapes), "--budget", "steps=9", "--out", "my.py"]) == 0
     assert "predict with --tiles 64" in capsys.readouterr().out
     data = config_lib.load(tmp_path / "my.py").data
-    assert data.root == "runs/shapes/tiles" and data.canvases == ((96, 96),)
+    assert data.root == "runs/shapes/tiles" and data.canvases == ((64, 64),)
     assert len(list(Path(data.root, "images").rglob("*.jpg"))) > 4 * 16
 
 
@@ -172,9 +172,9 @@ def test_the_network_of_a_run_is_taken_with_a_grid_for_these_data(
 @pytest.mark.parametrize(
     ("budget", "seconds", "side", "steps"),
     [
-        ("30m", 1.0, 192, 1600),  # what the data ask for
-        ("30m", 4.0, 128, 940),  # less, for the sake of views
-        ("2m", 4.0, 128, 50),  # and still too few
+        ("30m", 1.0, 128, 1600),  # what the data ask for
+        ("30m", 4.0, 96, 740),  # less, for the sake of views
+        ("2m", 4.0, 96, 50),  # and still too few
     ],
 )
 def test_the_time_of_a_step_decides_how_many_and_how_large(
