@@ -1,8 +1,9 @@
 """The one file that knows devices exist; with several processes, those of all of them.
 
 ``pmap`` in a form whose state carries no device axis: it is placed once on every local device and
-comes back the same way, so there is no ``replicate``/``unreplicate`` pair and one compile only. The
-way out to ``jit(shard_map)``, should ``pmap`` go, is an edit of this file (docs/architecture.md).
+comes back the same way, so there is no ``replicate``/``unreplicate`` pair and one compile only.
+Beside it ``jit(shard_map)``, which JAX recommends since ``pmap`` is kept up alone: the same steps,
+chosen by the environment (``FORM``) and known to nobody else (docs/architecture.md).
 """
 
 import contextlib
@@ -18,24 +19,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from solojax.types import InputError
 
 AXIS = "devices"
-OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in the words of XLA
+FORM = "SOLOJAX_PARALLEL"  # variable of the environment: pmap, where not given, or shard_map
 
 Precision = Literal["float32", "bfloat16"]
-
-RESERVE = 0.1
-"""Share of XLA's memory that a step is not planned into.
-
-For what is not in its accounts, above all the batches of the steps that wait their turn, and for
-the gaps between allocations. CUDA's libraries take theirs from what XLA was never given.
-"""
-
-GPU_SHARE = 0.75
-"""Share of a GPU that JAX gives to XLA where the environment does not say.
-
-https://docs.jax.dev/en/latest/201/gpu-memory.html
-"""
-
-SHARE_NAMES = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")  # the second is older
 
 # One operation after the other, each on all cores. XLA for CPUs would have several at a time, which
 # takes twice the temporary memory, and a twentieth longer to fetch it from the system.
@@ -67,6 +53,13 @@ def _unless_set(options: dict[str, Any]) -> dict[str, Any]:
 
 def _local(spec: PartitionSpec) -> NamedSharding:
     return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), spec)
+
+
+def _is_pmap() -> bool:
+    form = os.environ.get(FORM) or "pmap"
+    if form not in ("pmap", "shard_map"):
+        raise InputError(f"{FORM}={form} must be pmap or shard_map")
+    return form == "pmap"
 
 
 def replicate(tree: Any) -> Any:
@@ -102,22 +95,33 @@ def check_divisible(batch_size: int, accumulate: int = 1) -> None:
 
 
 def shard(batch: Any) -> Any:
-    """Splits this process's host arrays ``B ...`` into ``D B/D ...`` over its local devices."""
-    devices = jax.local_device_count()
+    """Splits this process's host arrays ``B ...`` over its local devices; ``gather`` undoes it."""
+    devices, is_pmap = jax.local_device_count(), _is_pmap()
 
     def split(x: Any) -> np.ndarray:
         x = np.asarray(x)
         if not len(x) or len(x) % devices:
             raise ValueError(f"{len(x)} images do not divide over {devices} devices")
-        return x.reshape(devices, -1, *x.shape[1:])
+        return x.reshape(devices, -1, *x.shape[1:]) if is_pmap else x
 
     return jax.device_put(jax.tree.map(split, batch), _local(PartitionSpec(AXIS)))
+
+
+def shapes_of(batch: Any) -> Any:
+    """Shapes of one device's part of a batch -> those of what ``shard`` makes of all parts."""
+    devices, is_pmap = jax.local_device_count(), _is_pmap()
+
+    def whole(x: Any) -> jax.ShapeDtypeStruct:
+        shape = (devices, *x.shape) if is_pmap else (devices * x.shape[0], *x.shape[1:])
+        return jax.ShapeDtypeStruct(shape, x.dtype)
+
+    return jax.tree.map(whole, batch)
 
 
 def pmap_update(update: Callable) -> Any:
     """Maps ``update(state, batch) -> (state, metrics)``; both results are equal on all devices.
 
-    The state's buffers are donated.
+    By ``pmap`` or what ``FORM`` names. The state's buffers are donated.
     """
     if jax.default_backend() == "cpu":
         return _TrainingOnCPUs(update)
@@ -145,7 +149,49 @@ def is_trained_on_cpus() -> bool:
 
 def portable_update(update: Callable) -> Any:
     """``pmap_update`` without what is done for CPUs alone: the program of an accelerator."""
-    return jax.pmap(update, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+    if _is_pmap():
+        return jax.pmap(update, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+    mapped = _shard_map(update, jax.devices(), PartitionSpec(), donate_argnums=0)
+    return mapped if jax.process_count() == 1 else _OverProcesses(mapped)
+
+
+def _shard_map(function: Callable, devices: list, out: PartitionSpec, **options: Any) -> Any:
+    """``jit(shard_map)`` of a function of what is equal on all devices and of a batch's part."""
+    mesh = Mesh(np.array(devices), (AXIS,))
+    specs = PartitionSpec(), PartitionSpec(AXIS)
+    mapped = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
+    return jax.jit(mapped, **options)
+
+
+class _OverProcesses:
+    """``jit(shard_map)`` over all devices of arrays on the local ones, as ``pmap`` takes them."""
+
+    def __init__(self, mapped: Any):
+        self._mapped = mapped
+
+    def _lift(self, state: Any, batch: Any) -> tuple[Any, Any]:
+        mesh = Mesh(np.array(jax.devices()), (AXIS,))
+        whole, parts = (
+            NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec(AXIS))
+        )
+        return _moved(state, whole, 1), _moved(batch, parts, jax.process_count())
+
+    def lower(self, state: Any, batch: Any) -> Any:
+        return self._mapped.lower(*self._lift(state, batch))
+
+    def __call__(self, state: Any, batch: Any) -> Any:
+        return _moved(self._mapped(*self._lift(state, batch)), _local(PartitionSpec()), 1)
+
+
+def _moved(tree: Any, sharding: NamedSharding, times: int) -> Any:
+    """The same buffers as arrays of another sharding, ``times`` as long."""
+
+    def move(x: Any) -> Any:
+        shape = (x.shape[0] * times, *x.shape[1:]) if times > 1 else x.shape
+        buffers = [shard.data for shard in x.addressable_shards]
+        return jax.make_array_from_single_device_arrays(shape, sharding, buffers)
+
+    return jax.tree.map(move, tree)
 
 
 class _TrainingOnCPUs:
@@ -195,7 +241,9 @@ def pmap_predict(predict: Callable) -> Callable:
     def mapped(variables: Any, batch: Any) -> Any:
         return predict(variables, *batch)
 
-    return jax.pmap(mapped, AXIS, in_axes=(None, 0), devices=jax.local_devices())
+    if _is_pmap():
+        return jax.pmap(mapped, AXIS, in_axes=(None, 0), devices=jax.local_devices())
+    return _shard_map(mapped, jax.local_devices(), PartitionSpec(AXIS))
 
 
 def jit_predict(predict: Callable) -> Any:
@@ -218,54 +266,7 @@ def jit_once(function: Callable, **options: Any) -> Callable:
 
 
 def gather(tree: Any) -> Any:
-    """Fetches ``D B ...`` results to the host as NumPy ``D*B ...``."""
+    """Fetches the results of ``pmap_predict`` to the host as NumPy ``B ...``."""
+    if not _is_pmap():
+        return jax.device_get(tree)
     return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
-
-
-def ran_out(error: jax.errors.JaxRuntimeError) -> bool:
-    """Whether it is about the memory of a device."""
-    return OUT_OF_MEMORY in str(error)
-
-
-@contextlib.contextmanager
-def out_of_memory_told(tell: Callable[[], str]) -> Iterator[None]:
-    """Raises InputError, with what ``tell`` says, where a device runs out of memory in it."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if not ran_out(error):
-            raise
-        raise InputError(*tell().split("\n")) from error
-
-
-def room(gib: float | None = None) -> int | None:
-    """Bytes of one device that a step may be planned into, the reserve left out.
-
-    Args:
-      gib: all the memory of a GPU. Of it XLA is given what ``XLA_CLIENT_MEM_FRACTION`` says, three
-        quarters by default. Where None, what the local device reports is taken: its
-        ``bytes_limit`` is XLA's part already.
-
-    Returns:
-      None where nothing is given and the device does not say, as CPUs do not.
-    """
-    if gib is None:
-        given = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    else:
-        given = gib * 2**30 * _gpu_share()
-    return None if given is None else int(given * (1 - RESERVE))
-
-
-def _gpu_share() -> float:
-    for name in SHARE_NAMES:
-        if text := os.environ.get(name):
-            try:
-                return float(text)
-            except ValueError:
-                raise InputError(f"{name}={text} must be a number such as .75") from None
-    return GPU_SHARE
-
-
-def size_of(tree: object) -> int:
-    """Bytes of all arrays, or shapes of arrays, of a tree."""
-    return sum(x.size * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))

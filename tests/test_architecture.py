@@ -12,6 +12,7 @@ FLOORS = {
     "fields": 1,
     "writing": 1,
     "compilation": 1,
+    "device_memory": 1,
     "parallel": 1,
     "progress": 1,
     "signs": 1,

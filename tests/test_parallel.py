@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 from solojax import parallel
+from solojax.bench import synthetic
 from solojax.config import Optimizer
 from solojax.models import detector
+from solojax.models.detector import Detector
 from solojax.models.resnet import ResNet
 from solojax.training import optimizer, step
 from solojax.types import InputError, TrainState
 from tests import examples
+from tests.heads.stranger import Blocks, Neither, Slots
 
 STEPS = 4
 MODEL = examples.MODEL
@@ -106,6 +109,27 @@ def test_the_update_compiles_once(on_eight):
     assert first >= 1 and later == [0] * (STEPS - 1)
 
 
+def test_steps_by_shard_map_are_those_by_pmap(monkeypatch):
+    model = Detector(Blocks(), Neither(), Slots())  # which costs nothing to compile
+    start = jax.device_get(step.start_state(synthetic.variables_of(model), TX, ema=True))
+    found = {}
+    for form in ("pmap", "shard_map"):
+        monkeypatch.setenv(parallel.FORM, form)
+        found[form] = run(8, start, model, 3)
+        assert found[form][2][1:] == [0, 0], "compiled once"
+    (rows, state, _), (rows_of_pmap, state_of_pmap, _) = found["shard_map"], found["pmap"]
+    assert rows == rows_of_pmap, "to the bit"
+    for ours, theirs in zip(*map(jax.tree.leaves, (state, state_of_pmap)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.sharding.is_fully_replicated and len(ours.addressable_shards) == 8
+
+
+def test_another_form_of_parallelism_is_refused(monkeypatch):
+    monkeypatch.setenv(parallel.FORM, "xmap")
+    with pytest.raises(InputError, match="SOLOJAX_PARALLEL=xmap must be pmap or shard_map"):
+        parallel.pmap_update(lambda state, batch: (state, batch))
+
+
 @pytest.mark.slow
 def test_synchronised_norms_see_the_batch_of_all_devices():
     model = MODEL.clone(backbone=ResNet(10, width=8, norm="sync", frozen_stages=0))
@@ -134,20 +158,28 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(size):
     assert str(size // 8 * 8 + 8) in str(error.value)
 
 
+@pytest.mark.parametrize("form", ["pmap", "shard_map"])
 @pytest.mark.parametrize("size", [8, 16, 40])
-def test_gather_undoes_shard(size):
+def test_gather_undoes_shard(size, form, monkeypatch):
+    monkeypatch.setenv(parallel.FORM, form)
     batch = {"x": np.arange(size * 3).reshape(size, 3)}
-    np.testing.assert_array_equal(parallel.gather(parallel.shard(batch))["x"], batch["x"])
+    placed = parallel.shard(batch)
+    np.testing.assert_array_equal(parallel.gather(placed)["x"], batch["x"])
+    part = {"x": jax.ShapeDtypeStruct((size // 8, 3), placed["x"].dtype)}
+    assert parallel.shapes_of(part)["x"].shape == placed["x"].shape
 
 
 @pytest.mark.slow
-def test_predictions_of_eight_devices_equal_those_of_one(on_eight):
+def test_predictions_of_eight_devices_equal_those_of_one(on_eight, monkeypatch):
     images = np.random.default_rng(0).random((8, 64, 64, 3)).astype(np.float32)
     variables = step.eval_variables(jax.device_get(on_eight[1]))
 
     def predict(variables, images):
         return MODEL.head.detect(MODEL.apply(variables, images)).masks
 
-    mapped = parallel.pmap_predict(predict)
-    found = parallel.gather(mapped(parallel.replicate(variables), parallel.shard((images,))))
-    np.testing.assert_allclose(found, jax.jit(predict)(variables, images), atol=1e-5)
+    wanted = jax.jit(predict)(variables, images)
+    for form in ("pmap", "shard_map"):
+        monkeypatch.setenv(parallel.FORM, form)
+        mapped = parallel.pmap_predict(predict)
+        found = parallel.gather(mapped(parallel.replicate(variables), parallel.shard((images,))))
+        np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from solojax import parallel
+from solojax import device_memory, parallel
 from solojax.timing import Timing, time_calls
 
 ACCELERATOR = "cuda"  # whose programs are counted, on whatever machine: of convolutions as they are
@@ -92,7 +92,7 @@ def guarded(name: str, images: int, measure: Callable[[], Row]) -> Row:
     try:
         return {"name": name, "images": images, **measure()}
     except jax.errors.JaxRuntimeError as error:
-        if not parallel.ran_out(error):
+        if not device_memory.ran_out(error):
             raise
         return {"name": name, "images": images, "fails": "too little memory on the device"}
 

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax import parallel, processes, writing
+from solojax import device_memory, parallel, processes, writing
 from solojax.data.findings import Findings
 from solojax.data.records import coco
 from solojax.evaluation import evaluate, scores
@@ -80,7 +80,7 @@ def score_run(
     if processes.is_first():
         surveyed = collisions.survey(records, config.data)
         score.keywords["traits"] = advice.traits_of(config, surveyed)
-    with parallel.out_of_memory_told(
+    with device_memory.out_of_memory_told(
         lambda: f"a device has too little memory; lower {predict.AT_ONCE}"
     ):
         evaluation = evaluate.make_evaluate(config, records, score)(variables)

@@ -17,12 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solojax import parallel
+from solojax import device_memory, parallel
 from solojax.data import rle
 from solojax.heads import protocol
 from solojax.heads.protocol import Head
 from solojax.models import detector
 from solojax.ops import masks
+from solojax.ops.precision import whole_products
 from solojax.types import Array, Detections, InputError, Results
 
 BLOCK = 20  # detections whose masks are made at once
@@ -49,7 +50,8 @@ def make_detect(
 
     Args:
       model: a Detector.
-      precision: what the network computes in; scores and masks are float32 either way.
+      precision: what the network computes in; scores and masks are float32 either way. float32 is
+        all of it, on GPUs and TPUs as well (``ops.precision.whole_products``).
 
     The built function's arguments: ``images`` ``B H W 3`` uint8 RGB on their canvas, ``sizes``
     ``B 2`` (height, width) of what is image there, network pixels.
@@ -58,7 +60,8 @@ def make_detect(
 
     def detect(variables: dict[str, Any], batch: Array, sizes: Array) -> Detections:
         inputs = model.normalize(batch, sizes, jnp.dtype(precision))
-        found = head.detect(model.apply(variables, inputs))
+        with whole_products(inputs.dtype):
+            found = head.detect(model.apply(variables, inputs))
         protocol.check_detections(head, found, batch.shape[0], batch.shape[1:3])
         return found
 
@@ -110,12 +113,12 @@ def check_room(model: nn.Module, canvases: Iterable[tuple[int, int]], images: in
     CPUs hold what the machine does, and end a process that asks for more without a word.
     """
     detect, variables = make_detect(model), detector.variable_shapes(model)
-    room = parallel.room() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    room = device_memory.room() or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for canvas in canvases:
         batch = jax.ShapeDtypeStruct((images, *canvas, 3), np.uint8)
         sizes = jax.ShapeDtypeStruct((images, 2), np.int32)
         found = jax.eval_shape(detect, variables, batch, sizes)
-        if (need := parallel.size_of(found.masks)) > room:
+        if (need := device_memory.size_of(found.masks)) > room:
             raise InputError(
                 f"the masks of {found.masks.shape[1]:,} detections in each of {images} images on "
                 f"canvas {canvas[0]}x{canvas[1]} take {need / 1e9:,.0f} GB of a device's "

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax import parallel
+from solojax import device_memory, parallel
 from solojax.data import fit
 from solojax.data.images import files as image_files
 from solojax.data.images import values as image_values
@@ -209,7 +209,7 @@ class Predictor:
         for place, picture in enumerate(pictures):
             batch[place], sizes[place] = fit.on_canvas(picture, self._data, canvas)
             original_sizes[place] = picture.shape[:2]
-        with parallel.out_of_memory_told(
+        with device_memory.out_of_memory_told(
             lambda: f"a device has too little memory; lower {predict.AT_ONCE}"
         ):
             return self._find(self._variables, batch, sizes, original_sizes)[: len(pictures)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from solojax import config as config_lib
-from solojax import parallel
+from solojax import device_memory
 from solojax.data.records import coco
 from solojax.recipe import build, canvas, code, decisions, network, pace, picture, source
 from solojax.recipe.decisions import Decision
@@ -24,7 +24,7 @@ class Wishes(NamedTuple):
 
     budget: Budget
     weights: str = ""  # of an ImageNet classifier, or a run (``hub.folder_of``); empty for none
-    gib: float | None = None  # memory of a device, as for ``parallel.room``
+    gib: float | None = None  # memory of a device, as for ``device_memory.room``
     overrides: Sequence[str] = ()  # fields of the config
 
 
@@ -78,7 +78,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
     told += [*paced.decisions, *why]
     if overrides:
         told.append(Decision("given", "by --set", " ".join(overrides)))
-    config, parts = _fit_memory(config, parallel.room(gib))
+    config, parts = _fit_memory(config, device_memory.room(gib))
     return Plan(config, told + parts, picture.draw(facts, config))
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from solojax import config as config_lib
-from solojax import fields, parallel, processes, writing
+from solojax import device_memory, fields, parallel, processes, writing
 from solojax.data import examples
 from solojax.data.records import coco
 from solojax.models import detector
@@ -96,7 +96,7 @@ def train(
         watchdog = stack.enter_context(guard.Watchdog())
         watchdog.expect("the training did not begin", guard.COMPILED_WITHIN)
         start = functools.partial(step.start_state, tx=tx, ema=config.optimizer.ema_decay > 0)
-        with parallel.out_of_memory_told(out_of_memory.at_start):
+        with device_memory.out_of_memory_told(out_of_memory.at_start):
             variables = pretrained.start_variables(config, workdir)
             state = parallel.jit_once(start)(variables)  # one program, not one for each zero
         _introduce(config, state, len(records.image_ids), steps, epoch_steps)
@@ -121,7 +121,7 @@ def train(
         update = parallel.pmap_update(step.update_of(config, tx))
         peak = goodput.peak_of(jax.local_devices()[0].device_kind)
         operations: dict[tuple[int, int], float] = {}  # of a step on one device, by canvas
-        with parallel.out_of_memory_told(out_of_memory.at_start):
+        with device_memory.out_of_memory_told(out_of_memory.at_start):
             state = parallel.replicate(state)
         batches = batches_of(config, records, first, steps)
         in_flight: collections.deque[step.Metrics] = collections.deque()
@@ -141,7 +141,7 @@ def train(
             with (
                 clock.spend("evaluating"),
                 termination.at_once(),
-                parallel.out_of_memory_told(lambda: out_of_memory.in_evaluation(config)),
+                device_memory.out_of_memory_told(lambda: out_of_memory.in_evaluation(config)),
             ):
                 scores = evaluate(state)
             # Others take more or less as long; the more is found the longer.
@@ -159,7 +159,7 @@ def train(
             watchdog.expect("nothing that needs less memory was found", guard.COMPILED_WITHIN)
             return out_of_memory.in_step(config, canvas)
 
-        stack.enter_context(parallel.out_of_memory_told(advise))
+        stack.enter_context(device_memory.out_of_memory_told(advise))
         try:
             if evaluate_first:  # it was stopped before it could be
                 save(done, score(done))

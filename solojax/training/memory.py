@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from solojax import config as config_lib
-from solojax import parallel
+from solojax import device_memory, parallel
 from solojax.models import detector
 from solojax.training import goodput, optimizer, step
 from solojax.types import Batch, Instances, TrainState
@@ -77,10 +77,8 @@ def abstract_batch(config: config_lib.Config, canvas: tuple[int, int], images: i
 
 def lower_step(config: config_lib.Config, state: TrainState, batch: Batch) -> Any:
     """Lowers the training step for shapes of a state and of one device's batch."""
-    devices = jax.local_device_count()
-    sharded = jax.tree.map(lambda x: jax.ShapeDtypeStruct((devices, *x.shape), x.dtype), batch)
     update = step.update_of(config, rule_of(config))
-    return parallel.portable_update(update).lower(state, sharded)
+    return parallel.portable_update(update).lower(state, parallel.shapes_of(batch))
 
 
 def fresh_state(config: config_lib.Config) -> TrainState:
@@ -105,8 +103,8 @@ def step_memory(config: config_lib.Config, canvas: tuple[int, int]) -> Memory:
     options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
     stats = lower_step(config, state, batch).compile(compiler_options=options).memory_analysis()
     return Memory(
-        state=parallel.size_of(state),
-        batch=parallel.size_of(batch),
+        state=device_memory.size_of(state),
+        batch=device_memory.size_of(batch),
         temporary=int(stats.temp_size_in_bytes),
     )
 
@@ -138,7 +136,7 @@ def try_step(config: config_lib.Config, canvas: tuple[int, int]) -> Memory | Non
     try:
         return step_memory(config, canvas)
     except jax.errors.JaxRuntimeError as error:
-        if not parallel.ran_out(error):
+        if not device_memory.ran_out(error):
             raise
         return None
 

@@ -8,7 +8,7 @@ import jax
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax import parallel, processes
+from solojax import device_memory, parallel, processes
 from solojax.training import memory
 
 _LINEAR_GUESSES = 5  # after which the peak is taken to follow no line, and halving is quicker
@@ -19,14 +19,14 @@ def report(config: config_lib.Config, gib: float | None = None) -> str:
 
     Args:
       config: what is trained.
-      gib: as for ``parallel.room``.
+      gib: as for ``device_memory.room``.
 
     Raises:
       InputError: the batch does not divide over the devices.
     """
     training, devices = config.training, jax.device_count()
     parallel.check_divisible(training.batch_size, training.accumulate)
-    limit = parallel.room(gib)
+    limit = device_memory.room(gib)
     programs, most = survey(config, limit)
     lines = [
         f"MiB of a training step on each of {devices} x {jax.local_devices()[0].device_kind}, "
@@ -40,8 +40,8 @@ def report(config: config_lib.Config, gib: float | None = None) -> str:
         )
         return "\n".join(lines)
     within = (
-        f"{limit / 2**30:.1f} GiB, {1 - parallel.RESERVE:.0%} of the "
-        f"{limit / (1 - parallel.RESERVE) / 2**30:.1f} that XLA has of a device"
+        f"{limit / 2**30:.1f} GiB, {1 - device_memory.RESERVE:.0%} of the "
+        f"{limit / (1 - device_memory.RESERVE) / 2**30:.1f} that XLA has of a device"
     )
     if most:
         lines.append(
@@ -86,7 +86,7 @@ def survey(config: config_lib.Config, limit: int | None = None) -> tuple[list[me
             need = programs[canvas, size].memory
             return need.peak if need else math.inf
 
-        state = parallel.size_of(memory.arguments(config, canvases[0])[0])
+        state = device_memory.size_of(memory.arguments(config, canvases[0])[0])
         for canvas in canvases:
             peak(canvas, configured)
             if limit is not None:

@@ -6,18 +6,18 @@ import jax
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax import parallel, processes
+from solojax import device_memory, parallel, processes
 from solojax.models import detector
 from solojax.training import memory
 
 
 def at_start() -> str:
     """What to do where there was too little before the first step."""
-    room = parallel.room()
+    room = device_memory.room()
     has = "" if room is None else f" XLA has {room / 2**20:,.0f} MiB of it;"
     return (
         f"a device has too little memory for the state of the model alone;{has} look for other "
-        f"programs that hold it (nvidia-smi; on GPUs {parallel.SHARE_NAMES[0]} is our share)"
+        f"programs that hold it (nvidia-smi; on GPUs {device_memory.SHARE_NAMES[0]} is our share)"
     )
 
 
@@ -59,11 +59,12 @@ def advice(config: config_lib.Config, canvas: tuple[int, int]) -> str:
         f"the device has too little memory for a step on canvas {memory.name_of(canvas)}; in MiB:",
         memory.table([memory.Program(canvas, config.training.batch_size, now)]),
     ]
-    reported = parallel.room()
+    reported = device_memory.room()
     if reported is not None:
-        given = reported / (1 - parallel.RESERVE) / 2**20
+        given = reported / (1 - device_memory.RESERVE) / 2**20
         lines.append(
-            f"XLA has {given:,.0f} MiB of the device; on GPUs {parallel.SHARE_NAMES[0]} changes it"
+            f"XLA has {given:,.0f} MiB of the device; on GPUs {device_memory.SHARE_NAMES[0]} "
+            "changes it"
         )
     lower = [
         f"  {need.peak / 2**20:8,.0f}  --set {_quoted(overrides)}  ({why})"

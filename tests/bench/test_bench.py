@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from solojax import cli, parallel
+from solojax import cli, device_memory
 from solojax import config as config_lib
 from solojax.bench import compare, data, evaluation, rows, run, start, synthetic
 from solojax.bench.settings import Settings
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_a_row_and_what_else_fails_an_error():
 
         return measure
 
-    row = rows.guarded("step", 8, fail(f"{parallel.OUT_OF_MEMORY}: 9 GiB"))
+    row = rows.guarded("step", 8, fail(f"{device_memory.OUT_OF_MEMORY}: 9 GiB"))
     assert rows.line(row).split() == "step too little memory on the device".split()
     with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
         rows.guarded("step", 8, fail("INTERNAL: a bug"))

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
 
 from solojax import config as config_lib
 from solojax import parallel
@@ -17,7 +16,7 @@ from solojax.models import resnet
 from solojax.models.bilinear_fpn import BilinearFPN
 from solojax.models.context import ContextEncoder
 from solojax.models.resnet import ResNet
-from solojax.training import memory, optimizer, step
+from solojax.training import memory, step
 from tests import examples
 
 PLATFORMS = ("tpu", "cuda")
@@ -72,21 +71,10 @@ def test_training_and_prediction_lower_for_tpu_and_cuda(name, precision, monkeyp
         training=config_lib.Training(batch_size=16, accumulate=2, precision=precision),
     )
     state, batch = memory.arguments(config, (64, 96))
-    schedule = optimizer.make_schedule(config.optimizer, batch_size=8, steps=1, steps_per_epoch=1)
-    tx = optimizer.make_optimizer(config.optimizer, schedule, config.model)
-    # What pmap makes of it (docs/architecture.md); pmap's own result is no function to export.
-    devices = jax.sharding.Mesh(np.array(jax.devices()), (parallel.AXIS,))
-    update = jax.shard_map(
-        step.update_of(config, tx),
-        mesh=devices,
-        in_specs=(PartitionSpec(), PartitionSpec(parallel.AXIS)),
-        out_specs=PartitionSpec(),
-        check_vma=False,
-    )
-    whole = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((8 * x.shape[0], *x.shape[1:]), x.dtype), batch
-    )
-    trained = exported(update, state, whole)
+    # The form of pmap's program that can be exported (tests/test_parallel.py: it is the same).
+    monkeypatch.setenv(parallel.FORM, "shard_map")
+    update = parallel.portable_update(step.update_of(config, memory.rule_of(config)))
+    trained = jax.export.export(update, platforms=PLATFORMS)(state, parallel.shapes_of(batch))
     assert trained.platforms == PLATFORMS and trained.nr_devices == 8
     assert "all_reduce" in trained.mlir_module()
     new_state, metrics = jax.tree.unflatten(trained.out_tree, trained.out_avals)
@@ -106,3 +94,5 @@ def test_training_and_prediction_lower_for_tpu_and_cuda(name, precision, monkeyp
     results = jax.tree.unflatten(found.out_tree, found.out_avals)
     assert found.platforms == PLATFORMS
     assert results.scores.dtype == np.float32 and results.masks.dtype == np.uint8
+    if precision == "float32":  # and neither TF32 nor passes of bfloat16
+        assert "DEFAULT" not in found.mlir_module() and "HIGHEST" in found.mlir_module()

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import pytest
 
-from solojax import cli, parallel
+from solojax import cli, device_memory
 from solojax import config as config_lib
 from solojax.data import pipeline, synthetic
 from solojax.data.records import coco
@@ -234,23 +234,23 @@ def test_other_errors_of_the_compiler_stay_errors(planned):
 def test_room_on_a_gpu_is_what_is_left_of_the_part_that_is_given_to_xla(monkeypatch):
     for name in ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
         monkeypatch.delenv(name, raising=False)
-    assert parallel.room(80) == 54 * 2**30  # three quarters of it, but for a tenth
+    assert device_memory.room(80) == 54 * 2**30  # three quarters of it, but for a tenth
     monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", ".5")
-    assert parallel.room(80) == 36 * 2**30
+    assert device_memory.room(80) == 36 * 2**30
     monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", "half")
     with pytest.raises(InputError, match="XLA_CLIENT_MEM_FRACTION=half"):
-        parallel.room(80)
+        device_memory.room(80)
 
 
 def test_room_on_the_device_at_hand_is_what_it_says(monkeypatch):
-    assert parallel.room() is None, "CPUs say nothing"
+    assert device_memory.room() is None, "CPUs say nothing"
 
     class Accelerator:
         def memory_stats(self) -> dict[str, int]:
             return {"bytes_limit": 1000}
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
-    assert parallel.room() == 900
+    assert device_memory.room() == 900
 
 
 def needs_less(config: config_lib.Config, canvas: tuple[int, int]) -> memory.Memory:
