@@ -53,6 +53,8 @@ def read(run: Path, step: int) -> Thresholds:
     if not path.is_file():
         return Thresholds()
     try:
+        if path.stat().st_size > shared.MOST_THRESHOLDS:
+            raise ValueError(f"more than {shared.MOST_THRESHOLDS:,} bytes")
         content = json.loads(path.read_bytes())
         classes = {int(one["id"]): float(one["score"]) for one in content["classes"]}
         score, images, chosen_at = float(content["score"]), content["images"], content["step"]

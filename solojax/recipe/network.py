@@ -1,7 +1,6 @@
 """Which network: as wide as the time lets it learn."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from solojax.convert import architecture, parts
@@ -12,7 +11,7 @@ from solojax.heads.solov2 import SOLOv2
 from solojax.models.detector import Detector
 from solojax.models.fpn import FPN
 from solojax.models.resnet import ResNet, Variant
-from solojax.training import checkpoint, pretrained
+from solojax.training import checkpoint, hub, pretrained
 from solojax.types import InputError
 
 
@@ -40,13 +39,13 @@ def from_weights(path: str) -> tuple[Network, ...]:
     """The networks for some weights, narrow to wide.
 
     Args:
-      path: a file of an ImageNet ResNet, or a run folder, whose own network it is then.
+      path: of an ImageNet ResNet; or a run (``hub.folder_of``), whose own network it is then.
 
     Raises:
       InputError: there are no such weights, or they are of another kind of network.
     """
-    if Path(path).is_dir():
-        model = checkpoint.read_config(Path(path)).model
+    if (run := hub.folder_of(path)).is_dir():
+        model = checkpoint.read_config(run).model
         if not isinstance(getattr(model.head, "grid", None), Grid):
             raise InputError(
                 f"{path} is a run of {type(model.head).__name__}, which has no grid to fit; train "

@@ -13,7 +13,7 @@ from solojax.recipe import build, canvas, code, decisions, network, pace, pictur
 from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import Facts, collect
 from solojax.recipe.schedule import Budget
-from solojax.training import hub, memory
+from solojax.training import memory
 from solojax.types import InputError
 
 MOST_PARTS = 8  # that a step is taken in for want of memory
@@ -55,7 +55,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
       InputError: the folder, the weights or an override cannot be taken.
     """
     budget, weights, gib, overrides = wishes
-    weights = str(hub.folder_of(weights)) if weights else ""
+    networks = network.from_weights(weights) if weights else network.scratch()
     data, told = source.open_folder(folder, workdir)
     records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
     facts = collect(records, len(val.image_ids))
@@ -68,7 +68,6 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
         facts = collect(records, len(val.image_ids))
         told.append(_counted(facts))
     subject = build.Subject(facts, data, records, weights)
-    networks = network.from_weights(weights) if weights else network.scratch()
     if budget.steps:
         paced = pace.by_steps(subject, networks, budget.steps)
     else:

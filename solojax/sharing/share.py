@@ -75,6 +75,8 @@ def push(
                 "a name on the Hub alone"
             )
         trained.read(run)
+        if links := [file.name for file in run.iterdir() if file.is_symlink()]:
+            raise InputError(f"{run / links[0]} is a link; put what is to be shared in its place")
         if (path := run / hub.CARD).is_file():
             writing.put(path, path.read_bytes().replace(NOBODYS.encode(), name.encode()))
         return [_put(run, name, private)]
@@ -103,7 +105,8 @@ def _write(run: Path, folder: Path, name: str, wishes: Wishes) -> list[str]:
         files[shared.THRESHOLDS] = (run / shared.THRESHOLDS).read_bytes()
     if (scores := _scores(run, step)) is None:
         told.append(f"not scored at step {step}: the card has no AP; solojax eval --workdir {run}")
-    picture = next(iter(sorted((run / score_run.FOLDER).glob("*.png"))), None)
+    pictures = sorted((run / score_run.FOLDER).glob("*.png"))
+    picture = next((path for path in pictures if not path.is_symlink()), None)
     if picture and wishes.picture:
         files[hub.PICTURE] = picture.read_bytes()
         told.append(f"{hub.PICTURE} shows {picture}, for all to see; --no-picture leaves it out")

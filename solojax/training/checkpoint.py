@@ -20,6 +20,7 @@ from solojax import __version__, fields, processes
 from solojax import config as config_lib
 from solojax.training import shared
 from solojax.training.manager import (
+    ABOUT,
     DIGEST,
     FOLDER,
     STATE,
@@ -36,8 +37,6 @@ CONFIG = "config.json"  # in the run folder
 FORMAT = 1  # of what a checkpoint holds; raise it with any change to TrainState
 
 MOST_CONFIG = 2**24  # bytes; a thousand classes take a tenth of a million
-
-_ABOUT = "_CHECKPOINT_METADATA"  # Orbax's, in a checkpoint
 
 Claims = Mapping[str, jax.ShapeDtypeStruct]
 Choose = Callable[[Claims], Collection[str]]
@@ -187,10 +186,10 @@ def read_step(manager: ocp.CheckpointManager, step: int, choose: Choose) -> dict
     try:
         folder = Path(manager.directory) / str(step)
         if strange := irregular(folder):
-            raise Damaged(f"{strange} is no regular file")
-        about = folder / _ABOUT
+            raise Damaged(strange)
+        about = folder / ABOUT
         if about.exists() and not isinstance(json.loads(about.read_bytes()), dict):
-            raise Damaged(f"{_ABOUT} holds no JSON object")
+            raise Damaged(f"{ABOUT} holds no JSON object")
         digest = _restore(manager, step, DIGEST, ocp.args.JsonRestore())
         if (version := digest["format"]) != FORMAT:
             by = str(digest.get("solojax", "0.1.0"))

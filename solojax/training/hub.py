@@ -19,7 +19,6 @@ from solojax.types import InputError
 CARD, PICTURE = "README.md", "example.png"  # in a folder that is shared, for people
 _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w-][\w./-]*)?")
 _NEEDED = (checkpoint.CONFIG, shared.SUMS, shared.WEIGHTS)
-_MOST = 2**20  # bytes of what stands beside them
 
 
 def folder_of(run: str | Path) -> Path:
@@ -105,7 +104,7 @@ def _fetch(run: str) -> Path:
         if shared.sum_of(folder) != shared.sum_in(folder):  # damaged where it is kept
             folders.add(get(shared.WEIGHTS, most, anew=True))
         if shared.THRESHOLDS in here:
-            folders.add(get(shared.THRESHOLDS, _MOST))
+            folders.add(get(shared.THRESHOLDS, shared.MOST_THRESHOLDS))
         if len(folders) > 1:
             raise InputError(f"{run} was changed while it was fetched; try again")
     return folder

@@ -18,6 +18,9 @@ from solojax import fields
 FOLDER = "checkpoints"  # in the run folder
 SCORE = "AP"  # whose best checkpoint is kept as well
 STATE, DIGEST = "state", "digest"  # what is in a checkpoint, beside the scores
+ABOUT = "_CHECKPOINT_METADATA"  # Orbax's, in a checkpoint
+JSONS = (ABOUT, "_METADATA", "metadata", "metrics")  # wherever they are
+MOST_JSON = 2**26  # bytes; an array takes some thousand
 
 
 class _Manager(ocp.CheckpointManager):
@@ -56,9 +59,16 @@ class _Steps(ocp.path.step.NameFormat[_Step]):
 
 
 def irregular(folder: Path) -> str | None:
-    """What in a checkpoint is neither file nor folder, such as a pipe, which is waited for."""
-    paths = (path for path in folder.rglob("*") if not (path.is_file() or path.is_dir()))
-    return next((str(path.relative_to(folder)) for path in paths), None)
+    """What is wrong with a file of a checkpoint before anything is read of it.
+
+    A pipe is waited for, and what is JSON is held as a whole.
+    """
+    for path in folder.rglob("*"):
+        if not (path.is_file() or path.is_dir()):
+            return f"{path.relative_to(folder)} is no regular file"
+        if path.name in JSONS and path.stat().st_size > MOST_JSON:
+            return f"{path.relative_to(folder)} has more than {MOST_JSON:,} bytes"
+    return None
 
 
 def claims_in(state: Path) -> dict[str, jax.ShapeDtypeStruct]:

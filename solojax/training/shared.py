@@ -21,7 +21,7 @@ from solojax.types import InputError
 WEIGHTS = "model.safetensors"
 SUMS = "SHA256SUMS"  # sha256sum --check there says the same
 THRESHOLDS = "thresholds.json"  # in a run folder as well
-MOST_SUMS = 2**16  # bytes
+MOST_SUMS, MOST_THRESHOLDS = 2**16, 2**23  # bytes; a class takes a hundred
 
 Fits = Callable[[Mapping[str, jax.ShapeDtypeStruct], str], list[str]]
 """(what arrays are said to be, whose they are) -> names of those to read, or InputError."""

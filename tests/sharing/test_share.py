@@ -1,6 +1,7 @@
 """A run goes out and comes back the same, and nothing of a stranger's is taken on trust."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -110,6 +111,10 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
 
 
+def endless(path: Path) -> None:
+    os.truncate(path, 2**40)
+
+
 def other_sum(path: Path) -> None:
     path.write_text(f"{'0' * 64}  {shared.WEIGHTS}\n")
 
@@ -143,6 +148,7 @@ def huge(path: Path) -> None:
         ("config.json", giant, "width.*must be in 1..65536"),
         ("config.json", huge, "model.safetensors is of another model .* is float32"),
         ("thresholds.json", cut, "thresholds.json is damaged"),
+        ("thresholds.json", endless, "thresholds.json is damaged .*more than"),
     ],
 )
 def test_what_is_damaged_missing_or_another_is_told_in_a_line(folder, file, spoil, said):
@@ -356,6 +362,9 @@ def test_what_cannot_be_pushed_is_told_in_a_line(client, run, folder, tmp_path, 
     assert "is not a run folder" in said(tmp_path / "nothing", "a/b")
     fail(client, Errors.HfHubHTTPError("403 Forbidden"))
     assert "log in by `hf auth login` to write" in said(run, "a/b")
+    (folder / "example.png").unlink()
+    (folder / "example.png").symlink_to(tmp_path / "secret")
+    assert "example.png is a link" in said(folder, "a/b")
     flip(folder / shared.WEIGHTS)
     assert "is not what was shared" in said(folder, "a/b")
 

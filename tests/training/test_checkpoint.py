@@ -352,6 +352,13 @@ def test_an_array_in_pieces_that_are_larger_than_it_is_never_read(run, capsys):
     assert "kernel has pieces of [1048576, 1048576], and is [3, 4]" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["state/_METADATA", "digest/metadata", "_CHECKPOINT_METADATA"])
+def test_json_without_end_is_not_read(run, capsys, name):
+    os.truncate(run / "checkpoints" / "6" / name, 2**40)
+    assert read_arrays(run)[0] == 4
+    assert f"{name} has more than 67,108,864 bytes" in capsys.readouterr().err
+
+
 def test_a_config_of_any_size_is_not_read(tmp_path):
     with (tmp_path / "config.json").open("wb") as file:
         file.truncate(2**40)
