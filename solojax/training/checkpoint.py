@@ -60,15 +60,19 @@ def read_config(workdir: Path) -> config_lib.Config:
     Raises:
       InputError: it is no run folder, or of another version.
     """
+    text = config_lib.to_json(config_in(workdir)).encode() if processes.is_first() else b""
+    return config_lib.from_json(processes.collect(text)[0], str(workdir / CONFIG))
+
+
+def config_in(workdir: Path) -> config_lib.Config:
+    """As ``read_config``, for a process that asks alone."""
     path = workdir / CONFIG
-    if processes.is_first() and not path.is_file():
+    if not path.is_file():
         raise InputError(f"{workdir} is not a run folder: it has no {CONFIG}")
-    if processes.is_first() and path.stat().st_size > MOST_CONFIG:
+    if path.stat().st_size > MOST_CONFIG:
         raise InputError(f"{path} has more than {MOST_CONFIG:,} bytes, and is no config")
-    text = path.read_bytes() if processes.is_first() else b""
-    config = config_lib.from_json(processes.collect(text)[0], str(path))
-    is_shared = processes.broadcast(np.array(shared.is_one(workdir)))
-    return shared.impersonal(config) if is_shared else config
+    config = config_lib.from_json(path.read_bytes(), str(path))
+    return shared.impersonal(config) if shared.is_one(workdir) else config
 
 
 def read_variables(

@@ -90,7 +90,7 @@ def _fetch(run: str) -> Path:
         folders = {get(checkpoint.CONFIG, checkpoint.MOST_CONFIG)}
         (folder,) = folders
         # Weights of another size than the network's are not even fetched.
-        like = detector.variable_shapes(checkpoint.read_config(folder).model)
+        like = detector.variable_shapes(checkpoint.config_in(folder).model)
         most = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
         folders.add(get(shared.SUMS, shared.MOST_SUMS))
         known = getattr(here[shared.WEIGHTS].lfs, "sha256", None)

@@ -57,7 +57,7 @@ def _check_run(model: Any, run: Path) -> None:
     Nothing is known of a run that another version of solojax wrote.
     """
     try:
-        other = checkpoint.read_config(run).model
+        other = checkpoint.config_in(run).model  # the others do not ask
     except InputError:
         return
     ours, theirs = _reads(model), _reads(other)

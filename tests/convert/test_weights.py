@@ -12,6 +12,7 @@ import pytest
 from flax import traverse_util
 
 from solojax import config as config_lib
+from solojax import processes
 from solojax.cli import main
 from solojax.config import Config, Data
 from solojax.convert import architecture, choice, class_names, safetensors, state_dict, weights
@@ -236,8 +237,11 @@ def test_a_training_on_one_class_begins_from_a_converted_run_by_set_alone(
     )
 
 
-def test_a_training_that_would_read_images_otherwise_than_its_weights_is_refused(run, tmp_path):
+def test_a_training_that_would_read_images_otherwise_than_its_weights_is_refused(
+    run, tmp_path, monkeypatch
+):
     config = checkpoint.read_config(run)
+    monkeypatch.setattr(processes, "collect", None)  # process 0 looks at them alone
     model = config.model.clone(backbone=R14.clone(variant="a"), std=(1.0, 1.0, 1.0))
     training = dataclasses.replace(config.training, pretrained=str(run))
     config = dataclasses.replace(config, model=model, training=training)
