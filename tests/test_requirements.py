@@ -31,7 +31,15 @@ def test_the_package_asks_for_what_it_imports_and_for_no_tools_of_tests():
     third_party = imported - set(sys.stdlib_module_names) - {"solojax"}
     asked, extras = (
         names(PROJECT["dependencies"]),
-        names(EXTRAS["wandb"] + EXTRAS["supervision"] + EXTRAS["heif"] + EXTRAS["hub"]),
+        names(
+            [
+                *EXTRAS["wandb"],
+                *EXTRAS["supervision"],
+                *EXTRAS["heif"],
+                *EXTRAS["hub"],
+                *EXTRAS["onnx"],
+            ]
+        ),
     )
     used = set()
     for module in third_party:

@@ -6,7 +6,7 @@ from pathlib import Path
 from solojax.cli import options
 from solojax.types import InputError
 
-ENDINGS = {"stablehlo": ".stablehlo.zip"}
+ENDINGS = {"stablehlo": ".stablehlo.zip", "onnx": ".onnx"}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +26,23 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Exports."""
-    from solojax.export import stablehlo
     from solojax.inference import trained
     from solojax.training import hub
 
-    if arguments.batch is not None and arguments.batch < 1:
-        raise InputError(f"--batch {arguments.batch} must be at least 1")
-    name = arguments.workdir.resolve().name + ENDINGS[arguments.to]
+    kind, batch = arguments.to, arguments.batch
+    if batch is not None and batch < 1:
+        raise InputError(f"--batch {batch} must be at least 1")
+    if kind == "onnx" and batch not in (None, 1):
+        raise InputError(f"--batch {batch}: onnx takes one image; --to stablehlo takes more")
+    path = arguments.out or Path(arguments.workdir.resolve().name + ENDINGS[kind])
     found = trained.read(hub.folder_of(arguments.workdir), arguments.checkpoint)
-    for path in stablehlo.write(found, arguments.out or Path(name), arguments.batch):
+    if kind == "onnx":
+        from solojax.export.onnx import file
+
+        written = file.write(found, path)
+    else:
+        from solojax.export import stablehlo
+
+        written = stablehlo.write(found, path, batch)
+    for path in written:
         print(f"{path}: {path.stat().st_size:,} bytes")

@@ -1,5 +1,7 @@
 """What an exported network is compared with."""
 
+import runpy
+import sys
 import types
 
 import cv2
@@ -7,6 +9,7 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax.config import Category
+from solojax.export import stablehlo
 from solojax.inference.predictor import Predictor
 from solojax.inference.thresholds import Thresholds
 from solojax.inference.trained import Trained
@@ -35,3 +38,22 @@ def trained(model, variables, data=DATA):
 def live(network: Trained, batch_size: int = 1) -> Predictor:
     model, data = network.config.model, network.config.data
     return Predictor(model, network.variables, data, batch_size=batch_size)
+
+
+def run_stablehlo(folder, monkeypatch, network, *images, batch=None):
+    """Writes the file of a network and runs its runner; gives what the runner defines."""
+    path = folder / "network.zip"
+    _, runner = stablehlo.write(network, path, batch)
+    monkeypatch.setattr(sys, "argv", [str(runner), str(path), *map(str, images)])
+    return runpy.run_path(str(runner))
+
+
+def assert_equal(found, result):
+    """All that the runner finds is a result's, to the bit."""
+    scores, labels, masks, *boxes = found
+    np.testing.assert_array_equal(scores, result.scores)
+    np.testing.assert_array_equal(labels, result.labels)
+    bits = np.unpackbits(masks, axis=-1, count=result.size[1])
+    np.testing.assert_array_equal(bits.astype(bool), result.masks)
+    if boxes or result.given_boxes is not None:
+        np.testing.assert_array_equal(boxes[0], result.boxes)

@@ -1,8 +1,8 @@
 """Claims about the file for JAX and its runner."""
 
 import dataclasses
+import functools
 import json
-import runpy
 import sys
 import zipfile
 
@@ -13,46 +13,15 @@ import pytest
 from solojax import cli
 from solojax.export import stablehlo
 from solojax.inference import trained
-from tests import examples
 from tests.export import parity
 from tests.inference.networks import Colors
-from tests.training.test_lowering import MODELS
 
 COLORS = parity.trained(Colors(), {"least": np.float32(0.6)})
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Writes the file of a network and runs its runner; gives what the runner defines."""
-
-    def write_and_run(network, *images, batch=None):
-        path = tmp_path / "network.zip"
-        _, runner = stablehlo.write(network, path, batch)
-        monkeypatch.setattr(sys, "argv", [str(runner), str(path), *map(str, images)])
-        return runpy.run_path(str(runner))
-
-    return write_and_run
-
-
-def assert_equal(found, result):
-    scores, labels, masks, *boxes = found
-    np.testing.assert_array_equal(scores, result.scores)
-    np.testing.assert_array_equal(labels, result.labels)
-    bits = np.unpackbits(masks, axis=-1, count=result.size[1])
-    np.testing.assert_array_equal(bits.astype(bool), result.masks)
-    if boxes or result.given_boxes is not None:
-        np.testing.assert_array_equal(boxes[0], result.boxes)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("head", ["solov2", "solo", "decoupled_solo", "sparseinst", "yolact"])
-def test_every_head_finds_the_same_to_the_bit_in_the_file_as_alive(run, head):
-    data = dataclasses.replace(parity.DATA, canvases=((64, 96),))
-    network = parity.trained(MODELS[head], examples.make_variables(0.3, MODELS[head]), data)
-    image = parity.noise(83, 200)
-    expected = parity.live(network)(image)
-    assert len(expected) > 1
-    assert_equal(run(network)["find"](image, image.shape[:2]), expected)
+    return functools.partial(parity.run_stablehlo, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("resize", ["fit", "stretch"])
@@ -63,7 +32,7 @@ def test_images_of_any_size_find_their_canvas_and_come_back(run, resize, batch):
     find, predictor = run(network, batch=batch)["find"], parity.live(network, batch or 1)
     for size in [(64, 90), (131, 137), (300, 9), (450, 210), (1, 1)]:
         image = parity.noise(*size)
-        assert_equal(find(image, size), predictor(image))
+        parity.assert_equal(find(image, size), predictor(image))
 
 
 def test_the_runner_resizes_as_opencv_does_to_the_bit(run):
