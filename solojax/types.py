@@ -97,6 +97,7 @@ class Detections(NamedTuple):
     valid: Array  # B K bool
     overflow: Array  # B int32, candidates above the score threshold that the cap left out
     boxes: Array | None = None  # B K 4 float32, network pixels; None: they are those of the masks
+    cells: Array | None = None  # B K int32, the cell that each was found by, of a head with a grid
 
 
 class Results(NamedTuple):

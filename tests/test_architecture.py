@@ -28,6 +28,7 @@ FLOORS = {
     "inference": 7,
     "evaluation": 8,
     "export": 8,
+    "demo": 8,
     "bench": 9,
     "recipe": 9,
     "sharing": 9,

@@ -30,6 +30,7 @@ COMMANDS = {  # as it is typed, which names its module: "data import" is data_im
     "eval": "score a run on its validation images",
     "predict": "find the instances in images and videos",
     "export": "make files of a run that run without solojax",
+    "demo": "a page to drop images on, for a browser",
     "convert": "make a run, or a file to share, of published weights",
     "push": "share a run, as a folder or on the Hugging Face Hub",
     "data shapes": "draw the shapes set as a COCO folder",

@@ -96,10 +96,11 @@ def check_detections(head: Head, found: Any, images: int, canvas: tuple[int, int
         "valid": ("bool", (images, most)),
         "overflow": ("int32", (images,)),
         "boxes": ("float32", (images, most, 4)),
+        "cells": ("int32", (images, most)),
     }
     for name, (dtype, shape) in expected.items():
         array = getattr(found, name)
-        if array is None and name == "boxes":
+        if array is None and name in ("boxes", "cells"):
             continue
         if (array.dtype.name, array.shape) != (dtype, shape):
             raise InputError(

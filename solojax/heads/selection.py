@@ -153,6 +153,7 @@ def _select_one(
         masks=soft_masks(cells[kept]),  # made again, for to keep those of all candidates costs more
         valid=final > 0,
         overflow=jnp.maximum(found.passing - len(found.scores), 0).astype(jnp.int32),
+        cells=cells[kept].astype(jnp.int32),
     )
 
 

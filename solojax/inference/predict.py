@@ -150,14 +150,18 @@ def make_block(model: nn.Module, canvas: tuple[int, int]) -> Callable[..., Array
 
     The built function's arguments: ``block`` (first detection, top, left), ``found`` the masks of
     ``Detections``, ``sizes`` ``B 2`` as of ``make_detect``, ``originals`` ``B 2`` (height, width),
-    original pixels. It makes those of ``BLOCK`` detections from ``first`` on, of ``tile_side``
-    original pixels each way from ``top`` and ``left`` on, bits packed along the width:
-    ``B BLOCK side side/8`` uint8.
+    original pixels; ``threshold``, where that is not to be the head's. It makes those of ``BLOCK``
+    detections from ``first`` on, of ``tile_side`` original pixels each way from ``top`` and
+    ``left`` on, bits packed along the width: ``B BLOCK side side/8`` uint8.
     """
     side = tile_side(canvas)
 
     def make(
-        block: tuple[Array, Array, Array], found: Array, sizes: Array, originals: Array
+        block: tuple[Array, Array, Array],
+        found: Array,
+        sizes: Array,
+        originals: Array,
+        threshold: Array | float = model.head.mask_threshold,
     ) -> Array:
         first, top, left = block
         some = jnp.take(found, first + jnp.arange(BLOCK), axis=1, mode="clip")
@@ -166,23 +170,36 @@ def make_block(model: nn.Module, canvas: tuple[int, int]) -> Callable[..., Array
             output_size=(side, side),
             canvas=canvas,
             corner=(top, left),
-            threshold=model.head.mask_threshold,
+            threshold=threshold,
         )
         return jax.vmap(restore)(some, sizes, originals)
 
     return make
 
 
-Find = Callable[[dict[str, Any], Array, Array, Array], list[Found]]
-"""(variables, images, sizes, original sizes) -> what was found in each image, on the host."""
+class Programs(NamedTuple):
+    """What a model is compiled into, twice for each canvas and batch size; answers are on the host.
+
+    Arguments are those of ``make_predict``. ``find`` takes as ``mask_threshold`` what a mask is
+    above, where that is not to be the head's; no other number depends on it.
+    """
+
+    find: Callable[..., list[Found]]  # variables, images, sizes, original sizes
+    look: Callable[[dict[str, Any], Array, Array], Detections]  # variables, images, sizes
+    compile: Callable[..., None]  # variables, shape of the images
 
 
 def make_find(
     model: nn.Module, *, all_devices: bool, precision: parallel.Precision = "float32"
-) -> Find:
-    """Builds what finds the instances of batches, its arguments those of ``make_predict``.
+) -> Callable[..., list[Found]]:
+    """``make_programs(...).find``, of use where masks are wanted and nothing else."""
+    return make_programs(model, all_devices=all_devices, precision=precision).find
 
-    A canvas and batch size compile once, in two programs, whatever the sizes of the originals.
+
+def make_programs(
+    model: nn.Module, *, all_devices: bool, precision: parallel.Precision = "float32"
+) -> Programs:
+    """Builds what finds the instances of batches, whatever the sizes of the originals.
 
     Args:
       model: a Detector.
@@ -200,11 +217,28 @@ def make_find(
 
     @functools.cache
     def restore_block(canvas: tuple[int, int]) -> Callable:
-        return compiled(make_block(model, canvas))
+        make = make_block(model, canvas)
+        return compiled(lambda block, *batch: make(block[:3], *batch, block[3]))
+
+    def look(variables: dict[str, Any], batch: Array, sizes: Array) -> Detections:
+        return fetch(detect_batch(variables, place((batch, sizes))))
+
+    def compile_all(variables: dict[str, Any], shape: tuple[int, int, int, int]) -> None:
+        canvas = shape[1], shape[2]
+        sizes = np.tile(np.array(canvas, np.int32), (shape[0], 1))
+        inputs, network = place((np.zeros(shape, np.uint8), sizes))
+        found = detect_batch(variables, (inputs, network))
+        block = 0, 0, 0, model.head.mask_threshold
+        fetch(restore_block(canvas)(block, (found.masks, network, network)))
 
     def find(
-        variables: dict[str, Any], batch: Array, sizes: Array, original_sizes: Array
+        variables: dict[str, Any],
+        batch: Array,
+        sizes: Array,
+        original_sizes: Array,
+        mask_threshold: float | None = None,
     ) -> list[Found]:
+        threshold = model.head.mask_threshold if mask_threshold is None else mask_threshold
         inputs, network, originals = place((batch, sizes, original_sizes))
         found = detect_batch(variables, (inputs, network))
         scores, labels, valid, overflow, boxes = fetch(
@@ -223,7 +257,7 @@ def make_find(
                 for count, (h, w) in zip(counts, original_sizes, strict=True)
             ]
             tiles = (
-                (corner, restore((first, *corner), (found.masks, network, originals)))
+                (corner, restore((first, *corner, threshold), (found.masks, network, originals)))
                 for corner in corners
             )
             for (top, left), tile in _ahead(tiles, IN_FLIGHT):
@@ -246,7 +280,7 @@ def make_find(
             for b, count in enumerate(counts)
         ]
 
-    return find
+    return Programs(find, look, compile_all)
 
 
 def _ahead(coming: Iterable[Any], count: int) -> Iterator[Any]:

@@ -1,6 +1,10 @@
 """A trained network for use: images in, results out."""
 
+import contextlib
+import copy
 import itertools
+import math
+import numbers
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +25,7 @@ from solojax.data.images import values as image_values
 from solojax.data.windows import cut
 from solojax.heads.selection import selection_of
 from solojax.inference import predict, sources, thresholds, tiles, trained
+from solojax.inference.look import Look
 from solojax.inference.result import Result
 from solojax.training import hub, shared
 from solojax.types import MASK_STRIDE, InputError
@@ -69,7 +74,8 @@ class Predictor:
         self._batch_size = batch_size
         self._selection = selection_of(model.head)
         self._variables = (parallel.replicate if all_devices else jax.device_put)(variables)
-        self._find = predict.make_find(model, all_devices=all_devices)
+        self.mask_threshold = float(model.head.mask_threshold)
+        self._programs = predict.make_programs(model, all_devices=all_devices)
 
     @classmethod
     def from_run(
@@ -131,6 +137,50 @@ class Predictor:
             found = dict(self._find_each(pictures))
             for place, (picture, image) in enumerate(zip(pictures, window, strict=True)):
                 yield self._result(picture, found[place], _name(image))
+
+    def at(self, mask_threshold: float) -> "Predictor":
+        """The same, of which a pixel is in a mask where its probability is above that.
+
+        Which instances there are and how they score stays as it is. Nothing compiles again.
+
+        Raises:
+          InputError: it is no number in 0..1.
+        """
+        if not (isinstance(mask_threshold, numbers.Real) and 0 <= mask_threshold <= 1):
+            raise InputError(f"mask_threshold={mask_threshold!r} must be a number in 0..1")
+        other = copy.copy(self)
+        other.mask_threshold = float(mask_threshold)
+        return other
+
+    def compile(self) -> None:
+        """Compiles for every canvas now what else compiles when the first image needs it."""
+        for canvas in tqdm(self._data.canvases, "compiling", unit="canvas", delay=1):
+            self._programs.compile(self._variables, (self._batch_size, *canvas, 3))
+
+    def look(self, image: Image) -> Look:
+        """What is found in one image, with probabilities of masks in place of masks.
+
+        They are of network size, so this takes as long whatever the size of the image.
+        """
+        picture = self._read(image)
+        size = picture.shape[0], picture.shape[1]
+        (canvas,) = fit.eval_canvases_of(np.array([size]), self._data).tolist()
+        batch, sizes, _ = self._place([picture], canvas)
+        with self._told():
+            found = self._programs.look(self._variables, batch, sizes)
+        chosen = np.flatnonzero(found.valid[0])
+        masks = found.masks[0, chosen]
+        shape = batch.shape[1:3]
+        frame = [sizes[0, axis] * masks.shape[1 + axis] / shape[axis] for axis in (0, 1)]
+        return Look(
+            picture,
+            found.scores[0, chosen],
+            found.labels[0, chosen],
+            masks[:, : math.ceil(frame[0]), : math.ceil(frame[1])],
+            (frame[0], frame[1]),
+            (shape[0] / sizes[0, 0], shape[1] / sizes[0, 1]),
+            None if found.cells is None else found.cells[0, chosen],
+        )
 
     def tiled(self, image: Image, tile: int) -> Result:
         """The result of an image with more in it than one look can hold (``tiles``).
@@ -203,16 +253,25 @@ class Predictor:
                 )
 
     def _find_batch(self, pictures: Sequence[np.ndarray], canvas: int) -> list[predict.Found]:
+        placed = self._place(pictures, canvas)
+        with self._told():
+            found = self._programs.find(self._variables, *placed, self.mask_threshold)
+        return found[: len(pictures)]
+
+    def _place(self, pictures: Sequence[np.ndarray], canvas: int) -> tuple[np.ndarray, ...]:
+        """A batch of at most so many pictures, their sizes in it and their own."""
         shape = self._batch_size, *self._data.canvases[canvas]
         batch = np.zeros((*shape, 3), np.uint8)
         sizes, original_sizes = np.ones((2, self._batch_size, 2), np.int32)
         for place, picture in enumerate(pictures):
             batch[place], sizes[place] = fit.on_canvas(picture, self._data, canvas)
             original_sizes[place] = picture.shape[:2]
-        with device_memory.out_of_memory_told(
+        return batch, sizes, original_sizes
+
+    def _told(self) -> contextlib.AbstractContextManager[None]:
+        return device_memory.out_of_memory_told(
             lambda: f"a device has too little memory; lower {predict.AT_ONCE}"
-        ):
-            return self._find(self._variables, batch, sizes, original_sizes)[: len(pictures)]
+        )
 
 
 def _name(image: Image) -> str:

@@ -80,6 +80,21 @@ def read_image(
     _check(os.fspath(path))
     # That of a bucket stays one.
     encoded = image_files.read_file(path if hasattr(path, "read_bytes") else Path(path))
+    return decode_image(
+        encoded, path, findings, value_range=value_range, most_pixels=most_pixels, page=page
+    )
+
+
+def decode_image(
+    encoded: bytes,
+    path: str | os.PathLike,
+    findings: Findings | None = None,
+    *,
+    value_range: Range | None = None,
+    most_pixels: int | None = None,
+    page: int | None = None,
+) -> np.ndarray:
+    """``read_image`` of a file that was read: its bytes and what it is to be called."""
     try:
         encoded = image_pages.take(encoded, page or 1, most_pixels)
         decoded = image_files.decode(encoded, value_range=value_range, most_pixels=most_pixels)

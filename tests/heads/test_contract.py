@@ -9,6 +9,7 @@ import pytest
 
 from solojax.heads.anchors import Anchors
 from solojax.heads.decoupled_solo import DecoupledSOLO
+from solojax.heads.grid import grid_of
 from solojax.heads.protocol import Head
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
@@ -103,6 +104,7 @@ def test_a_head_gives_what_the_rest_expects(head, pyramid):
         valid=((8, count), "bool"),
         overflow=((8,), "int32"),
         boxes=None if detections.boxes is None else ((8, count, 4), "float32"),
+        cells=((8, count), "int32") if grid_of(head) else None,
     )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from solojax.heads import selection
+from solojax.heads.grid import flatten
 from tests import examples
 
 
@@ -55,6 +56,10 @@ def test_a_busy_image_does_not_change_what_is_found_in_a_quiet_one(monkeypatch):
     detect = jax.jit(lambda outputs: head.detect(outputs))
     together = detect(outputs)
     counts = together.valid.sum(1)
+    made = jax.vmap(lambda features, kernels, cells: head._cut(features, kernels, cells))(
+        outputs.mask_features[0], flatten(outputs.mask_kernels), together.cells
+    )  # a detection tells the cell whose mask it has
+    np.testing.assert_allclose(jax.nn.sigmoid(made), together.masks, atol=1e-6)
     assert counts[0] > counts[1] > 0
     alone = detect(jax.tree.map(lambda x: x[1:], outputs))
     for one, both in zip(*map(jax.tree.leaves, (alone, together)), strict=True):

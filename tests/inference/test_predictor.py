@@ -23,6 +23,7 @@ from solojax.types import InputError
 from tests import examples, wheel
 from tests.inference.networks import Bright, Colors
 
+REPLICATE = cv2.BORDER_REPLICATE
 CATEGORIES = (Category(3, "cell"), Category(70, "dust"), Category(71, "hair"))
 DATA = config_lib.Data(
     categories=CATEGORIES,
@@ -81,6 +82,32 @@ def test_boxes_are_tight_around_the_masks(predictor):
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         assert (x0, y0, x1, y1) == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         assert area == mask.sum()
+
+
+def test_a_look_shows_masks_before_they_are_cut(predictor):
+    image = noise(75, 133)
+    look, result = predictor.look(image), predictor(image)
+    np.testing.assert_array_equal(look.scores[: len(result)], result.scores)
+    height, width = look.masks.shape[1:]
+    assert height - 1 < look.frame[0] <= height and width - 1 < look.frame[1] <= width
+    assert look.canvas == (64 / (look.frame[0] * 4), 96 / (look.frame[1] * 4))
+    y, x = np.indices((75, 133)) + 0.5
+    places = np.dstack([x * look.frame[1] / 133 - 0.5, y * look.frame[0] / 75 - 0.5])
+    for soft, mask in zip(look.masks, result.masks, strict=True):
+        seen = cv2.remap(soft, np.float32(places), None, cv2.INTER_LINEAR, borderMode=REPLICATE)
+        assert ((seen > predictor.mask_threshold) != mask).mean() < 0.02
+
+
+def test_another_mask_threshold_changes_masks_alone(predictor):
+    image = noise(75, 133)
+    before, same, fewer = (predictor.at(t)(image) for t in (0.5, 0.5, 0.6))
+    assert predictor(image).rles == before.rles == same.rles
+    np.testing.assert_array_equal(fewer.scores, before.scores[: len(fewer)])
+    assert (fewer.masks <= before.masks[: len(fewer)]).all()
+    assert fewer.areas.sum() < before.areas.sum()
+    for wrong in (-0.1, 2, float("nan"), "half"):
+        with pytest.raises(InputError, match="mask_threshold=.* must be a number in 0..1"):
+            predictor.at(wrong)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +271,7 @@ def test_too_little_memory_is_told_with_what_needs_less(monkeypatch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
 
     small = make()
-    monkeypatch.setattr(small, "_find", find)
+    monkeypatch.setattr(small, "_programs", small._programs._replace(find=find))
     with pytest.raises(InputError, match=r"too little memory; lower .* \(max_detections\)"):
         small(noise(60, 90))
 

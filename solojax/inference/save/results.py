@@ -5,13 +5,20 @@ Each names its image, so that ids that are not those of a ground truth do no har
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from solojax.config import Category
 from solojax.inference.result import Result
 from solojax.inference.save.files import Rows
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
+
+
+def rows(result: Result, image_id: int, file_name: str) -> list[dict[str, Any]]:
+    """The detections in COCO's form, each with the name of its image."""
+    return [
+        {"image_id": image_id, "file_name": file_name, **row} for row in result.to_coco(image_id)
+    ]
 
 
 class Results:
@@ -23,8 +30,8 @@ class Results:
         self._rows = Rows(out / self.NAMES[0], "[")
 
     def add(self, origin: Origin, result: Result) -> None:
-        for row in result.to_coco(origin.id):
-            self._rows.add({"image_id": row["image_id"], "file_name": origin.file_name, **row})
+        for row in rows(result, origin.id, origin.file_name):
+            self._rows.add(row)
 
     def close(self, begun: bool) -> None:
         self._rows.close("]", begun)
