@@ -22,7 +22,13 @@ unexport PYTHONDONTWRITEBYTECODE
 CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)
 
-.PHONY: demo test test-fast test-all test-oldest soak check format clean
+# The Python of a machine with an accelerator, into which nothing is installed: JAX and the packages
+# of tools/bench_accelerator.py. TORCH is one that has PyTorch to be measured beside it, if any.
+ACCELERATED ?= $(or $(wildcard $(BIN)/python),$(PYTHON))
+TORCH ?=
+RESULTS ?= runs/bench
+
+.PHONY: bench bench-accelerator demo test test-fast test-all test-oldest soak check format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +40,10 @@ help:
 	@echo "make test-all   the long forms of some as well: more kills, whole sizes"
 	@echo "make test-oldest"
 	@echo "                those of make test with the oldest dependencies that are admitted"
+	@echo "make bench      what this machine makes of SOLOv2-R50 and its light model, in minutes"
+	@echo "make bench-accelerator"
+	@echo "                all that is wanted of a rented GPU in eight minutes, as a page; with"
+	@echo "                ACCELERATED=python3 by that one, TORCH=python3 PyTorch beside it"
 	@echo "make soak       a whole training of the shapes set, watched for leaks: for the night"
 	@echo "make check      what CI checks: format, lint, types, known holes, all tests"
 	@echo "make format     format the code and mend what lint can mend"
@@ -53,6 +63,15 @@ demo: .venv/installed
 	$(BIN)/python train.py --config configs/$(CONFIG).py --workdir $(WORKDIR)
 	$(BIN)/python eval.py --workdir $(WORKDIR)
 	@echo "Look at $(WORKDIR)/pictures; training again goes on from the checkpoint in $(WORKDIR)."
+
+bench: .venv/installed
+	$(BIN)/solojax bench --config solov2_r50_fpn_1x --only predict nms --repeats 4 \
+	    --set "data.canvases=((800,1344),)" --out $(RESULTS)/solov2_r50.json
+	$(BIN)/solojax bench --config solov2_light_448_r18_fpn_3x --batch 2 --repeats 4 \
+	    --set "data.canvases=((448,768),)" --out $(RESULTS)/solov2_light_r18.json
+
+bench-accelerator:
+	PYTHONPATH=. $(ACCELERATED) tools/bench_accelerator.py $(RESULTS) $(if $(TORCH),--torch $(TORCH))
 
 test: .venv/installed
 	$(PYTEST)

@@ -33,4 +33,4 @@ def _measure(settings: Settings, masks: int) -> rows.Row:
 
     program, row = rows.compiled_predict(suppress, None, given)
     row["images"] = 1
-    return rows.timed(row, lambda: program(None, given), settings.peak, **settings.limits)
+    return rows.timed(row, lambda: program(None, given), settings)

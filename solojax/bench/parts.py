@@ -50,13 +50,17 @@ def by_part(
     return found
 
 
-def step_operations(config: config_lib.Config, canvas: tuple[int, int], images: int = 1) -> float:
-    """Floating-point operations of a training step, of each of ``images`` on one device."""
+def lower_step(
+    config: config_lib.Config, canvas: tuple[int, int], precision: parallel.Precision = "float32"
+) -> Any:
+    """The training step of one image on each device, as accelerators are given it."""
     each = config_lib.override(
-        config, f"training.batch_size={images * jax.device_count()}", "training.accumulate=1"
+        config,
+        f"training.batch_size={jax.device_count()}",
+        "training.accumulate=1",
+        f"training.precision={precision}",
     )
-    lowered = memory.lower_step(each, *memory.arguments(each, canvas))
-    return rows.count(lowered)[0] / images
+    return memory.lower_step(each, *memory.arguments(each, canvas))
 
 
 def table(config: config_lib.Config) -> str:
@@ -73,7 +77,7 @@ def table(config: config_lib.Config) -> str:
         f"  {name:10} {parameters:12,.0f} {operations / 1e9:8.1f} {moved / 1e9:8.2f}"
         for name, parameters, operations, moved in listed
     ]
-    step = step_operations(config, canvas)
+    step, _ = rows.count(lower_step(config, canvas))
     forward = sum(parts[name].operations for name in PARTS)
     lines.append(
         f"  a training step takes {step / 1e9:,.1f} GFLOP an image, {step / forward:.2f} times its "

@@ -12,10 +12,11 @@ from solojax import parallel
 from solojax.bench import rows, synthetic
 from solojax.bench.settings import Settings
 from solojax.inference import predict
+from solojax.ops.precision import whole_products
 
 
 def section(settings: Settings) -> Iterator[rows.Row]:
-    """Four rows for each batch, which is all on one device.
+    """A row for each stage of each batch, which is all on one device.
 
     The network; with the detections; with their masks at original size, packed, on the device; and
     from pixels on the host to run lengths on the host.
@@ -39,7 +40,9 @@ def network(model: Any, precision: parallel.Precision) -> Callable:
     """``(variables, images, sizes) -> outputs``: all before detection."""
 
     def run(variables: dict[str, Any], images: Any, sizes: Any) -> Any:
-        return model.apply(variables, model.normalize(images, sizes, jnp.dtype(precision)))
+        inputs = model.normalize(images, sizes, jnp.dtype(precision))
+        with whole_products(inputs.dtype):
+            return model.apply(variables, inputs)
 
     return run
 
@@ -54,7 +57,7 @@ def _stages(
         placed = jax.device_put(given)
         program, row = rows.compiled_predict(function, variables, placed)
         row["images"] = images
-        return rows.timed(row, lambda: program(variables, placed), settings.peak, **settings.limits)
+        return rows.timed(row, lambda: program(variables, placed), settings)
 
     stages: dict[str, tuple[Callable, tuple]] = {
         "network": (network(model, precision), host[:2]),
@@ -62,7 +65,8 @@ def _stages(
         "masks": (predict.make_predict(model, original, precision), host),
     }
     for name, stage in stages.items():
-        yield name, functools.partial(on_device, *stage)
+        if name in settings.stages:
+            yield name, functools.partial(on_device, *stage)
 
     def to_run_lengths() -> rows.Row:
         find = predict.make_find(model, all_devices=False, precision=precision)
@@ -70,7 +74,8 @@ def _stages(
         row = {"images": images, "compile_seconds": timing.first - timing.median}
         return rows.with_times(row, timing, settings.peak)
 
-    yield "run lengths", to_run_lengths
+    if "run lengths" in settings.stages:
+        yield "run lengths", to_run_lengths
 
 
 def _ended(found: list[predict.Found]) -> np.ndarray:

@@ -7,8 +7,10 @@ from typing import Any
 import jax
 
 from solojax import device_memory, parallel
+from solojax.bench.settings import Settings
 from solojax.timing import Timing, time_calls
 
+TRACED = 3  # calls
 ACCELERATOR = "cuda"  # whose programs are counted, on whatever machine: of convolutions as they are
 
 Row = dict[str, Any]
@@ -62,9 +64,13 @@ def count(lowered: Any) -> tuple[float, float]:
     return float(analysis.get("flops", 0)), float(analysis.get("bytes accessed", 0))
 
 
-def timed(row: Row, call: Callable[[], Any], peak: float | None, **limits: Any) -> Row:
-    """The row with the times of ``call``; ``limits`` are those of ``timing.time_calls``."""
-    return with_times(row, time_calls(call, **limits), peak)
+def timed(row: Row, call: Callable[[], Any], settings: Settings) -> Row:
+    """The row with the times of ``call``, some further calls being traced where that is asked."""
+    found = with_times(row, time_calls(call, **settings.limits), settings.peak)
+    if settings.profile:
+        with jax.profiler.trace(settings.profile):
+            jax.block_until_ready([call() for _ in range(TRACED)])
+    return found
 
 
 def with_times(row: Row, timing: Timing, peak: float | None) -> Row:

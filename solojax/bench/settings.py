@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from solojax import config as config_lib
-from solojax import parallel
+from solojax import parallel, timing
+
+STAGES = ("network", "detections", "masks", "run lengths")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +23,11 @@ class Settings:
     repeats: int = 10
     within: float = 10.0  # seconds for the repeats of one row
     images: int = 1000  # of the sections that read or score images
+    least: float = timing.LEAST  # seconds of a repeat; 0 times single calls
+    stages: tuple[str, ...] = STAGES  # of a prediction
+    profile: Path | None = None  # a folder in which some calls of each row are traced
 
     @property
     def limits(self) -> dict[str, Any]:
         """Those of ``timing.time_calls``."""
-        return {"repeats": self.repeats, "within": self.within}
+        return {"repeats": self.repeats, "within": self.within, "least": self.least}

@@ -41,4 +41,4 @@ def _measure(settings: Settings, config: config_lib.Config, images: int) -> rows
         state, metrics = program(state, batch)
         return metrics
 
-    return rows.timed(row, call, settings.peak, **settings.limits)
+    return rows.timed(row, call, settings)

@@ -1,6 +1,7 @@
 """What a training that ran out of a device's memory tells its user."""
 
 import shlex
+from typing import Any
 
 import jax
 from tqdm import tqdm
@@ -87,12 +88,7 @@ def _remedies(config: config_lib.Config) -> dict[tuple[str, ...], str]:
         if images % accumulate == 0:
             found[f"training.accumulate={accumulate}",] = "the same batch, in more parts"
             break
-    # Without the field, a part cannot do it; with this value, it does so already.
-    if remat := tuple(
-        f"model.{part}.{field}={str(most).replace(' ', '')}"
-        for part, field, most in detector.REMAT
-        if getattr(getattr(model, part), field, most) != most
-    ):
+    if remat := remat_overrides(model):
         found[remat] = "the same numbers, computed again in the backward pass"
     if parallel.resolve_precision(training.precision) != "bfloat16":
         found["training.precision=bfloat16",] = "activations of 8 bits of precision"
@@ -100,6 +96,16 @@ def _remedies(config: config_lib.Config) -> dict[tuple[str, ...], str]:
         size = half * training.accumulate * jax.device_count()
         found[f"training.batch_size={size}",] = "the learning rate follows"
     return found
+
+
+def remat_overrides(model: Any) -> tuple[str, ...]:
+    """Those that have a model compute again all that it can and does not yet."""
+    # Without the field, a part cannot do it; with this value, it does so already.
+    return tuple(
+        f"model.{part}.{field}={str(most).replace(' ', '')}"
+        for part, field, most in detector.REMAT
+        if getattr(getattr(model, part), field, most) != most
+    )
 
 
 def _say(text: str) -> None:
