@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from solojax import config as config_lib
 from solojax import writing
-from solojax.bench import machine, nms, numerics, page, predict, rows, run, synthetic, train
+from solojax.bench import machine, nms, numerics, page, predict, reports, rows, synthetic, train
 from solojax.bench.settings import Settings
 from solojax.training import out_of_memory
 
@@ -52,9 +52,9 @@ def bench(
     """
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    about = run.about_machine("bfloat16")
+    about = machine.about("bfloat16")
     about["product_rate_float32"] = machine.product_rate(
-        run.PRODUCT[about["devices"]["platform"] != "cpu"] // 2, jnp.float32
+        machine.PRODUCT[about["devices"]["platform"] != "cpu"] // 2, jnp.float32
     )
     report: dict[str, Any] = {**about, "networks": {}, "twin": twin, "skipped": []}
     for line in machine.lines():
@@ -69,7 +69,11 @@ def bench(
             if start + longest > ends:
                 report["skipped"].append(f"{network}: {name}")
                 break
-            result = next(results, None)
+            try:
+                result = next(results, None)
+            except Exception as error:  # nobody is there to begin again
+                said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+                result = {"name": name, "images": 0, "fails": said}
             if result is None:
                 break
             if "outputs" in result.get("float32", {}):
@@ -86,7 +90,7 @@ def bench(
 
 
 def _write(out: Path, report: dict[str, Any]) -> None:
-    run.write(out / "results.json", report)
+    reports.write(out / "results.json", report)
     writing.put(out / "results.md", page.page(report).encode())
 
 
@@ -122,11 +126,11 @@ def _steps(plan: Plan, out: Path, peak: float) -> Iterator[tuple[str, str, Step]
             functools.partial(_section, predict.section, alone),
         )
     last, config = list(plan.networks.items())[-1]
-    yield (
-        "numbers beside the CPU's",
-        last,
-        lambda _: iter([numerics.distances(config, plan.compared, 2)]),
-    )
+
+    def numbers(_: list[rows.Row]) -> Iterator[dict[str, Any]]:
+        yield numerics.distances(config, plan.compared, 2)
+
+    yield "numbers beside the CPU's", last, numbers
     for name, settings in base.items():
         settings = dataclasses.replace(settings, profile=None)
         remat = out_of_memory.remat_overrides(settings.config.model)

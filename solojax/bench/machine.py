@@ -1,5 +1,6 @@
 """What there is: versions, devices and what they can do at most."""
 
+import datetime
 import importlib.metadata
 import os
 import platform
@@ -9,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solojax import __version__, timing
+from solojax import __version__, parallel, timing
 from solojax.training import goodput
 
+PRODUCT = 1024, 8192  # rows of the matrices whose product is timed: on a CPU, elsewhere
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -63,15 +65,32 @@ def product_rate(side: int, dtype: Any = jnp.bfloat16, within: float = 2.0) -> f
     return 2 * side**3 / min(timing.time_calls(lambda: multiply(one, one), within=within).seconds)
 
 
+def about(precision: parallel.Precision) -> dict[str, Any]:
+    """When and where: versions, devices, and the operations a second that shares are of.
+
+    That is what the maker says of bfloat16 where that is known; else what a product of two
+    matrices comes to here.
+    """
+    found = devices()
+    rate = product_rate(PRODUCT[found["platform"] != "cpu"], jnp.dtype(precision))
+    return {
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "devices": found,
+        "product_rate": rate,
+        "peak": found["peak"] or rate,
+    }
+
+
 def lines() -> list[str]:
     """For people."""
-    about = devices()
+    here = devices()
     found = [f"{name} {version}" for name, version in versions().items()]
-    peak = "not known" if about["peak"] is None else f"{about['peak'] / 1e12:,.0f} TFLOP/s"
-    room = "it does not say" if about["memory"] is None else f"{about['memory'] / 2**30:.1f} GiB"
+    peak = "not known" if here["peak"] is None else f"{here['peak'] / 1e12:,.0f} TFLOP/s"
+    room = "it does not say" if here["memory"] is None else f"{here['memory'] / 2**30:.1f} GiB"
     return [
         ", ".join(found),
-        f"{about['count']} x {about['kind']} ({about['platform']}), of {about['processes']} "
-        f"process(es), {about['cores']} cores of the host",
+        f"{here['count']} x {here['kind']} ({here['platform']}), of {here['processes']} "
+        f"process(es), {here['cores']} cores of the host",
         f"memory that XLA has of a device: {room}; its bfloat16 peak by its maker: {peak}",
     ]

@@ -2,20 +2,16 @@
 
 import contextlib
 import dataclasses
-import datetime
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from solojax import config as config_lib
-from solojax import parallel, writing
+from solojax import parallel
 from solojax.bench import (
-    compare,
     data,
     evaluation,
     machine,
@@ -38,7 +34,6 @@ SECTIONS: dict[str, Callable[[Settings], Iterator[rows.Row]]] = {
     "evaluation": evaluation.section,
     "start": start.section,
 }
-PRODUCT = 1024, 8192  # rows of the matrices whose product is timed: on a CPU, elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +51,7 @@ class Wishes:
 def bench(
     config: config_lib.Config, wishes: Wishes, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Measures and says each row as it comes; gives all of it as what JSON can hold.
+    """Measures and says each row as it comes; gives all of it, as ``reports.write`` takes it.
 
     Nothing that was compiled before is used, so that compiling is measured as well.
 
@@ -70,7 +65,7 @@ def bench(
     for batch in wishes.batches if "train" in wishes.sections else ():
         parallel.check_divisible(batch, config.training.accumulate)
     with tempfile.TemporaryDirectory(prefix="solojax-bench-") as scratch, _nothing_kept():
-        about = about_machine(precision)
+        about = machine.about(precision)
         settings = Settings(
             config,
             synthetic.largest(config),
@@ -92,41 +87,6 @@ def bench(
                 found[name].append(row)
                 say(rows.line(row))
     return {**about, "canvas": list(settings.canvas), "precision": precision, "sections": found}
-
-
-def about_machine(precision: parallel.Precision) -> dict[str, Any]:
-    """When and where: versions, devices, and the operations a second that shares are of.
-
-    That is what the maker says of bfloat16 where that is known; else what a product of two
-    matrices comes to here.
-    """
-    devices = machine.devices()
-    rate = machine.product_rate(PRODUCT[devices["platform"] != "cpu"], jnp.dtype(precision))
-    return {
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": machine.versions(),
-        "devices": devices,
-        "product_rate": rate,
-        "peak": devices["peak"] or rate,
-    }
-
-
-def write(path: Path, report: dict[str, Any]) -> None:
-    """Writes what ``bench`` gave."""
-    writing.put(path, json.dumps(report, indent=1).encode())
-
-
-def against(report: dict[str, Any], path: Path) -> str:
-    """A table of this report beside the one in a file, for people.
-
-    Raises:
-      InputError: the file is no report.
-    """
-    try:
-        earlier = json.loads(path.read_text())
-        return compare.table(earlier, report)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no report of solojax bench: {error}") from error
 
 
 def _headline(settings: Settings, about: dict[str, Any]) -> str:

@@ -40,6 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measures."""
     from solojax import config as config_lib
+    from solojax.bench import reports
     from solojax.bench import run as bench
 
     if arguments.config is None:
@@ -57,6 +58,6 @@ def run(arguments: argparse.Namespace) -> None:
     )
     report = bench.bench(config, wishes, lambda line: print(line, flush=True))
     if arguments.out:
-        bench.write(arguments.out, report)
+        reports.write(arguments.out, report)
     if arguments.against:
-        print(bench.against(report, arguments.against))
+        print(reports.against(report, arguments.against))

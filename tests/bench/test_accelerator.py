@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from solojax import config as config_lib
-from solojax.bench import accelerator, numerics, page, run
+from solojax.bench import accelerator, numerics, page
+from solojax.bench.settings import Settings
 from tests.bench.test_bench import CONFIG
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,25 @@ def test_where_time_runs_out_the_rest_is_named(monkeypatch, tmp_path):
     )
 
 
+def test_a_step_that_fails_is_a_row_and_the_others_go_on(monkeypatch, tmp_path):
+    def section(kind, *_, **__):
+        if kind is accelerator.train.section:
+            raise RuntimeError("no such kernel\nmore")
+        yield {"name": "x", "images": 1, "fails": "-"}
+
+    monkeypatch.setattr(accelerator, "_section", section)
+    monkeypatch.setattr(accelerator.numerics, "distances", lambda *_: {"float32": {"outputs": 0.0}})
+    monkeypatch.setattr(accelerator, "_larger", lambda *_: iter(()))
+    monkeypatch.setattr(accelerator.page, "_numbers", lambda _: "")
+    report = accelerator.bench(PLAN, tmp_path, {}, lambda _: None)
+    rows = report["networks"]["tiny"]["rows"]
+    assert [row["name"] for row in rows if "RuntimeError: no such kernel" == row["fails"]] == [
+        "train",
+        "train, computed again",
+    ]
+    assert len(rows) == 6 and report["skipped"] == []
+
+
 def test_batches_grow_until_they_bring_nothing_or_do_not_fit(tmp_path):
     rates = {8: 100.0, 16: 190.0, 32: 195.0, 64: 196.0}
 
@@ -74,7 +94,7 @@ def test_batches_grow_until_they_bring_nothing_or_do_not_fit(tmp_path):
         yield {"name": f"step, batch {images}", "images_per_second": rates[images]}
 
     before = [{"name": "step, batch 8", "images_per_second": 100.0}]
-    settings = run.Settings(CONFIG, (32, 32), "bfloat16", (8,), tmp_path, stages=())
+    settings = Settings(CONFIG, (32, 32), "bfloat16", (8,), tmp_path, stages=())
     found = list(accelerator._larger(section, settings, 256, before))
     assert [row["name"] for row in found] == ["step, batch 16", "step, batch 32"]
     assert len(list(accelerator._larger(section, settings, 16, before))) == 1
@@ -117,7 +137,7 @@ for name, sets in tool["NETWORKS"].items():
 def test_remat_is_asked_of_what_has_it():
     config = config_lib.load("solov2_r50_fpn_1x")
     (remat,) = (
-        step.args[1] if isinstance(step.args[1], run.Settings) else None
+        step.args[1] if isinstance(step.args[1], Settings) else None
         for name, network, step in accelerator._steps(
             dataclasses.replace(PLAN, networks={"r50": config}), Path("out"), 1.0
         )

@@ -13,7 +13,7 @@ import pytest
 
 from solojax import cli, device_memory
 from solojax import config as config_lib
-from solojax.bench import compare, data, evaluation, rows, run, start, synthetic
+from solojax.bench import data, evaluation, reports, rows, run, start, synthetic
 from solojax.bench.settings import Settings
 from solojax.data import throughput
 from solojax.models.detector import Detector
@@ -61,7 +61,7 @@ def test_each_row_has_times_operations_and_memory(report):
 
 def test_reports_are_compared_row_by_row(report, tmp_path):
     path = tmp_path / "before.json"
-    run.write(path, {name: report[name] for name in report if name != "said"})
+    reports.write(path, {name: report[name] for name in report if name != "said"})
     assert json.loads(path.read_text())["sections"] == report["sections"]
     later = json.loads(path.read_text())
     step = later["sections"]["train"][0]
@@ -69,17 +69,17 @@ def test_reports_are_compared_row_by_row(report, tmp_path):
         step["seconds"][key] *= 10
     step["flops"] *= 2
     later["sections"]["nms"] = [{"name": "matrix, 100 masks", "images": 1, "fails": "too little"}]
-    table = run.against(later, path)
+    table = reports.against(later, path)
     (slower,) = (line for line in table.splitlines() if "train: step" in line)
     assert " 10.00   2.00   1.00" in slower and not slower.endswith("quartiles")
     assert "matrix" not in table and "not the same" not in table
     assert table.count("within the quartiles") == 4
     later["precision"] = "bfloat16"
-    assert "not the same: precision float32 then, bfloat16 now" in run.against(later, path)
-    assert compare.table({**later, "sections": {}}, later) == "no row is in both reports"
+    assert "not the same: precision float32 then, bfloat16 now" in reports.against(later, path)
+    assert reports.table({**later, "sections": {}}, later) == "no row is in both reports"
     path.write_text("[1]")
     with pytest.raises(InputError, match="before.json is no report of solojax bench"):
-        run.against(later, path)
+        reports.against(later, path)
 
 
 def test_a_made_up_batch_is_one_of_the_pipeline_with_masks_in_their_boxes():

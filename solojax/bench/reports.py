@@ -1,6 +1,29 @@
-"""One report beside another."""
+"""Reports: as files, and one beside another."""
 
+import json
+from pathlib import Path
 from typing import Any
+
+from solojax import writing
+from solojax.types import InputError
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    """Writes what was measured."""
+    writing.put(path, json.dumps(report, indent=1).encode())
+
+
+def against(report: dict[str, Any], path: Path) -> str:
+    """A table of this report beside the one in a file, for people.
+
+    Raises:
+      InputError: the file is no report.
+    """
+    try:
+        earlier = json.loads(path.read_text())
+        return table(earlier, report)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no report of solojax bench: {error}") from error
 
 
 def table(earlier: dict[str, Any], later: dict[str, Any]) -> str:
