@@ -6,7 +6,12 @@ from pathlib import Path
 from solojax.cli import options
 from solojax.types import InputError
 
-ENDINGS = {"stablehlo": ".stablehlo.zip", "onnx": ".onnx"}
+ENDINGS = {
+    "stablehlo": ".stablehlo.zip",
+    "onnx": ".onnx",
+    "savedmodel": ".savedmodel",
+    "litert": ".tflite",
+}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     options.add_checkpoint(parser)
     parser.add_argument(
-        "--batch", type=int, metavar="N", help="images at a time; without it any number of them"
+        "--batch", type=int, metavar="N", help="images at a time; else any number (stablehlo) or 1"
     )
 
 
@@ -40,9 +45,14 @@ def run(arguments: argparse.Namespace) -> None:
         from solojax.export.onnx import file
 
         written = file.write(found, path)
-    else:
+    elif kind == "stablehlo":
         from solojax.export import stablehlo
 
         written = stablehlo.write(found, path, batch)
+    else:
+        from solojax.export import savedmodel
+
+        make = savedmodel.write if kind == "savedmodel" else savedmodel.write_lite
+        written = make(found, path, batch or 1)
     for path in written:
-        print(f"{path}: {path.stat().st_size:,} bytes")
+        print(f"{path}: {path.stat().st_size:,} bytes" if path.is_file() else path)

@@ -6,10 +6,11 @@ many canvases there are, and XLA computes nothing ahead from them, by which the 
 differ from those of a run.
 """
 
+import contextlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,23 +53,25 @@ def write(trained: Trained, path: Path, batch: int | None) -> list[Path]:
     stored = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(array) for name, array in weights.items()}
     np.savez(stored, **arrays)
-    members, programs = {"weights.npz": stored.getvalue()}, []
+    members, pairs = {"weights.npz": stored.getvalue()}, []
     canvases = trained.config.data.canvases
+    (b,) = export.symbolic_shape("b") if batch is None else (batch,)
     for height, width in canvases:
-        found, masks = _programs(trained, (height, width), batch)
-        programs.append((f"find_{height}x{width}.bin", f"masks_{height}x{width}.bin"))
-        members |= zip(
-            programs[-1], (bytes(one.serialize()) for one in (found, masks)), strict=True
-        )
+        with _batch_told():
+            two = programs(trained, (height, width), b)
+        find, masks = (_export(function, *given) for function, given in two)
+        pairs.append((f"find_{height}x{width}.bin", f"masks_{height}x{width}.bin"))
+        contents = (bytes(one.serialize()) for one in (find, masks))
+        members |= zip(pairs[-1], contents, strict=True)
     described = {
-        **metadata.describe(trained, "stablehlo", batch, found.out_avals[0].shape[1]),
-        "programs": programs,
+        **metadata.describe(trained, "stablehlo", batch, find.out_avals[0].shape[1]),
+        "programs": pairs,
         "programs_are": OUTPUTS,
         "tiles": [predict.tile_side(canvas) for canvas in canvases],
         "block": predict.BLOCK,
         "platforms": PLATFORMS,
         "jax": jax.__version__,
-        "calling_convention": found.calling_convention_version,
+        "calling_convention": find.calling_convention_version,
     }
     members["metadata.json"] = (json.dumps(described, indent=2) + "\n").encode()
     runner = path.with_name(RUNNER.name)
@@ -77,10 +80,14 @@ def write(trained: Trained, path: Path, batch: int | None) -> list[Path]:
     return [path, runner]
 
 
-def _programs(
-    trained: Trained, canvas: tuple[int, int], batch: int | None
-) -> tuple[export.Exported, export.Exported]:
-    """``find`` and ``masks`` of a canvas (``OUTPUTS``)."""
+def programs(trained: Trained, canvas: tuple[int, int], b: Any) -> list[tuple[Callable, tuple]]:
+    """``find`` and ``masks`` of a canvas (``OUTPUTS``), each with the shapes of its arguments.
+
+    Args:
+      trained: the network.
+      canvas: (height, width), network pixels.
+      b: images that go through the network together; may be a dimension of ``jax.export``.
+    """
     model, tree = trained.config.model, jax.tree.structure(trained.variables)
     detect = predict.make_detect(model)
 
@@ -92,21 +99,18 @@ def _programs(
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trained.variables)
     weights = checkpoint.by_name(shapes)
     names = list(weights)
-    (b,) = export.symbolic_shape("b") if batch is None else (batch,)
     images = jax.ShapeDtypeStruct((b, *canvas, 3), np.uint8)
     sizes = jax.ShapeDtypeStruct((b, 2), np.int32)
-    found = _export(find, weights, images, sizes, sizes)
+    given = (weights, images, sizes, sizes)
+    soft = jax.eval_shape(find, *given)[2]
     block = jax.ShapeDtypeStruct((3,), np.int32)
-    return found, _export(
-        predict.make_block(model, canvas), block, found.out_avals[2], sizes, sizes
-    )
+    return [(find, given), (predict.make_block(model, canvas), (block, soft, sizes, sizes))]
 
 
-def _export(function: Callable, *arguments: Any) -> export.Exported:
-    told = getattr(jax.config, CALLERS)
-    jax.config.update(CALLERS, 0)
+@contextlib.contextmanager
+def _batch_told() -> Iterator[None]:
     try:
-        return export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
+        yield
     except TypeError as error:
         if "_DimExpr" not in str(error):
             raise
@@ -114,6 +118,13 @@ def _export(function: Callable, *arguments: Any) -> export.Exported:
             "this network is not for any number of images at a time: a part of it takes len() of a "
             "batch, where x.shape[0] is asked for; give --batch 1"
         ) from error
+
+
+def _export(function: Callable, *arguments: Any) -> export.Exported:
+    told = getattr(jax.config, CALLERS)
+    jax.config.update(CALLERS, 0)
+    try:
+        return export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
     finally:
         jax.config.update(CALLERS, told)
 
