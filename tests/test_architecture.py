@@ -12,6 +12,7 @@ FLOORS = {
     "fields": 1,
     "writing": 1,
     "compilation": 1,
+    "allocator": 1,
     "device_memory": 1,
     "parallel": 1,
     "progress": 1,
@@ -72,6 +73,7 @@ MOST_LINES = 300
 LIGHT = {  # what a command may import at once
     "solojax.__version__",
     "solojax.cli",
+    "solojax.allocator",
     "solojax.compilation",
     "solojax.config",
     "solojax.types",

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from solojax import __version__, compilation
+from solojax import __version__, allocator, compilation
 from solojax.types import RESTART, InputError, Terminated
 
 UNREAD = 128 + 13  # exit code of what SIGPIPE ended, which is how others end that nobody reads
@@ -83,6 +83,7 @@ def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.typed = shlex.join(["solojax", *(sys.argv[1:] if argv is None else argv)])
     compilation.keep()
+    allocator.keep()
     code, failure = 0, ""
     try:
         _check_text(arguments)
