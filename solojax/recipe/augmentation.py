@@ -11,7 +11,10 @@ from solojax.data.annotations.suspicions import FEW
 from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import Facts
 
-JITTER = (0.6, 1.5)  # times the size at which an image just fits its canvas
+# Views of each image from which on sizes vary, and by how much: times that at which an image just
+# fits its canvas. Published trainings of 12 epochs take one size, of 36 some, of 100 many; below,
+# each image is news as it is.
+JITTERS = ((100, (0.6, 1.5)), (36, (0.8, 1.25)))
 # Words in the names of classes: of those that a mirror makes another class, of those that it only
 # makes unreadable.
 SIDED = re.compile(r"(^|[^a-z])(left|right)([^a-z]|$)")
@@ -22,11 +25,10 @@ SCARCE = 0.02  # share of the images with a class, below which they come more of
 
 
 def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
-    """Mirrors, sizes, pasted instances: by the names and the counts of the classes."""
+    """Mirrors, pasted instances: by the names and the counts of the classes."""
     names = [one.name for one in facts.categories]
     sided = _sided(names)
     decisions = [
-        Decision("scale jitter", f"{JITTER[0]} to {JITTER[1]}", "the same objects at more sizes"),
         Decision(
             "mirror",
             "no" if sided else "half of the images",
@@ -67,9 +69,20 @@ def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
             )
         )
     augmentation = Augmentation(
-        flip_probability=0.0 if sided else 0.5, scale_range=JITTER, copy_paste_probability=pasted
+        flip_probability=0.0 if sided else 0.5, copy_paste_probability=pasted
     )
     return augmentation, decisions
+
+
+def jitter(views: float) -> tuple[tuple[float, float] | None, Decision]:
+    """The range of sizes for so many views of each image; None: one size."""
+    least = JITTERS[-1][0]
+    for enough, sizes in JITTERS:
+        if views >= enough:
+            why = f"{views:.0f} views of each image, which are news at other sizes"
+            return sizes, Decision("scale jitter", f"{sizes[0]} to {sizes[1]}", why)
+    why = f"{views:.0f} views of each image: below {least} it is news as it is"
+    return None, Decision("scale jitter", "none", why)
 
 
 def balance(facts: Facts) -> tuple[float, list[Decision]]:

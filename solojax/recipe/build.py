@@ -93,6 +93,8 @@ def build(
     classes = len(subject.facts.categories)
     model = network.fitted(chosen, layout.cells, classes, layout.positives, layout.detections)
     optimizer, optimizing = schedule.optimizer_of(steps, batch_size(), bool(subject.weights))
+    sizes, jittered = augmentation.jitter(steps * batch_size() / len(subject.facts.sizes))
+    drawn = dataclasses.replace(layout.data.augmentation, scale_range=sizes)
     every = max(steps // max(evaluations, 1), 1)
     training = config_lib.Training(
         batch_size=batch_size(),
@@ -104,9 +106,12 @@ def build(
         evaluate_every=every if evaluations else 0,
     )
     config = config_lib.Config(
-        model=model, data=layout.data, optimizer=optimizer, training=training
+        model=model,
+        data=dataclasses.replace(layout.data, augmentation=drawn),
+        optimizer=optimizer,
+        training=training,
     )
-    return config, [*layout.decisions, *optimizing]
+    return config, [*layout.decisions, jittered, *optimizing]
 
 
 def _roomy(most: int) -> int:

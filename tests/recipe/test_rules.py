@@ -200,6 +200,12 @@ def test_rare_classes_are_pasted_and_told_of():
     assert not augmentation.choose(facts(names=("cat", "dog")))[0].copy_paste_probability
 
 
+@pytest.mark.parametrize(("views", "sizes"), [(6, None), (36, (0.8, 1.25)), (640, (0.6, 1.5))])
+def test_sizes_vary_where_images_are_seen_often(views, sizes):
+    chosen, told = augmentation.jitter(views)
+    assert chosen == sizes and f"{views} views" in told.why
+
+
 def test_images_of_scarce_classes_come_more_often():
     some = facts([(480, 640)] * 500, names=("cat", "dog", "newt"), per_class=0)
     some = some._replace(class_images=np.array([400, 5, 0]))  # a class without examples is none
