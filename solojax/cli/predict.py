@@ -34,6 +34,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "scored, else .3",
     )
     parser.add_argument(
+        "--mask-threshold",
+        type=float,
+        metavar="P",
+        help="the probability above which a pixel is in a mask, without it the head's",
+    )
+    parser.add_argument(
         "--tiles", type=int, metavar="PIXELS", help="cut large images into tiles of that side"
     )
     parser.add_argument(
@@ -78,6 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--no-overlays leaves nothing to do; give --save {','.join(save.FORMS)}")
     if arguments.score is not None and not 0 <= arguments.score <= 1:
         raise InputError(f"--score {arguments.score:g} must be in 0..1")
+    if arguments.mask_threshold is not None and not 0 <= arguments.mask_threshold <= 1:
+        raise InputError(f"--mask-threshold {arguments.mask_threshold:g} must be in 0..1")
     if arguments.megapixels is not None and arguments.megapixels < 1:
         raise InputError(f"--megapixels {arguments.megapixels} must be at least 1")
     if arguments.page is not None and arguments.page < 1:
@@ -94,6 +102,8 @@ def run(arguments: argparse.Namespace) -> None:
     predictor = Predictor.from_pretrained(
         arguments.workdir, arguments.checkpoint, batch_size=arguments.batch
     )
+    if arguments.mask_threshold is not None:
+        predictor = predictor.at(arguments.mask_threshold)
     predict_files.predict_files(
         predictor,
         inputs,

@@ -20,7 +20,7 @@ from solojax.inference.save.files import encode
 from solojax.inference.save.results import rows
 
 LEAST_MASK = 0.05  # the lowest threshold of masks that can be chosen; what is below is not sent
-PREVIEW_SIDE = 1600  # pixels that the longer side of the picture on the page has at most
+PREVIEW_SIDE = 1280  # pixels that the longer side of the picture on the page has at most
 MOST_PIXELS = 10**8  # of an image
 
 

@@ -6,6 +6,7 @@ another origin.
 """
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -31,6 +32,7 @@ PATIENCE = 120.0  # seconds that they wait, and that an upload may take
 SILENCE = 15.0  # seconds that a browser may say nothing
 WAITING = 128  # connections
 LONGEST_NAME = 120  # signs of a file's name
+LINGER = 2.0  # seconds that what was refused may still take to be sent
 SMALL = 2**10  # bytes that are not worth packing
 CHUNK = 2**20  # bytes
 
@@ -60,6 +62,10 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int):
         self.host = host
+        self._names = {"localhost", host.lower()}
+        if host in ("0.0.0.0", "::"):  # every address of this machine, which has a name then
+            self.host = socket.gethostname()
+            self._names.add(self.host.lower())
         self.turns = threading.BoundedSemaphore(AT_ONCE)
         if ":" in host:
             self.address_family = socket.AF_INET6
@@ -83,7 +89,7 @@ class Server(http.server.ThreadingHTTPServer):
     def knows(self, host: str) -> bool:
         """Whether a request may be for that host, as a browser names it."""
         name = urllib.parse.urlsplit(f"//{host}").hostname or ""
-        if name in ("localhost", self.host.lower()):
+        if name in self._names:
             return True
         try:
             ipaddress.ip_address(name)
@@ -128,6 +134,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, routes: dict[str, Callable[[], None]]) -> None:
         address = urllib.parse.urlsplit(self.path)
         self._query = dict(urllib.parse.parse_qsl(address.query))
+        self._is_unread = self.command == "POST"
         try:
             self._check_sender()
             if address.path not in routes:
@@ -215,21 +222,31 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if not chunk or time.monotonic() > end:
                 raise ConnectionError
             content += chunk
+        self._is_unread = False
         return bytes(content)
 
     def _send_json(self, content: Any) -> None:
         self._send(200, json.dumps(content, allow_nan=False).encode(), "application/json")
 
     def _refuse(self, status: int, line: str) -> None:
-        self.close_connection = True  # a body that nobody read may be on its way
-        try:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
             self._send(status, json.dumps({"error": line}).encode(), "application/json")
-        except OSError:
+            if self._is_unread:
+                self._linger()
+
+    def _linger(self) -> None:
+        """Lets a body come that nobody reads: closed at once, the answer would be lost as well."""
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(LINGER)
+        end = time.monotonic() + LINGER
+        while time.monotonic() < end and self.connection.recv(CHUNK):
             pass
 
     def _send(self, status: int, content: bytes, kind: str) -> None:
         packed = kind == "application/json" and len(content) > SMALL
-        packed &= "gzip" in self.headers.get("Accept-Encoding", "")
+        headers = getattr(self, "headers", {})  # of what could not be understood there are none
+        packed &= "gzip" in headers.get("Accept-Encoding", "")
         if packed:
             content = gzip.compress(content, 1)
         self.send_response(status)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -115,6 +116,18 @@ def test_each_fault_is_answered_by_one_line(server, path, body, headers, status,
     line = answer.json["error"]
     assert said in line and "\n" not in line and len(line) < 300
     assert answer.headers["Connection"] == "close"
+
+
+def test_who_sends_a_body_that_is_refused_hears_why(server):
+    answer = ask(server, "/nowhere", bytes(10**7))
+    assert answer.status == 404
+
+
+def test_what_is_no_request_is_answered_all_the_same(server):
+    with socket.create_connection(server.server_address) as sender:
+        sender.sendall(b"GET / HTTP/9.9 oh\r\n\r\n")
+        said = sender.makefile("rb").read()
+    assert b'"error": "Bad request version' in said
 
 
 def test_what_fails_by_our_fault_says_nothing_of_this_machine(server, monkeypatch, capfd):

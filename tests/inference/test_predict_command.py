@@ -55,6 +55,10 @@ class Predictor:
         while window := list(itertools.islice(coming, 2)):
             yield from map(self, window)
 
+    def at(self, mask_threshold: float) -> "Predictor":
+        self.asked["mask_threshold"] = mask_threshold
+        return self
+
     def tiled(self, image: np.ndarray, tile: int) -> Result:
         if tile < 64:
             raise InputError(f"--tiles {tile} must be at least 64 pixels")
@@ -132,8 +136,10 @@ def test_a_folder_becomes_overlays_and_every_form(capsys: pytest.CaptureFixture[
 def test_options_reach_where_they_belong() -> None:
     draw_image("a.png", 5)
     options = ["--score", "0.05", "--tiles", "64", "--checkpoint", "best", "--no-overlays"]
+    options += ["--mask-threshold", "0.6"]
     assert predict("a.png", "--out", "deep/er", "--save", "json", *options) == 0
     wanted = {"run": Path("run"), "checkpoint": "best", "batch_size": 1, "tile": 64}
+    wanted["mask_threshold"] = 0.6
     assert Predictor.asked == wanted
     (row,) = load(Path("deep/er/detections.json"))
     assert [one["class"] for one in row["detections"]] == ["light", "dark"]
@@ -228,6 +234,7 @@ def test_images_that_are_not_those_of_a_ground_truth_are_told(
         (["a.png", "--save", "jsn"], "--save jsn is none of json, rle, polygons, png"),
         (["a.png", "--score", "30"], "--score 30 must be in 0..1"),
         (["a.png", "--score", "nan"], "--score nan must be in 0..1"),
+        (["a.png", "--mask-threshold", "5"], "--mask-threshold 5 must be in 0..1"),
         (["a.png", "--no-overlays"], "--no-overlays leaves nothing to do; give --save"),
         (["a.png", "--out", "."], "--out . is the folder of an input; choose another one"),
         (["a.png", "--tiles", "0"], "--tiles 0 must be at least 64 pixels"),
