@@ -150,6 +150,8 @@ def test_what_is_no_image_is_told_and_what_was_shown_stays(dropped, folder):
     dropped.wait("!document.getElementById('error').hidden")
     assert dropped.text("#error").startswith("notes.txt is no image")
     assert dropped.text("#name") == "discs.png" and dropped.text("#status") == count
+    dropped.run("look({name: 'large.tif', size: 2 ** 40})")  # which is not sent at all
+    assert dropped.text("#error").startswith("large.tif has 1048576 MB where 256 are taken")
     dropped.click("#samples button:last-child")
     dropped.wait("document.querySelector('#samples [aria-pressed=true]')")
     assert dropped.run("return document.getElementById('error').hidden")

@@ -1,6 +1,7 @@
 """Claims about the server of the demo, asked as a browser asks and as others do."""
 
 import base64
+import contextlib
 import json
 import socket
 import struct
@@ -121,6 +122,17 @@ def test_each_fault_is_answered_by_one_line(server, path, body, headers, status,
 def test_who_sends_a_body_that_is_refused_hears_why(server):
     answer = ask(server, "/nowhere", bytes(10**7))
     assert answer.status == 404
+
+
+def test_who_says_nothing_keeps_nobody_waiting(server, monkeypatch):
+    monkeypatch.setattr(demo_server._Handler, "timeout", 0.1)
+    begun = b"POST /look HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+    with contextlib.ExitStack() as silent:
+        for _ in range(demo_server.AT_ONCE):
+            sender = silent.enter_context(socket.create_connection(server.server_address))
+            sender.sendall(begun)
+        assert sender.recv(1) == b""
+        assert ask(server, "/look", png(blobs())).status == 200
 
 
 def test_what_is_no_request_is_answered_all_the_same(server):
