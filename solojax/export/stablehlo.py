@@ -94,7 +94,8 @@ def programs(trained: Trained, canvas: tuple[int, int], b: Any) -> list[tuple[Ca
     def find(weights: dict[str, Any], images: Any, sizes: Any, originals: Any) -> tuple[Any, ...]:
         found = detect(jax.tree.unflatten(tree, [weights[name] for name in names]), images, sizes)
         boxes = predict.restore_boxes(found.boxes, sizes, originals)
-        return tuple(array for array in found._replace(boxes=boxes) if array is not None)
+        always = (found.scores, found.labels, found.masks, found.valid, found.overflow)
+        return always if boxes is None else (*always, boxes)
 
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trained.variables)
     weights = checkpoint.by_name(shapes)
