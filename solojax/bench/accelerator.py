@@ -43,7 +43,7 @@ def bench(
 
     Args:
       plan: what and how long.
-      out: the folder; ``profile`` is what ``tensorboard`` and ``xprof`` read.
+      out: the folder; in ``profile`` are packed what ``tensorboard`` and ``xprof`` read.
       twin: rows of another implementation by network, to put beside ours.
       say: is told each row as it comes.
 
@@ -118,7 +118,8 @@ def _steps(plan: Plan, out: Path, peak: float) -> Iterator[tuple[str, str, Step]
         found = dataclasses.replace(settings, stages=("network", "masks"))
         yield "predict", name, functools.partial(_section, predict.section, found)
         yield "train", name, functools.partial(_section, train.section, settings)
-        yield "nms", name, functools.partial(_section, nms.section, settings)
+        suppress = dataclasses.replace(settings, profile=None)
+        yield "nms", name, functools.partial(_section, nms.section, suppress)
         alone = dataclasses.replace(found, batches=(1,), least=0.0, profile=None)
         yield (
             "predict one image, its latency",

@@ -16,12 +16,11 @@ MASKS = (100, 500, 1000)
 def section(settings: Settings) -> Iterator[rows.Row]:
     """A row for each number of masks, of one image."""
     for masks in MASKS:
-        yield rows.guarded(
-            f"matrix, {masks} masks", 1, functools.partial(_measure, settings, masks)
-        )
+        measure = functools.partial(_measure, settings, masks)
+        yield rows.guarded(f"matrix, {masks} masks", 1, measure)
 
 
-def _measure(settings: Settings, masks: int) -> rows.Row:
+def _measure(settings: Settings, masks: int, row: rows.Row) -> rows.Row:
     rng = np.random.default_rng(0)
     height, width = (side // 4 for side in settings.canvas)
     packed = rng.integers(0, 256, (masks, height, -(-width // 8)), np.uint8)
@@ -31,6 +30,5 @@ def _measure(settings: Settings, masks: int) -> rows.Row:
     def suppress(_: None, *given: jax.Array) -> jax.Array:
         return nms.matrix_nms(*given)
 
-    program, row = rows.compiled_predict(suppress, None, given)
-    row["images"] = 1
-    return rows.timed(row, lambda: program(None, given), settings)
+    program, columns = rows.compiled_predict(suppress, None, given)
+    return rows.timed({**row, **columns}, lambda: program(None, given), settings)

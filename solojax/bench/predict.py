@@ -49,15 +49,14 @@ def network(model: Any, precision: parallel.Precision) -> Callable:
 
 def _stages(
     settings: Settings, model: Any, variables: dict[str, Any], images: int
-) -> Iterator[tuple[str, Callable[[], rows.Row]]]:
+) -> Iterator[tuple[str, Callable[[rows.Row], rows.Row]]]:
     host = images_of(settings.canvas, images)
     original, precision = synthetic.original_size(settings.canvas), settings.precision
 
-    def on_device(function: Callable, given: tuple) -> rows.Row:
+    def on_device(function: Callable, given: tuple, row: rows.Row) -> rows.Row:
         placed = jax.device_put(given)
-        program, row = rows.compiled_predict(function, variables, placed)
-        row["images"] = images
-        return rows.timed(row, lambda: program(variables, placed), settings)
+        program, columns = rows.compiled_predict(function, variables, placed)
+        return rows.timed({**row, **columns}, lambda: program(variables, placed), settings)
 
     stages: dict[str, tuple[Callable, tuple]] = {
         "network": (network(model, precision), host[:2]),
@@ -68,10 +67,10 @@ def _stages(
         if name in settings.stages:
             yield name, functools.partial(on_device, *stage)
 
-    def to_run_lengths() -> rows.Row:
+    def to_run_lengths(row: rows.Row) -> rows.Row:
         find = predict.make_find(model, all_devices=False, precision=precision)
         timing = rows.time_calls(lambda: _ended(find(variables, *host)), **settings.limits)
-        row = {"images": images, "compile_seconds": timing.first - timing.median}
+        row = {**row, "compile_seconds": timing.first - timing.median}
         return rows.with_times(row, timing, settings.peak)
 
     if "run lengths" in settings.stages:

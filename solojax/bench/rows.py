@@ -1,5 +1,8 @@
 """What was measured, a row for each program: as numbers for a file, as lines for people."""
 
+import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -68,8 +71,12 @@ def timed(row: Row, call: Callable[[], Any], settings: Settings) -> Row:
     """The row with the times of ``call``, some further calls being traced where that is asked."""
     found = with_times(row, time_calls(call, **settings.limits), settings.peak)
     if settings.profile:
-        with jax.profiler.trace(settings.profile):
-            jax.block_until_ready([call() for _ in range(TRACED)])
+        with tempfile.TemporaryDirectory() as folder:
+            with jax.profiler.trace(folder):
+                jax.block_until_ready([call() for _ in range(TRACED)])
+            settings.profile.mkdir(parents=True, exist_ok=True)
+            name = re.sub(r"\W+", "_", row["name"])
+            shutil.make_archive(str(settings.profile / name), "zip", folder)
     return found
 
 
@@ -93,14 +100,15 @@ def with_times(row: Row, timing: Timing, peak: float | None) -> Row:
     return found
 
 
-def guarded(name: str, images: int, measure: Callable[[], Row]) -> Row:
-    """What ``measure`` gives, or why it gives nothing where the device has too little memory."""
+def guarded(name: str, images: int, measure: Callable[[Row], Row]) -> Row:
+    """What ``measure`` makes of a row of name and images; or why nothing, where memory is short."""
+    row = {"name": name, "images": images}
     try:
-        return {"name": name, "images": images, **measure()}
+        return measure(row)
     except jax.errors.JaxRuntimeError as error:
         if not device_memory.ran_out(error):
             raise
-        return {"name": name, "images": images, "fails": "too little memory on the device"}
+        return {**row, "fails": "too little memory on the device"}
 
 
 HEADER = (

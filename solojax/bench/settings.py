@@ -25,7 +25,7 @@ class Settings:
     images: int = 1000  # of the sections that read or score images
     least: float = timing.LEAST  # seconds of a repeat; 0 times single calls
     stages: tuple[str, ...] = STAGES  # of a prediction
-    profile: Path | None = None  # a folder in which some calls of each row are traced
+    profile: Path | None = None  # a folder for traces of some further calls, packed, a file a row
 
     @property
     def limits(self) -> dict[str, Any]:

@@ -15,9 +15,8 @@ def section(settings: Settings) -> Iterator[rows.Row]:
     """A row for each batch that divides over the devices."""
     for images in settings.batches:
         config = config_of(settings, images)
-        yield rows.guarded(
-            f"step, batch {images}", images, functools.partial(_measure, settings, config, images)
-        )
+        measure = functools.partial(_measure, settings, config)
+        yield rows.guarded(f"step, batch {images}", images, measure)
 
 
 def config_of(settings: Settings, images: int) -> config_lib.Config:
@@ -29,16 +28,16 @@ def config_of(settings: Settings, images: int) -> config_lib.Config:
     return dataclasses.replace(config, training=training, data=data)
 
 
-def _measure(settings: Settings, config: config_lib.Config, images: int) -> rows.Row:
+def _measure(settings: Settings, config: config_lib.Config, row: rows.Row) -> rows.Row:
     update = parallel.pmap_update(step.update_of(config, memory.rule_of(config)))
     state = parallel.replicate(parallel.jit_once(lambda: memory.fresh_state(config))())
-    batch = parallel.shard(synthetic.batch(config, settings.canvas, images))
-    program, row = rows.compiled(update.lower(state, batch), parallel.compile_update)
-    row["images"], row["flops"] = images, config.training.accumulate * row["flops"]
+    batch = parallel.shard(synthetic.batch(config, settings.canvas, row["images"]))
+    program, columns = rows.compiled(update.lower(state, batch), parallel.compile_update)
+    columns["flops"] *= config.training.accumulate
 
     def call() -> object:
         nonlocal state
         state, metrics = program(state, batch)
         return metrics
 
-    return rows.timed(row, call, settings)
+    return rows.timed({**row, **columns}, call, settings)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,11 @@ def test_all_that_is_wanted_is_measured_and_kept(folder):
     assert not any("fails" in row for row in report["networks"]["tiny"]["rows"])
     assert report["networks"]["tiny"]["numerics"].keys() == numerics.BOUNDS.keys()
     assert report["skipped"] == [] and report["seconds"] > 0
-    assert list((folder / "profile").rglob("*.xplane.pb"))
+    traces = sorted((folder / "profile").iterdir())
+    assert [one.name for one in traces] == [
+        f"{name}_batch_8.zip" for name in ("masks", "network", "step")
+    ]
+    assert any(name.endswith(".xplane.pb") for name in zipfile.ZipFile(traces[0]).namelist())
 
 
 def test_the_page_puts_each_figure_beside_what_is_possible_and_the_other_implementation(folder):

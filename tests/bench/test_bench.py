@@ -106,7 +106,7 @@ def test_a_fresh_network_is_made_to_fill_the_caps():
 
 def test_what_does_not_fit_is_a_row_and_what_else_fails_an_error():
     def fail(text):
-        def measure():
+        def measure(row):
             raise jax.errors.JaxRuntimeError(text)
 
         return measure
@@ -161,7 +161,7 @@ assert cli.main(["bench", "--config", "shapes", "--only", "nms", "--repeats", "1
 assert cli.main(["info"]) == 0
 heavy = {name.partition(".")[0] for name in sys.modules}
 assert "jax" in heavy and not heavy & {"tensorflow", "tensorflow_datasets", "array_record"}, heavy
-from solojax.bench import predict, train
+from solojax.bench import accelerator, train
 assert not {"tensorflow", "tensorflow_datasets", "array_record"} & set(sys.modules)
 """
 
