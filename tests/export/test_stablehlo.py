@@ -24,8 +24,7 @@ def run(tmp_path, monkeypatch):
     return functools.partial(parity.run_stablehlo, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("resize", ["fit", "stretch"])
-@pytest.mark.parametrize("batch", [None, 2])
+@pytest.mark.parametrize(("resize", "batch"), [("fit", None), ("stretch", 2)])
 def test_images_of_any_size_find_their_canvas_and_come_back(run, resize, batch):
     data = dataclasses.replace(parity.DATA, resize=resize)
     network = parity.trained(Colors(), {"least": np.float32(0)}, data)
