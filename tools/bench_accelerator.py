@@ -14,6 +14,8 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,7 @@ def twin_of(config: config_lib.Config, batch: int, within: float) -> dict[str, A
         "grids": head.grid.sizes,
         "canvas": config.data.canvases[0],
         "candidates": head.selection.nms_candidates,
-        "predict": [batch, 1],
-        "train": [batch],
+        "batch": batch,
         "device": "cuda",
         "compile": True,
         "bfloat16": True,
@@ -63,21 +64,21 @@ def twin_of(config: config_lib.Config, batch: int, within: float) -> dict[str, A
 
 
 def measure_twin(python: str, about: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
-    """Its rows; none, and a line, where it fails or takes too long."""
+    """Its rows, and a line where it fails or takes too long: those that came until then."""
     script = str(Path(__file__).with_name("bench_torch.py"))
-    try:
-        done = subprocess.run(
-            [python, script, json.dumps(about)], capture_output=True, text=True, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        print(f"PyTorch took longer than {seconds:.0f} s", flush=True)
-        return []
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["without a word"]
-        print(f"PyTorch failed: {said[-1]}", flush=True)
-        return []
-    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["rows"]
-    return found
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        try:
+            command = [python, script, json.dumps(about)]
+            done = subprocess.run(command, stdout=out, stderr=errors, timeout=seconds)
+            errors.seek(0)
+            said = errors.read().strip().splitlines() or ["without a word"]
+            failure = f"PyTorch failed: {said[-1]}" if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            failure = f"PyTorch took longer than {seconds:.0f} s"
+        if failure:
+            print(failure, flush=True)
+        out.seek(0)
+        return [json.loads(line) for line in out if line.startswith("{") and line.endswith("}\n")]
 
 
 def main(arguments: list[str]) -> None:
@@ -93,16 +94,18 @@ def main(arguments: list[str]) -> None:
     if given.tiny:
         name = "solov2_light_448_r18_fpn_3x"
         networks = {"tiny": config_lib.load(name, [*NETWORKS[name], *TINY])}
-    twin = {}
+    twin, begun = {}, time.monotonic()
+    share = 1 / 4  # of the minutes, for the first network; half of it for the next
     for name, config in networks.items() if given.torch else ():
         about = twin_of(config, given.batch, 2.0)
-        twin[name] = measure_twin(given.torch, about, 60 * given.minutes / 6)
+        twin[name] = measure_twin(given.torch, about, 60 * given.minutes * share)
+        share /= 2
         for row in twin[name]:
             print(name, "PyTorch", row, flush=True)
     from solojax.bench import accelerator  # with JAX, which takes most of a device's memory
 
-    spent = len(twin) * given.minutes / 6
-    plan = accelerator.Plan(networks, minutes=given.minutes - spent, batch=given.batch)
+    left = given.minutes - (time.monotonic() - begun) / 60
+    plan = accelerator.Plan(networks, minutes=left, batch=given.batch)
     if given.tiny:
         plan = dataclasses.replace(plan, largest=4, repeats=2, within=0.1, compared=(64, 96))
     accelerator.bench(plan, given.out, twin, lambda line: print(line, flush=True))

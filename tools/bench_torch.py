@@ -1,7 +1,7 @@
 """SOLOv2 in PyTorch, to be measured beside ours: of the same layers, its weights fresh.
 
 Written for ``tools/bench_accelerator.py`` from the architecture alone: channels-last, autocast,
-``torch.compile``. Prints a JSON list of rows as ``solojax.bench.rows`` has them.
+``torch.compile``. Prints rows as ``solojax.bench.rows`` has them, each a line of JSON.
 
     python tools/bench_torch.py '{"depth": 50, "canvas": [800, 1344], ...}'
 """
@@ -10,6 +10,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -168,7 +169,10 @@ def flat(maps: list[torch.Tensor]) -> torch.Tensor:
 
 
 def matrix_nms(masks: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Decayed scores of ``K P`` masks (0 or 1), best first."""
+    """Decayed scores of ``K P`` masks (0 or 1), best first.
+
+    Under autocast the counts are rounded to bfloat16, which is faster than right.
+    """
     both = (masks @ masks.T).float()
     areas = both.diagonal()
     iou = both / (areas[:, None] + areas[None] - both).clamp(min=1)
@@ -177,30 +181,36 @@ def matrix_nms(masks: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor) 
     return scores * torch.exp(-2 * (iou**2 - worst**2)).min(0).values
 
 
-def detect(outputs: Any, candidates: int, original: tuple[int, int]) -> list[Any]:
-    """Scores, labels and masks at original size of each image, all caps full."""
-    categories, kernels, features = outputs
+def detect(
+    scores: torch.Tensor,
+    kernels: torch.Tensor,
+    features: torch.Tensor,
+    candidates: int,
+    original: tuple[int, int],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Scores, labels and masks at original size of one image, all caps full.
+
+    ``scores`` ``T classes`` after points NMS, ``kernels`` ``T E``, ``features`` ``E H/4 W/4``.
+    """
+    top, place = scores.flatten().topk(min(candidates, scores.numel()))
+    cell, label = place // scores.shape[1], place % scores.shape[1]
+    weights = kernels[cell].to(features.dtype)
+    soft = torch.sigmoid(torch.einsum("kc,chw->khw", weights, features).float())
+    hard = soft > 0.5
+    top = top * (soft * hard).sum((1, 2)) / hard.sum((1, 2)).clamp(min=1)
+    top, order = top.sort(descending=True)
+    pixels = hard[order].flatten(1).to(features.dtype)
+    final, kept = matrix_nms(pixels, label[order], top).topk(min(DETECTIONS, len(top)))
+    chosen = order[kept]
+    whole = [resized(soft[some][None], original)[0] > 0.5 for some in chosen.split(20)]
+    return final, label[chosen], torch.cat(whole)
+
+
+def peaks(categories: list[torch.Tensor]) -> torch.Tensor:
+    """Scores ``B T classes`` of the cells that are no worse than those above and left."""
     scores = [torch.sigmoid(one.float()) for one in categories]
-    peaks = [F.max_pool2d(one, 2, 1, 1)[..., :-1, :-1] for one in scores]
-    scores = [one * (one == peak) for one, peak in zip(scores, peaks, strict=True)]
-    best, all_kernels = flat(scores), flat(kernels)
-    found = []
-    for image in range(len(best)):
-        top, place = best[image].flatten().topk(min(candidates, best[image].numel()))
-        cell, label = place // best.shape[2], place % best.shape[2]
-        weights = all_kernels[image][cell].to(features.dtype)
-        soft = torch.sigmoid(torch.einsum("kc,chw->khw", weights, features[image]).float())
-        hard = soft > 0.5
-        areas = hard.sum((1, 2))
-        top = top * (soft * hard).sum((1, 2)) / areas.clamp(min=1)
-        top, order = top.sort(descending=True)
-        pixels = hard[order].flatten(1).to(features.dtype)
-        decayed = matrix_nms(pixels, label[order], top)
-        final, kept = decayed.topk(min(DETECTIONS, len(decayed)))
-        chosen = order[kept]
-        whole = [resized(soft[some][None], original)[0] > 0.5 for some in chosen.split(20)]
-        found.append((final, label[chosen], torch.cat(whole)))
-    return found
+    best = [F.max_pool2d(one, 2, 1, 1)[..., :-1, :-1] for one in scores]
+    return flat([one * (one == top) for one, top in zip(scores, best, strict=True)])
 
 
 def loss_of(outputs: Any, cells: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -257,33 +267,38 @@ def timed(name: str, images: int, call: Any, about: dict[str, Any]) -> dict[str,
     }
 
 
-def measure(about: dict[str, Any]) -> list[dict[str, Any]]:
-    """All rows."""
+def measure(about: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row for each program: those of a batch, of a training, of one image."""
     device = torch.device(about["device"])
     network = Network(about).to(device, memory_format=torch.channels_last)
     network.backbone.eval()  # norms keep their statistics in a training as well
     parameters = sum(one.numel() for one in network.parameters())
-    rows: list[dict[str, Any]] = [{"name": "parameters", "images": 0, "parameters": parameters}]
+    yield {"name": "parameters", "images": 0, "parameters": parameters}
     height, width = about["canvas"]
     original = (height * 3 // 5, width * 3 // 5)
     autocast = torch.autocast(about["device"], torch.bfloat16, enabled=about["bfloat16"])
-    program = torch.compile(network) if about["compile"] else network
-    find = torch.compile(detect) if about["compile"] else detect
+    program, find = network, detect
+    if about["compile"]:
+        program, find = (torch.compile(one, dynamic=False) for one in (network, detect))
 
     def pixels(images: int) -> torch.Tensor:
         made = torch.randn(images, 3, height, width, device=device)
         return made.to(memory_format=torch.channels_last)
 
-    for images in about["predict"]:
+    def predict(images: int) -> Iterator[dict[str, Any]]:
         x = pixels(images)
         with torch.inference_mode(), autocast:
-            rows.append(timed(f"network, batch {images}", images, lambda x=x: program(x), about))
+            yield timed(f"network, batch {images}", images, lambda: program(x), about)
 
-            def whole(x: torch.Tensor = x) -> Any:
-                return find(program(x), about["candidates"], original)
+            def whole() -> Any:
+                categories, kernels, features = program(x)
+                rest = (peaks(categories), flat(kernels), features)
+                caps = (about["candidates"], original)
+                return [find(*one, *caps) for one in zip(*rest, strict=True)]
 
-            rows.append(timed(f"masks, batch {images}", images, whole, about))
-    for images in about["train"]:
+            yield timed(f"masks, batch {images}", images, whole, about)
+
+    def train(images: int) -> Iterator[dict[str, Any]]:
         x, count = pixels(images), sum(one**2 for one in about["grids"])
         cells = torch.randint(0, count, (images, POSITIVES), device=device)
         truth = (
@@ -291,7 +306,7 @@ def measure(about: dict[str, Any]) -> list[dict[str, Any]]:
         ).float()
         sgd = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9, weight_decay=1e-4)
 
-        def step(x: Any = x, cells: Any = cells, truth: Any = truth, sgd: Any = sgd) -> None:
+        def step() -> None:
             sgd.zero_grad(set_to_none=True)
             with autocast:
                 loss = loss_of(program(x), cells, truth)
@@ -299,10 +314,14 @@ def measure(about: dict[str, Any]) -> list[dict[str, Any]]:
             torch.nn.utils.clip_grad_norm_(network.parameters(), 35)
             sgd.step()
 
-        rows.append(timed(f"step, batch {images}", images, step, about))
-    return rows
+        yield timed(f"step, batch {images}", images, step, about)
+
+    yield from predict(about["batch"])
+    yield from train(about["batch"])
+    yield from predict(1)
 
 
 if __name__ == "__main__":
     torch.backends.cudnn.benchmark = True
-    print(json.dumps({"torch": torch.__version__, "rows": measure(json.loads(sys.argv[1]))}))
+    for row in measure(json.loads(sys.argv[1])):
+        print(json.dumps(row), flush=True)
