@@ -126,8 +126,12 @@ def _while(graph: Graph, parameters: Any, inputs: list[Value]) -> list[Value]:
 
 
 def _scan(graph: Graph, parameters: Any, inputs: list[Value]) -> list[Value]:
-    length, many = parameters["length"], parameters["num_consts"]
-    more = many + parameters["num_carry"]
+    length = parameters["length"]
+    if "ft_in" in parameters:  # JAX 0.12
+        many, carries, _ = map(len, parameters["ft_in"].unpack())
+    else:
+        many, carries = parameters["num_consts"], parameters["num_carry"]
+    more = many + carries
     fixed, carried, rows = inputs[:many], inputs[many:more], inputs[more:]
     with graph.loop() as nodes:
         number, going = graph.input((), "int64"), graph.input((), "bool")
