@@ -22,7 +22,7 @@ def section(settings: Settings) -> Iterator[rows.Row]:
     from pixels on the host to run lengths on the host.
     """
     model = synthetic.finds_all(settings.config.model)
-    variables = synthetic.variables_of(model)
+    variables = jax.device_put(synthetic.variables_of(model))
     for images in settings.batches:
         for name, call in _stages(settings, model, variables, images):
             yield rows.guarded(f"{name}, batch {images}", images, call)

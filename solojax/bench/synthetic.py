@@ -1,6 +1,7 @@
 """What to measure by: noise with rectangles, and a network that finds as many as it may."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -8,7 +9,6 @@ import jax
 import numpy as np
 
 from solojax import config as config_lib
-from solojax import parallel
 from solojax.models import detector
 from solojax.training import memory
 from solojax.types import Batch
@@ -89,9 +89,23 @@ def finds_all(model: Any) -> Any:
     return model
 
 
+@functools.cache
 def variables_of(model: Any) -> dict[str, Any]:
-    """Fresh variables on the first device."""
-    return dict(parallel.jit_once(lambda: detector.init_variables(model, jax.random.key(0)))())
+    """Variables of about the sizes of fresh ones, on the host; do not write into them.
+
+    To compile what draws them takes an accelerator longer than many a measurement.
+    """
+    rng = np.random.default_rng(0)
+
+    def fill(path: tuple, leaf: Any) -> np.ndarray:
+        name = path[-1].key
+        if name == "kernel":
+            fan_in = leaf.size // leaf.shape[-1]
+            spread = 0.01 if path[1].key == "head" else math.sqrt(2 / fan_in)
+            return rng.standard_normal(leaf.shape, np.float32) * np.float32(spread)
+        return np.full(leaf.shape, name in ("scale", "var"), leaf.dtype)
+
+    return dict(jax.tree.map_with_path(fill, detector.variable_shapes(model)))
 
 
 def largest(config: config_lib.Config) -> tuple[int, int]:

@@ -29,8 +29,10 @@ def config_of(settings: Settings, images: int) -> config_lib.Config:
 
 
 def _measure(settings: Settings, config: config_lib.Config, row: rows.Row) -> rows.Row:
-    update = parallel.pmap_update(step.update_of(config, memory.rule_of(config)))
-    state = parallel.replicate(parallel.jit_once(lambda: memory.fresh_state(config))())
+    rule, ema = memory.rule_of(config), config.optimizer.ema_decay > 0
+    update = parallel.pmap_update(step.update_of(config, rule))
+    start = parallel.jit_once(functools.partial(step.start_state, tx=rule, ema=ema))
+    state = parallel.replicate(start(synthetic.variables_of(config.model)))
     batch = parallel.shard(synthetic.batch(config, settings.canvas, row["images"]))
     program, columns = rows.compiled(update.lower(state, batch), parallel.compile_update)
     columns["flops"] *= config.training.accumulate
