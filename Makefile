@@ -23,7 +23,7 @@ CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)
 
 # The Python of a machine with an accelerator, into which nothing is installed: JAX and the packages
-# of tools/bench_accelerator.py. TORCH is one that has PyTorch to be measured beside it, if any.
+# of tools/bench_accelerator.py. TORCH is one that has PyTorch, where that one has none.
 ACCELERATED ?= $(or $(wildcard $(BIN)/python),$(PYTHON))
 TORCH ?=
 RESULTS ?= runs/bench
@@ -43,7 +43,7 @@ help:
 	@echo "make bench      what this machine makes of SOLOv2-R50 and its light model, in minutes"
 	@echo "make bench-accelerator"
 	@echo "                all that is wanted of a rented GPU in eight minutes, as a page; with"
-	@echo "                ACCELERATED=python3 by that one, TORCH=python3 PyTorch beside it"
+	@echo "                ACCELERATED=python3 by that one"
 	@echo "make soak       a whole training of the shapes set, watched for leaks: for the night"
 	@echo "make check      what CI checks: format, lint, types, known holes, all tests"
 	@echo "make format     format the code and mend what lint can mend"

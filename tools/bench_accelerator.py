@@ -6,11 +6,12 @@ Needs JAX with its devices, flax, optax, NumPy, OpenCV, Pillow, pycocotools, tqd
 network, no TensorFlow, no data. ``results.md`` in the folder goes into docs/performance.md,
 ``results.json`` has all numbers, ``profile`` the traces. With ``--tiny`` a small network on small
 images, which is there to see that all of it runs. PyTorch is measured first, in a process of its
-own that leaves the device empty, where ``--torch`` names a Python that has it.
+own that leaves the device empty, where this Python has it or ``--torch`` names one that does.
 """
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
@@ -96,9 +97,12 @@ def main(arguments: list[str]) -> None:
         networks = {"tiny": config_lib.load(name, [*NETWORKS[name], *TINY])}
     twin, begun = {}, time.monotonic()
     share = 1 / 4  # of the minutes, for the first network; half of it for the next
-    for name, config in networks.items() if given.torch else ():
+    torch: str = given.torch or ""  # the Python that has it, if any
+    if not torch and not given.tiny and importlib.util.find_spec("torch"):
+        torch = sys.executable
+    for name, config in networks.items() if torch else ():
         about = twin_of(config, given.batch, 2.0)
-        twin[name] = measure_twin(given.torch, about, 60 * given.minutes * share)
+        twin[name] = measure_twin(torch, about, 60 * given.minutes * share)
         share /= 2
         for row in twin[name]:
             print(name, "PyTorch", row, flush=True)
