@@ -21,6 +21,8 @@ from solojax.types import InputError
 WEIGHTS = "model.safetensors"
 SUMS = "SHA256SUMS"  # sha256sum --check there says the same
 THRESHOLDS = "thresholds.json"  # in a run folder as well
+# Fields of ``data`` that say where somebody's files lie.
+PLACES = ("root", "records", "train_json", "val_json", "train_images", "val_images")
 MOST_SUMS, MOST_THRESHOLDS = 2**16, 2**23  # bytes; a class takes a hundred
 
 Fits = Callable[[Mapping[str, jax.ShapeDtypeStruct], str], list[str]]
@@ -38,8 +40,8 @@ def impersonal(config: config_lib.Config) -> config_lib.Config:
     Left out when it is written, for their sake, and when it is read, for ours: nothing is looked
     for, or written, where a stranger says.
     """
-    usual = config_lib.Data()
-    data = dataclasses.replace(config.data, root=usual.root, records=usual.records)
+    usual = {name: getattr(config_lib.Data(), name) for name in PLACES}
+    data = dataclasses.replace(config.data, **usual)
     training = dataclasses.replace(config.training, pretrained="", wandb="")
     return dataclasses.replace(config, data=data, training=training)
 
