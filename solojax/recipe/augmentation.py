@@ -1,5 +1,6 @@
 """What is drawn anew for each training image."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ SCARCE = 0.02  # share of the images with a class, below which they come more of
 
 
 def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
-    """Mirrors, pasted instances: by the names and the counts of the classes."""
+    """What the names and the counts of the classes ask for: mirrors, pasted instances."""
     names = [one.name for one in facts.categories]
     sided = _sided(names)
     decisions = [
@@ -37,22 +38,6 @@ def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
             else "no class name has sides, and few are of something written",
         ),
     ]
-    rare = [
-        (names[label], int(count))
-        for label, count in enumerate(facts.class_images)
-        if 0 < count < RARE
-    ]
-    pasted = 0.0
-    if rare and len(names) > 1:
-        pasted = COPY_PASTE
-        decisions.append(
-            Decision(
-                "copy-paste",
-                f"{pasted:g}",
-                f"{len(rare)} classes are in fewer than {RARE} images, {rare[0][0]!r} in "
-                f"{rare[0][1]}",
-            )
-        )
     few = [
         (names[label], int(count))
         for label, count in enumerate(facts.class_instances)
@@ -69,20 +54,26 @@ def choose(facts: Facts) -> tuple[Augmentation, list[Decision]]:
             )
         )
     augmentation = Augmentation(
-        flip_probability=0.0 if sided else 0.5, copy_paste_probability=pasted
+        flip_probability=0.0 if sided else 0.5,
+        copy_paste_probability=COPY_PASTE if _rare(facts) else 0.0,
     )
     return augmentation, decisions
 
 
-def jitter(views: float) -> tuple[tuple[float, float] | None, Decision]:
-    """The range of sizes for so many views of each image; None: one size."""
-    least = JITTERS[-1][0]
-    for enough, sizes in JITTERS:
-        if views >= enough:
-            why = f"{views:.0f} views of each image, which are news at other sizes"
-            return sizes, Decision("scale jitter", f"{sizes[0]} to {sizes[1]}", why)
-    why = f"{views:.0f} views of each image: below {least} it is news as it is"
-    return None, Decision("scale jitter", "none", why)
+def vary(drawn: Augmentation, facts: Facts, views: float) -> tuple[Augmentation, list[Decision]]:
+    """What ``choose`` asks for, as far as so many views of each image are worth it."""
+    seen = f"{views:.0f} views of each image"
+    sizes = next((sizes for enough, sizes in JITTERS if views >= enough), None)
+    if sizes is None:
+        drawn = dataclasses.replace(drawn, copy_paste_probability=0.0)
+        why = f"{seen}: below {JITTERS[-1][0]} it is news as it is, and nothing is pasted into it"
+        return drawn, [Decision("scale jitter", "none", why)]
+    why = f"{seen}, which are news at other sizes"
+    decisions = [Decision("scale jitter", f"{sizes[0]} to {sizes[1]}", why)]
+    if rare := _rare(facts):
+        why = f"{len(rare)} classes are in fewer than {RARE} images, {rare[0][0]!r} in {rare[0][1]}"
+        decisions.append(Decision("copy-paste", f"{drawn.copy_paste_probability:g}", why))
+    return dataclasses.replace(drawn, scale_range=sizes), decisions
 
 
 def balance(facts: Facts) -> tuple[float, list[Decision]]:
@@ -99,6 +90,13 @@ def balance(facts: Facts) -> tuple[float, list[Decision]]:
         "of what is missing"
     )
     return SCARCE, [Decision("repeats", f"below {SCARCE:.0%}", why)]
+
+
+def _rare(facts: Facts) -> list[tuple[str, int]]:
+    """Classes in few images, of several, with how many those are."""
+    counts = zip(facts.categories, facts.class_images.tolist(), strict=True)
+    rare = [(one.name, count) for one, count in counts if 0 < count < RARE]
+    return rare if len(facts.categories) > 1 else []
 
 
 def _sided(names: Sequence[str]) -> list[str]:

@@ -93,8 +93,8 @@ def build(
     classes = len(subject.facts.categories)
     model = network.fitted(chosen, layout.cells, classes, layout.positives, layout.detections)
     optimizer, optimizing = schedule.optimizer_of(steps, batch_size(), bool(subject.weights))
-    sizes, jittered = augmentation.jitter(steps * batch_size() / len(subject.facts.sizes))
-    drawn = dataclasses.replace(layout.data.augmentation, scale_range=sizes)
+    views = steps * batch_size() / len(subject.facts.sizes)
+    drawn, varying = augmentation.vary(layout.data.augmentation, subject.facts, views)
     every = max(steps // max(evaluations, 1), 1)
     training = config_lib.Training(
         batch_size=batch_size(),
@@ -111,7 +111,7 @@ def build(
         optimizer=optimizer,
         training=training,
     )
-    return config, [*layout.decisions, jittered, *optimizing]
+    return config, [*layout.decisions, *varying, *optimizing]
 
 
 def _roomy(most: int) -> int:

@@ -194,16 +194,21 @@ def test_what_a_mirror_makes_another_class_is_not_mirrored(names, mirrored):
 
 
 def test_rare_classes_are_pasted_and_told_of():
-    drawn, decisions = augmentation.choose(facts(names=("cat", "dog"), per_class=3))
+    rare = facts(names=("cat", "dog"), per_class=3)
+    drawn, decisions = augmentation.choose(rare)
     assert drawn.copy_paste_probability > 0
     assert any(one.doubtful and "cat 3" in one.why for one in decisions)
+    drawn, decisions = augmentation.vary(drawn, rare, 36)
+    assert drawn.copy_paste_probability > 0 and "'cat' in 3" in decisions[1].why
     assert not augmentation.choose(facts(names=("cat", "dog")))[0].copy_paste_probability
 
 
 @pytest.mark.parametrize(("views", "sizes"), [(6, None), (36, (0.8, 1.25)), (640, (0.6, 1.5))])
-def test_sizes_vary_where_images_are_seen_often(views, sizes):
-    chosen, told = augmentation.jitter(views)
-    assert chosen == sizes and f"{views} views" in told.why
+def test_images_vary_where_they_are_seen_often(views, sizes):
+    rare = facts(names=("cat", "dog"), per_class=3)
+    drawn, told = augmentation.vary(augmentation.choose(rare)[0], rare, views)
+    assert drawn.scale_range == sizes and f"{views} views" in told[0].why
+    assert (drawn.copy_paste_probability > 0) == (views >= 36) == (len(told) == 2)
 
 
 def test_images_of_scarce_classes_come_more_often():
