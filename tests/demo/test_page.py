@@ -113,6 +113,7 @@ def test_the_mouse_over_a_mask_lights_it_and_its_line(dropped):
 
 def test_it_is_used_by_keys_alone(dropped):
     dropped.run("document.querySelector('#list button').focus()")
+    dropped.wait("document.activeElement === document.querySelector('#list button')")
     dropped.press("Down")
     dropped.wait("document.querySelectorAll('#list button')[1].classList.contains('lit')")
     dropped.press("Enter")
