@@ -15,7 +15,7 @@ from solojax.fields import shown
 
 LEGACY = 0x1950A86A20F9469CFC6C  # the first pickle of files of before torch 1.6
 MOST_DEPTH = 64  # of containers in one another; a config has some 15
-MOST_NODES = 200_000  # of all containers, each as often as it is referred to
+MOST_NODES = 100_000  # of all containers, each as often as it is referred to
 MOST_RATIO, FREE = 4, 2**20  # of all tensors to their file: some share a storage
 
 # Types that NumPy does not have; they become float32, which has all their values.
