@@ -15,7 +15,6 @@ from solojax.heads.grid import Grid
 from solojax.recipe import augmentation, canvas, grid, network, schedule
 from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import Facts
-from solojax.training import hub
 
 BATCH = 8  # images a step
 ROOM = 1.25  # of caps, over the most instances there are
@@ -31,6 +30,7 @@ class Subject(NamedTuple):
     data: config_lib.Data  # where it lies
     records: coco.Records
     weights: str  # of an ImageNet classifier, or a run; empty for none
+    is_run: bool  # they are
 
 
 def batch_size() -> int:
@@ -100,7 +100,7 @@ def build(
         batch_size=batch_size(),
         steps=steps,
         pretrained=subject.weights,
-        reset_classes=bool(subject.weights) and hub.folder_of(subject.weights).is_dir(),
+        reset_classes=subject.is_run,
         log_every=max(steps // 200, 1),
         checkpoint_every=every,
         evaluate_every=every if evaluations else 0,

@@ -35,8 +35,8 @@ def scratch() -> tuple[Network, ...]:
     )
 
 
-def from_weights(path: str) -> tuple[Network, ...]:
-    """The networks for some weights, narrow to wide.
+def from_weights(path: str) -> tuple[tuple[Network, ...], bool]:
+    """The networks for some weights, narrow to wide, and whether the weights are those of a run.
 
     Args:
       path: of an ImageNet ResNet; or a run (``hub.folder_of``), whose own network it is then.
@@ -51,10 +51,10 @@ def from_weights(path: str) -> tuple[Network, ...]:
                 f"{path} is a run of {type(model.head).__name__}, which has no grid to fit; train "
                 "its config with --config and --set training.pretrained"
             )
-        return (Network(f"that of {path}", 0, model),)
+        return (Network(f"that of {path}", 0, model),), True
     backbone = _backbone_of(pretrained.read_weights(path), path)
     widths = ((64, 64, 32, 0), (128, 128, 64, 30_000), (256, 256, 128, 150_000))
-    return tuple(_solov2(backbone, *one) for one in widths)
+    return tuple(_solov2(backbone, *one) for one in widths), False
 
 
 def fitted(network: Network, grid: Grid, classes: int, positives: int, detections: int) -> Detector:

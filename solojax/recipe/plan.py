@@ -55,7 +55,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
       InputError: the folder, the weights or an override cannot be taken.
     """
     budget, weights, gib, overrides = wishes
-    networks = network.from_weights(weights) if weights else network.scratch()
+    networks, is_run = network.from_weights(weights) if weights else (network.scratch(), False)
     data, told = source.open_folder(folder, workdir)
     records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
     facts = collect(records, len(val.image_ids))
@@ -67,7 +67,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
         records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
         facts = collect(records, len(val.image_ids))
         told.append(_counted(facts))
-    subject = build.Subject(facts, data, records, weights)
+    subject = build.Subject(facts, data, records, weights, is_run)
     if budget.steps:
         paced = pace.by_steps(subject, networks, budget.steps)
     else:

@@ -139,7 +139,8 @@ def test_the_network_is_that_of_the_weights(tmp_path):
     path = tmp_path / "resnet18.npz"
     weights = {name: np.zeros((64, 64, 3, 3), np.float32) for name in names}
     np.savez(path, **weights, **{"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)})
-    networks = network.from_weights(str(path))
+    networks, is_run = network.from_weights(str(path))
+    assert not is_run
     assert {one.model.backbone for one in networks} == {ResNet(depth=18)}
     np.savez(path, **{name: weights[name] for name in names[:3]})
     with pytest.raises(InputError, match=r"blocks \(2, 1, 0, 0\)"):
