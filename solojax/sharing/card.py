@@ -13,7 +13,8 @@ from solojax.types import escaped
 PROJECT = "https://github.com/solojax/solojax"
 _SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _CLASSES = 100  # that are named
-_OF_A_MACHINE = ("data.root=", "data.records=")  # overrides that say where somebody's files lie
+# Overrides that say where somebody's files lie.
+_OF_A_MACHINE = tuple(f"data.{name}=" for name in shared.PLACES)
 
 
 class About(NamedTuple):
