@@ -69,13 +69,10 @@ class Value(NamedTuple):
 
 
 class Graph:
-    """Nodes in the order of their inputs; loops are graphs in it.
-
-    Args:
-      dimensions: scalars int64 of the graph by the names of dimensions that are not known.
-    """
+    """Nodes in the order of their inputs; loops are graphs in it."""
 
     def __init__(self) -> None:
+        # Scalars int64 of the graph by the names of dimensions that are not known.
         self.dimensions: dict[str, Value] = {}
         self.nodes: list[list[onnx.NodeProto]] = [[]]
         self.weights: list[onnx.TensorProto] = []
