@@ -36,7 +36,7 @@ FLOORS = {
     "cli": 10,
 }
 ROOMS = {  # of a floor that has some: upwards; the modules beside them know them all
-    "data": ["findings", "rle", "images", "annotations", "health", "records"],
+    "data": ["findings", "rle", "panoptic_ids", "images", "annotations", "health", "records"],
     "evaluation": ["dataset", "metrics", "results", "analysis", "report"],
 }
 BANNED = {  # third-party module -> rooms that must not know it
