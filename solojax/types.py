@@ -1,10 +1,13 @@
 """Every array that crosses a module border, with its shape, unit and frame, stated once.
 
 Letters: ``B`` images, ``N`` instances (padded, with ``valid``), ``K`` detections, ``P`` positives,
-``S`` grid cells per side, ``T`` cells of all levels together, ``H W`` pixels, ``C`` channels.
+``S`` grid cells per side, ``T`` cells of all levels together, ``H W`` pixels, ``C`` channels,
+``L`` labels.
 Frames: *network pixels* are those of the padded canvas the network sees, *original pixels* those
-of the image file. Boxes are ``x0 y0 x1 y1`` with ``x1 = x0 + width``. Arrays are NumPy on the host
-and JAX on the device; the tuples are pytrees in both places, which is why nothing here imports JAX.
+of the image file. A *label map* has the label of each pixel: of a thing, what the data set has
+instances of, or of stuff, in that order. Boxes are ``x0 y0 x1 y1`` with ``x1 = x0 + width``. Arrays
+are NumPy on the host and JAX on the device; the tuples are pytrees in both places, which is why
+nothing here imports JAX.
 """
 
 import unicodedata
@@ -14,6 +17,10 @@ Array = Any
 
 MASK_STRIDE = 4
 """Network pixels per pixel of a detected mask, each way; at most, where that does not divide."""
+
+
+IGNORED = 255
+"""In a label map: a pixel that nobody labelled, or padding."""
 
 
 RESTART = 75
@@ -58,6 +65,9 @@ class Instances(NamedTuple):
     valid: Array  # B N bool, false on padding, on crowds and on instances without a pixel
     # B N bool: regions of many instances that nobody told apart, in slots that are not valid.
     crowd: Array | None = None
+    # By stride: B H/stride W/stride uint8, the label of the pixel in the middle of each block, or
+    # IGNORED. Those that the head asks for.
+    label_maps: dict[int, Array] = {}
 
 
 class Batch(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from solojax import fields
-from solojax.config import encoding, files
+from solojax.config import classes, encoding, files
 from solojax.config.files import names as names
 from solojax.config.overrides import override as override
 from solojax.types import InputError
@@ -79,6 +79,7 @@ class Data:
     val_images: str = ""  # the one of the usual places in which the first image is found
     records: str = "data/records"  # folder for the records written from root, once
     categories: tuple[Category, ...] = ()  # read from train_json where empty
+    stuff: tuple[Category, ...] = ()  # of label maps: their labels behind those of the categories
 
     # (black, white): values of images of more than 8 bits; where empty, of each image as of so many
     # bits as its largest value needs.
@@ -266,13 +267,15 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Config:
     return override(config, *overrides)
 
 
-def with_categories(config: Config, categories: tuple[Category, ...]) -> Config:
-    """Takes the classes of a data set; the head's class count follows."""
-    head = dataclasses.replace(config.model.head, num_classes=len(categories))
+def with_categories(
+    config: Config, categories: tuple[Category, ...], stuff: tuple[Category, ...] = ()
+) -> Config:
+    """Takes the classes of a data set, and the stuff of its label maps; the head follows."""
+    head = classes.of_classes(config.model.head, len(categories), len(categories) + len(stuff))
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, head=head),
-        data=dataclasses.replace(config.data, categories=categories),
+        data=dataclasses.replace(config.data, categories=categories, stuff=stuff),
     )
 
 

@@ -1,5 +1,7 @@
 """What the rest may touch of a head: this, and nothing else of every head.
 
+A head finds instances, or labels pixels, or both.
+
 What only some have is asked for in one place each: a grid by ``heads.grid.grid_of``, the settings
 of Matrix NMS by ``heads.selection.selection_of``, recomputation and names of published files by
 ``models.detector``.
@@ -9,7 +11,7 @@ something else, or fail far from here.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from solojax.types import MASK_STRIDE, Array, Detections, InputError, Instances, Mean
 
@@ -24,18 +26,11 @@ class Targets(Protocol):
 
 
 class Head(Protocol):
-    """A linen module that finds instances (docs/adding_a_head.md)."""
-
-    num_classes: int  # set from the data set; labels are 0 .. num_classes - 1
+    """What every head has, a linen module (docs/adding_a_head.md)."""
 
     @property
     def mask_strides(self) -> tuple[int, ...]:
         """Which masks the pipeline delivers: network pixels per pixel, even numbers or 1."""
-        ...
-
-    @property
-    def mask_threshold(self) -> float:
-        """Above this a probability of ``Detections.masks`` is in the mask."""
         ...
 
     def __call__(self, pyramid: dict[str, Array], train: bool = False) -> Any:
@@ -53,9 +48,51 @@ class Head(Protocol):
         """
         ...
 
+
+class InstanceHead(Head, Protocol):
+    """One that finds instances."""
+
+    @property
+    def num_classes(self) -> int:
+        """Set from the data set; labels are ``0 .. num_classes - 1``."""
+        ...
+
+    @property
+    def mask_threshold(self) -> float:
+        """Above this a probability of ``Detections.masks`` is in the mask."""
+        ...
+
     def detect(self, outputs: Any) -> Detections:
         """``K`` detections an image, best first, with or without boxes; fixed shapes."""
         ...
+
+
+class PixelHead(Head, Protocol):
+    """One that labels pixels."""
+
+    @property
+    def num_labels(self) -> int:
+        """``L``, set from the data set: its things, then its stuff."""
+        ...
+
+    @property
+    def label_strides(self) -> tuple[int, ...]:
+        """Which label maps the pipeline delivers: network pixels per pixel."""
+        ...
+
+    def label_logits(self, outputs: Any) -> Array:
+        """``B h w L`` float32, which span the canvas."""
+        ...
+
+
+def finds_instances(head: Any) -> TypeGuard[InstanceHead]:
+    """Whether a head finds instances."""
+    return hasattr(head, "detect")
+
+
+def labels_pixels(head: Any) -> TypeGuard[PixelHead]:
+    """Whether a head labels pixels."""
+    return hasattr(head, "label_logits")
 
 
 def check_means(head: Head, method: str, means: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from solojax import device_memory, parallel
 from solojax.data import rle
 from solojax.heads import protocol
-from solojax.heads.protocol import Head
+from solojax.heads.protocol import InstanceHead
 from solojax.models import detector
 from solojax.ops import masks
 from solojax.ops.precision import whole_products
@@ -56,7 +56,7 @@ def make_detect(
     The built function's arguments: ``images`` ``B H W 3`` uint8 RGB on their canvas, ``sizes``
     ``B 2`` (height, width) of what is image there, network pixels.
     """
-    head: Head = model.head
+    head: InstanceHead = model.head
 
     def detect(variables: dict[str, Any], batch: Array, sizes: Array) -> Detections:
         inputs = model.normalize(batch, sizes, jnp.dtype(precision))

@@ -31,12 +31,15 @@ def read(run: Path, checkpoint: str | int = "latest") -> Trained:
         such checkpoint.
     """
     config = checkpoints.read_config(run)
-    known, wanted = len(config.data.categories), config.model.head.num_classes
-    if known != wanted:
-        raise InputError(
-            f"{run} names {known} categories and its network knows {wanted}; give them as "
-            "data.categories in its config.json"
-        )
+    head, data = config.model.head, config.data
+    named = len(data.categories), len(data.categories) + len(data.stuff)
+    known = getattr(head, "num_classes", named[0]), getattr(head, "num_labels", named[1])
+    for of, there, wanted in zip(("categories", "labels"), named, known, strict=True):
+        if there != wanted:
+            raise InputError(
+                f"{run} names {there} {of} and its network knows {wanted}; give them as "
+                "data.categories and data.stuff in its config.json"
+            )
     like = detector.variable_shapes(config.model)
     step, variables = checkpoints.read_variables(run, like, str(checkpoint))
     return Trained(config, step, variables, thresholds.read(run, step))

@@ -70,7 +70,7 @@ class Detector(nn.Module):
 
     @property
     def canvas_multiple(self) -> int:
-        """What both sides of a canvas are multiples of, by the masks of the head and the neck.
+        """What both sides of a canvas are multiples of, by what the head asks for and the neck.
 
         A neck that takes any canvas lacks ``canvas_multiple``.
         """
@@ -80,7 +80,8 @@ class Detector(nn.Module):
                     f"{type(self.head).__name__}.mask_strides has {stride}; even numbers and 1 are "
                     "what masks are made at"
                 )
-        return math.lcm(getattr(self.neck, "canvas_multiple", 1), *self.head.mask_strides)
+        strides = *self.head.mask_strides, *label_strides(self)
+        return math.lcm(getattr(self.neck, "canvas_multiple", 1), *strides)
 
     @nn.nowrap
     def normalize(self, pixels: jax.Array, sizes: jax.Array, dtype: DTypeLike) -> jax.Array:
@@ -119,6 +120,14 @@ def variable_shapes(model: nn.Module) -> dict[str, Any]:
 
 
 # What else only some parts have is asked for here.
+
+
+def label_strides(model: nn.Module) -> tuple[int, ...]:
+    """Which label maps the head asks the pipeline for: network pixels per pixel.
+
+    One that labels no pixels lacks ``label_strides``.
+    """
+    return tuple(getattr(model.head, "label_strides", ()))
 
 
 def is_frozen(model: nn.Module, path: str) -> bool:

@@ -33,7 +33,7 @@ def train(config: config_lib.Config, workdir: Path, make_evaluate: MakeEvaluate)
     """
     parallel.check_divisible(config.training.batch_size, config.training.accumulate)
     records = processes.in_turn(lambda: coco.prepare(config.data, "train"))
-    config = config_lib.with_categories(config, records.categories)
+    config = config_lib.with_categories(config, records.categories, records.stuff)
     scores = bool(config.training.evaluate_every or coco.has_split(config.data, "val"))
     agreement.check_processes(config, records, scores)
     evaluate = None

@@ -9,6 +9,7 @@ import numpy as np
 
 from solojax import config as config_lib
 from solojax import parallel, processes
+from solojax.config import classes
 from solojax.convert import backbones, containers, state_dict
 from solojax.convert import weights as weights_lib
 from solojax.fields import shown
@@ -77,7 +78,8 @@ def _reads(model: Any) -> dict[str, str]:
 
 def _of_classes(model: Any) -> list[str]:
     """Names of the variables whose shapes follow the number of classes."""
-    more = model.clone(head=model.head.clone(num_classes=model.head.num_classes + 1))
+    counts = (getattr(model.head, name, 0) + 1 for name in ("num_classes", "num_labels"))
+    more = model.clone(head=classes.of_classes(model.head, *counts))
     ours, others = (checkpoint.by_name(detector.variable_shapes(one)) for one in (model, more))
     return [n for n, x in ours.items() if n not in others or others[n].shape != x.shape]
 

@@ -10,7 +10,7 @@ import optax
 
 from solojax.heads.answer import best_first
 from solojax.heads.decoupled_solo import DecoupledSOLO
-from solojax.heads.protocol import Head
+from solojax.heads.protocol import InstanceHead
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
 from solojax.heads.sparseinst import SparseInst
@@ -160,7 +160,15 @@ class Neither(nn.Module):
 
 
 # For mypy: what the protocol says is true of them.
-HEADS: list[Head] = [Slots(), Framed(), SOLO(), DecoupledSOLO(), SOLOv2(), SparseInst(), YOLACT()]
+HEADS: list[InstanceHead] = [
+    Slots(),
+    Framed(),
+    SOLO(),
+    DecoupledSOLO(),
+    SOLOv2(),
+    SparseInst(),
+    YOLACT(),
+]
 NECKS: list[Neck] = [Neither(), FPN(), SingleLevel(), BilinearFPN(), ContextEncoder()]
 BACKBONES: list[Backbone] = [Blocks(), ResNet()]
 

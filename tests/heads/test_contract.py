@@ -10,7 +10,7 @@ import pytest
 from solojax.heads.anchors import Anchors
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.grid import grid_of
-from solojax.heads.protocol import Head
+from solojax.heads.protocol import InstanceHead
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
 from solojax.heads.sparseinst import SparseInst
@@ -33,7 +33,7 @@ PYRAMID = {
 }
 SOLOS = [SOLO(**_SHARED), DecoupledSOLO(**_SHARED)]
 # A head and the pyramid of a canvas of 64 pixels that it runs on.
-ROWS: dict[str, tuple[Head, dict[str, jax.ShapeDtypeStruct]]] = {
+ROWS: dict[str, tuple[InstanceHead, dict[str, jax.ShapeDtypeStruct]]] = {
     "solo": (SOLOS[0], PYRAMID),
     "decoupled": (SOLOS[1], PYRAMID),
     "decoupled-light": (DecoupledSOLO(**_SHARED, shared_trunk=True), PYRAMID),

@@ -51,6 +51,7 @@ class Records(NamedTuple):
     sizes: np.ndarray  # len 2 int32, (height, width), original pixels
     value_range: Range | None = None  # of its images, as of ``data``
     labels: Sequence[int] = ()  # place in ``categories`` of each class that the JSON has
+    stuff: tuple[config_lib.Category, ...] = ()  # of label maps
     fingerprint: str = ""  # equal where the JSON and the images are, wherever they lie
 
 
