@@ -113,16 +113,24 @@ class Result:
         ]
 
     def to_supervision(self) -> Any:
-        """As ``supervision.Detections``; needs ``pip install "solojax[supervision]"``."""
+        """As ``supervision.Detections``, masks still as run lengths (``supervision.CompactMask``).
+
+        Their boxes end behind the last pixel, as those here do.
+
+        Raises:
+          InputError: there is no ``pip install "solojax[supervision]"``.
+        """
         try:
             import supervision
         except ImportError:
             raise InputError(
                 'to_supervision needs supervision; pip install "solojax[supervision]"'
             ) from None
+        # Cut to the boxes of the masks: those that a head predicts may leave pixels out.
+        around = dataclasses.replace(self, given_boxes=None).boxes
         return supervision.Detections(
             xyxy=self.boxes,
-            mask=self.masks,
+            mask=supervision.CompactMask.from_coco_rle(self._encoded(), around, self.size),
             confidence=self.scores,
             class_id=self.labels.astype(int),
             data={"class_name": np.array(self.names, str)},

@@ -211,13 +211,18 @@ def test_coco_results_name_the_categories_of_the_data(predictor):
         assert isinstance(one["segmentation"]["counts"], str)
 
 
-def test_supervision_gets_boxes_masks_and_names(predictor):
+def test_supervision_gets_boxes_names_and_whole_masks_that_stay_run_lengths(predictor):
     supervision = pytest.importorskip("supervision")
     result = predictor(noise(75, 133))
-    detections = result.to_supervision()
-    assert isinstance(detections, supervision.Detections) and len(detections) == len(result)
-    np.testing.assert_array_equal(detections.mask, result.masks)
-    assert list(detections.data["class_name"]) == result.names
+    boxes = np.tile(np.array([[8, 8, 9, 9]], np.float32), (len(result), 1))  # a head's, too small
+    for one in (result, dataclasses.replace(result, given_boxes=boxes), result.above(1.0)):
+        detections = one.to_supervision()
+        assert isinstance(detections.mask, supervision.CompactMask) and len(detections) == len(one)
+        np.testing.assert_array_equal(detections.mask.to_dense(), one.masks)
+        np.testing.assert_array_equal(detections.xyxy, one.boxes)
+        np.testing.assert_array_equal(detections.confidence, one.scores)
+        np.testing.assert_array_equal(detections.class_id, one.labels)
+        assert list(detections.data["class_name"]) == one.names
 
 
 def test_results_refuse_in_a_line(monkeypatch):
