@@ -1,8 +1,19 @@
 """Ids of segments as COCO's panoptic PNGs have them: red + 256 green + 65536 blue; 0 is void."""
 
+from typing import NamedTuple
+
 import numpy as np
 
+VOID = 0
 MOST = 2**24 - 1  # the greatest id that three bytes hold
+
+
+class Segment(NamedTuple):
+    """What an id of a map stands for."""
+
+    id: int
+    label: int  # place among things and then stuff
+    is_crowd: bool = False
 
 
 def of_rgb(picture: np.ndarray) -> np.ndarray:

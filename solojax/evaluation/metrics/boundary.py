@@ -67,6 +67,17 @@ def band(mask: np.ndarray, width: int) -> np.ndarray:
     return mask - core
 
 
+def bands(labels: np.ndarray, width: int) -> np.ndarray:
+    """Which pixels of a label map ``H W`` uint8 are in the ``band`` of their label: ``H W`` bool.
+
+    Those in whose window of ``width`` steps each way, inside of the map, there is more than one.
+    """
+    window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    about: dict[str, Any] = {"borderType": cv2.BORDER_CONSTANT}
+    least = cv2.erode(labels, window, borderValue=0, **about)
+    return least != cv2.dilate(labels, window, borderValue=255, **about)
+
+
 def _lesser(scene: Scene, size: tuple[int, int]) -> np.ndarray:
     pairs = np.argwhere(scene.ious >= LEAST_IOU)
     if not len(pairs):
