@@ -4,7 +4,8 @@ A mask is read column by column, beginning with background. NumPy does what pyco
 does, so that threads do not wait for each other, and only where there is something to be seen.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -192,6 +193,27 @@ def encode_patch(patch: np.ndarray, corner: tuple[int, int], size: tuple[int, in
       size: (height, width) of the image.
     """
     return _of_changes(_changes(patch, corner, size), size)
+
+
+def rles_of(ids: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each value but 0 of ``H W`` ids, ascending, and the run lengths of its pixels.
+
+    All are cut from one list of the runs of equal values, so that many ids cost no more than few.
+    """
+    if not ids.size:
+        return
+    line = ids.ravel("F")
+    starts = np.concatenate([[0], np.flatnonzero(line[1:] != line[:-1]) + 1])
+    spans = np.stack([starts, np.append(starts[1:], line.size)], 1)
+    order = np.argsort(line[starts], kind="stable")
+    values, spans = line[starts][order], spans[order]
+    firsts = np.flatnonzero(values[1:] != values[:-1]) + 1
+    for value, borders in zip(values[[0, *firsts]].tolist(), np.split(spans, firsts), strict=True):
+        if value:
+            lengths = np.diff(borders.ravel(), prepend=0, append=line.size).tolist()
+            lengths = lengths if lengths[-1] else lengths[:-1]
+            runs = {"size": list(ids.shape), "counts": lengths}
+            yield value, coco_mask.frPyObjects(runs, *ids.shape)
 
 
 def _changes(patch: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

@@ -18,6 +18,7 @@ from solojax.data.annotations import (
     ids,
     image_entries,
     json_lists,
+    panoptic,
     rescale,
     segmentations,
     suspicions,
@@ -50,6 +51,7 @@ class Annotations(NamedTuple):
     total: int  # of annotations, those included that are left out
     category_ids: dict[int | str, int]  # of what ``Entry.category`` says
     image_ids: dict[int | str, int]  # of the ids in the file, as ``ids.read`` reads them
+    stuff: tuple[Category, ...] | None = None  # of label maps, None where the set has none
 
 
 def read(
@@ -97,6 +99,7 @@ class _Reader:
         self._wanted: set[int | str] = set()  # ids of images
         self._count = 0  # annotations
         self._found: list[Entry] = []
+        self._maps: panoptic.Reader | None = None
         self._findings, self._survey = Findings(), Survey()
 
     def walk(self) -> None:
@@ -128,7 +131,28 @@ class _Reader:
             entries, self._path, self._root, self._data, self._findings, self._faults
         )
 
+    def _add_segments(self, number: int, annotation: dict[str, Any]) -> None:
+        """Takes a panoptic annotation, its things as instances."""
+        if self._maps is None:
+            self._maps = panoptic.Reader(self._path, self._faults)
+        image = self._maps.add(number, annotation, self._images.images)
+        if image is None:
+            return
+        try:
+            for one in self._maps.instances(image, annotation["segments_info"]):
+                self._add(number, one)
+        except InputError as fault:
+            self._maps.forget(image)
+            images = self._images.images
+            key = next(key for key, one in images.items() if one is image)
+            del images[key]
+            gone = self._images.gone[key] = []
+            self._faults.add_image(panoptic.UNREADABLE, image.id, image.name, gone, str(fault))
+
     def _add(self, number: int, annotation: Any) -> None:
+        if isinstance(annotation, dict) and "segments_info" in annotation:
+            self._add_segments(number, annotation)
+            return
         self._count += 1
         if not isinstance(annotation, dict):
             what = "annotations that are no objects"
@@ -178,10 +202,13 @@ class _Reader:
 
     def finish(self) -> Annotations:
         """What was read, category ids turned into labels."""
-        listed = categories.read(
-            self._categories, self._used, self._path, self._findings, self._faults
-        )
-        images = list(self._images.images.values())
+        entries = self._maps.split()[0] if self._maps else self._categories
+        if self._maps is None and self._root is not None:
+            self._maps = self._read_maps()
+        listed = categories.Categories((), {})
+        if entries or not self._maps:  # else all labels are stuff
+            listed = categories.read(entries, self._used, self._path, self._findings, self._faults)
+        images, stuff = list(self._images.images.values()), None
         for image in images:
             kept = []
             for one in image.instances:
@@ -200,18 +227,36 @@ class _Reader:
                 why = f"kind of ids is off by one: every {key} is known with {added:+d} added to it"
                 self._faults.explain(why)
         self._number(images)
+        if self._maps:
+            images, stuff = self._maps.finish(images, listed, self._findings)
         count = len(images) + self._faults.images
         self._faults.settle(self._path, count, self._count, self._findings)
         rescale.doubt(images, self._images.scales, self._findings)
         suspicions.look(self._survey.rows(), images, self._findings)
         if self._root is not None:  # else nothing is learned from it
-            suspicions.count(images, listed.all, self._findings)
-            self._check_any(images)
+            suspicions.count(images, listed.all, self._findings, stuff or ())
+            if not self._maps:
+                self._check_any(images)
         names = {key: listed.all[label].id for key, label in listed.labels.items()}
         image_ids = {key: image.id for key, image in self._images.images.items()}
         return Annotations(
-            listed.all, images, self._findings, self._faults, self._count, names, image_ids
+            listed.all, images, self._findings, self._faults, self._count, names, image_ids, stuff
         )
+
+    def _read_maps(self) -> panoptic.Reader | None:
+        """The panoptic JSON beside this one, if there is one with its PNGs."""
+        path = panoptic.beside(self._path)
+        if path is None:
+            return None
+        if panoptic.folder_of(path) is None:
+            what = "panoptic JSON without its folder of PNGs beside it: label maps are not read"
+            self._findings.add("told", what, path.name)
+            return None
+        maps = panoptic.Reader(path, self._faults)
+        images = {**self._images.images, **dict.fromkeys(self._images.gone)}
+        for _, number, one in json_lists.elements(path, ("annotations",), "reading label maps"):
+            maps.add(number, one, images)
+        return maps
 
     def _number(self, images: list[Image]) -> None:
         """Sees to it that each instance has an id of its own."""

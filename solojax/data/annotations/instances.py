@@ -34,6 +34,7 @@ class Image(NamedTuple):
     instances: list[Instance]
     name: str  # as the JSON has it; empty where it has none
     as_stored: bool = False  # whether masks lie on stored pixels, where its sides do not tell
+    label_map: Any = None  # ``panoptic.LabelMap`` where it has one
 
 
 class Entry(NamedTuple):

@@ -59,9 +59,14 @@ def look(rows: Rows | None, images: Sequence[Any], findings: Findings) -> None:
     _look_for_equals(images, findings)
 
 
-def count(images: Sequence[Any], categories: Sequence[Category], findings: Findings) -> None:
+def count(
+    images: Sequence[Any],
+    categories: Sequence[Category],
+    findings: Findings,
+    stuff: Sequence[Category] = (),
+) -> None:
     """Adds the images and classes of which a network would learn little."""
-    empty = [f"image {image.id}" for image in images if not image.instances]
+    empty = [f"image {image.id}" for image in images if categories and not image.instances]
     if len(images) >= FEW and len(empty) >= EMPTY * len(images):
         findings.add_all("told", f"of {len(images)} images have no instance", empty)
     counts = collections.Counter(
@@ -75,7 +80,7 @@ def count(images: Sequence[Any], categories: Sequence[Category], findings: Findi
         what = f"of {len(categories)} classes have fewer than {FEW} instances"
         findings.add_all("told", what, few)
     names = collections.defaultdict(list)
-    for category in categories:
+    for category in (*categories, *stuff):
         names[folded(category.name)].append(category)
     for same in names.values():
         if len(same) > 1:

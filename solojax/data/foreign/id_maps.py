@@ -5,7 +5,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from solojax.data import rle
@@ -77,7 +76,7 @@ def _read(
                     f"{sample.image.name}; save each instance as a mask, or all in one"
                 )
             ids = (ids > 0).view(np.uint8) if values == 1 else ids
-        for value, mask in rles_of(ids):
+        for value, mask in rle.rles_of(ids):
             seen.add(value)
             if found := classify(value, findings, place):
                 for part in _parts(mask) if components else [mask]:
@@ -86,27 +85,6 @@ def _read(
     size = size or size_of(encoded, sample.image)
     name = f"{folder}/{sample.name}".lstrip("/")
     return Picture(name, sample.image, sample.image.read_bytes, size, instances, {}), seen
-
-
-def rles_of(ids: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each value but 0 of ``H W`` ids, ascending, and the run lengths of its pixels.
-
-    All are cut from one list of the runs of equal values, so that many ids cost no more than few.
-    """
-    if not ids.size:
-        return
-    line = ids.ravel("F")
-    starts = np.concatenate([[0], np.flatnonzero(line[1:] != line[:-1]) + 1])
-    spans = np.stack([starts, np.append(starts[1:], line.size)], 1)
-    order = np.argsort(line[starts], kind="stable")
-    values, spans = line[starts][order], spans[order]
-    firsts = np.flatnonzero(values[1:] != values[:-1]) + 1
-    for value, borders in zip(values[[0, *firsts]].tolist(), np.split(spans, firsts), strict=True):
-        if value:
-            lengths = np.diff(borders.ravel(), prepend=0, append=line.size).tolist()
-            lengths = lengths if lengths[-1] else lengths[:-1]
-            runs = {"size": list(ids.shape), "counts": lengths}
-            yield value, coco_mask.frPyObjects(runs, *ids.shape)
 
 
 def count_parts(mask: dict[str, Any]) -> int:
@@ -124,7 +102,7 @@ def _parts(mask: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if count == 2:
         yield mask
         return
-    for _, part in rles_of(labels):
+    for _, part in rle.rles_of(labels):
         (inner,), (place,) = rle.decode_patches([part["counts"]], labels.shape[0])
         top_left = int(corner[0] + place[0]), int(corner[1] + place[1])
         yield {"size": mask["size"], "counts": rle.encode_patch(inner, top_left, mask["size"])}

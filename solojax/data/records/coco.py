@@ -11,13 +11,14 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from etils.epath import Path
 
 from solojax import config as config_lib
 from solojax.data import annotations
-from solojax.data.annotations import json_lists, left_out
+from solojax.data.annotations import json_lists, left_out, panoptic
 from solojax.data.annotations.categories import compare
 from solojax.data.findings import Findings, shorten
 from solojax.data.images import files as image_files
@@ -27,9 +28,19 @@ from solojax.data.records import files as record_files
 from solojax.data.records import layout, stamps
 from solojax.data.records.files import FORMAT
 from solojax.data.records.layout import Split, has_split, locate
-from solojax.types import InputError
+from solojax.types import IGNORED, InputError
 
-__all__ = ["Record", "Records", "Split", "has_split", "image_of", "locate", "prepare", "read"]
+__all__ = [
+    "Record",
+    "Records",
+    "Split",
+    "has_split",
+    "image_of",
+    "labels_of",
+    "locate",
+    "prepare",
+    "read",
+]
 
 
 class Record(NamedTuple):
@@ -40,6 +51,7 @@ class Record(NamedTuple):
     as_stored: bool  # whether the instances lie on the pixels as stored, EXIF orientation aside
     instances: list[annotations.Instance]
     value_range: Range | None = None  # which values become black and white, beyond 8 bits
+    label_map: bytes | None = None  # PNG of a byte for each pixel, where somebody labelled them
 
 
 class Records(NamedTuple):
@@ -52,6 +64,7 @@ class Records(NamedTuple):
     value_range: Range | None = None  # of its images, as of ``data``
     labels: Sequence[int] = ()  # place in ``categories`` of each class that the JSON has
     stuff: tuple[config_lib.Category, ...] = ()  # of label maps
+    stuff_labels: Sequence[int] | None = None  # as ``labels``, of stuff; None without label maps
     fingerprint: str = ""  # equal where the JSON and the images are, wherever they lie
 
 
@@ -68,8 +81,8 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         decoded or have another size than the JSON says, or the classes are not ``data.categories``.
     """
     json_path, image_root = locate(data, split)
-    digest = _digest(json_path)
-    folder = Path(data.records) / _name(data, split, digest)
+    digests = _digests(json_path)
+    folder = Path(data.records) / _name(data, split, digests)
     was_there = record_files.is_complete(folder)
     if not was_there:
         try:
@@ -86,6 +99,9 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         categories = tuple(config_lib.Category(i, name) for i, name in about["categories"])
         told = list(about.get("doubts", ())) if was_there else []  # else it was told just now
         shares = about.get("shares", ()) if was_there else ()  # else they were checked
+        stuff = about.get("stuff")
+        if stuff is not None:
+            stuff = tuple(config_lib.Category(i, name) for i, name in stuff)
         images = [(image_id, (height, width)) for image_id, height, width in about["images"]]
         source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except Exception as error:  # whatever TFDS makes of files that are damaged
@@ -99,15 +115,22 @@ def prepare(data: config_lib.Data, split: Split) -> Records:
         print(f"{json_path}: {line}")
     if was_there and (folder / record_files.LEFT_OUT).exists():
         print(f"{json_path}: what is left out is listed in {folder / record_files.LEFT_OUT}")
-    seen = [FORMAT, digest, data.faults, data.boxes_as_masks, images, stamps.sizes(folder)]
+    seen = [FORMAT, *digests, data.faults, data.boxes_as_masks, images, stamps.sizes(folder)]
     seen += ["stretched"] * data.stretched
+    wanted = data.categories or categories
+    if data.stuff and not data.categories:
+        wanted = ()
     return Records(
         source=source,
-        categories=data.categories or categories,
+        categories=wanted,
         image_ids=[image_id for image_id, _ in images],
         sizes=np.array([size for _, size in images], np.int32),
         value_range=image_values.range_of(data.value_range),
-        labels=_labels(categories, data, split, json_path),
+        labels=_labels(categories, wanted, split, json_path),
+        stuff=data.stuff or stuff or (),
+        stuff_labels=None
+        if stuff is None
+        else _labels(stuff, data.stuff or stuff, split, json_path),
         fingerprint=hashlib.sha256(json.dumps(seen).encode()).hexdigest(),
     )
 
@@ -117,7 +140,7 @@ def is_prepared(data: config_lib.Data, split: Split) -> bool:
     if not has_split(data, split):
         return False
     json_path, _ = locate(data, split)
-    return record_files.is_complete(Path(data.records) / _name(data, split, _digest(json_path)))
+    return record_files.is_complete(Path(data.records) / _name(data, split, _digests(json_path)))
 
 
 def prepare_all(data: config_lib.Data) -> Iterator[tuple[Split, Records]]:
@@ -158,7 +181,8 @@ def read(records: Records, index: int) -> Record:
         for i in range(len(columns["id"]))
     ]
     about = stored["path"].decode(), bool(stored["as_stored"])
-    return Record(stored["image"], *about, instances, records.value_range)
+    label_map = stored.get("label_map") or None
+    return Record(stored["image"], *about, instances, records.value_range, label_map)
 
 
 def image_of(record: Record) -> np.ndarray:
@@ -169,6 +193,22 @@ def image_of(record: Record) -> np.ndarray:
     return image
 
 
+def labels_of(records: Records, record: Record) -> np.ndarray | None:
+    """The label map of a record, ``H W`` uint8; None where nobody labelled it.
+
+    Labels are places in ``records.categories`` and then, behind those, in ``records.stuff``.
+    """
+    if record.label_map is None:
+        return None
+    labels = cv2.imdecode(np.frombuffer(record.label_map, np.uint8), cv2.IMREAD_UNCHANGED)
+    if labels is None:
+        raise InputError(f"the record of {record.path} is damaged; delete the folder data.records")
+    own = [*records.labels, *(len(records.categories) + one for one in records.stuff_labels or ())]
+    if own != [*range(len(own))]:
+        labels = cv2.LUT(labels, np.array(own + [IGNORED] * (256 - len(own)), np.uint8))
+    return labels
+
+
 def workers() -> int:
     """How many threads find a core."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -176,7 +216,7 @@ def workers() -> int:
 
 def _labels(
     categories: tuple[config_lib.Category, ...],
-    data: config_lib.Data,
+    wanted: tuple[config_lib.Category, ...],
     split: Split,
     json_path: Path,
 ) -> list[int]:
@@ -188,7 +228,6 @@ def _labels(
     Raises:
       InputError: they are others.
     """
-    wanted = data.categories or categories
     if categories == wanted:
         return [*range(len(wanted))]
     places = {one.name: label for label, one in enumerate(wanted)}
@@ -224,19 +263,24 @@ def _labels(
     )
 
 
-def _digest(json_path: Path) -> str:
-    digest = hashlib.sha256()
-    with json_lists.open_bytes(json_path) as file:
-        while chunk := file.read(json_lists.CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _digests(json_path: Path) -> list[str]:
+    """Of a JSON, and of the panoptic one whose label maps are read with it."""
+    digests = []
+    for path in (json_path, panoptic.read_with(json_path)):
+        if path is not None:
+            digest = hashlib.sha256()
+            with json_lists.open_bytes(path) as file:
+                while chunk := file.read(json_lists.CHUNK):
+                    digest.update(chunk)
+            digests.append(digest.hexdigest())
+    return digests
 
 
-def _name(data: config_lib.Data, split: Split, digest: str) -> str:
+def _name(data: config_lib.Data, split: Split, digests: list[str]) -> str:
     """Of the folder of a split's records: for people, and a fingerprint of what is in them."""
     root = _absolute(Path(data.root))
     _, images = layout.given(data, split)
-    known = [FORMAT, os.fspath(root), images, digest, data.faults, data.boxes_as_masks]
+    known = [FORMAT, os.fspath(root), images, *digests, data.faults, data.boxes_as_masks]
     known += ["follow_links"] * data.follow_links + ["stretched"] * data.stretched
     return f"{root.name}-{split}-{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]}"
 

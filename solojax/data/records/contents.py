@@ -3,11 +3,12 @@
 import functools
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
 from solojax.data import annotations
-from solojax.data.annotations import image_entries
+from solojax.data.annotations import image_entries, panoptic
 from solojax.data.images import files as image_files
 from solojax.data.images.values import Note, Range
 from solojax.types import InputError
@@ -17,11 +18,13 @@ class ImageFault(Exception):
     """What is wrong with an image, the value that is, the cure."""
 
 
-def read(image: annotations.Image, value_range: Range | None) -> tuple[dict[str, Any], list[Note]]:
+def read(
+    image: annotations.Image, value_range: Range | None, label_maps: bool = False
+) -> tuple[dict[str, Any], list[Note]]:
     """One image as it is stored, once its file is known to be sound, and what is to be told.
 
     Raises:
-      ImageFault: its file is none, or of another size than the JSON says.
+      ImageFault: its file is none, or of another size than the JSON says, or its label map is.
     """
     try:
         encoded = image_files.read_file(image.path)
@@ -45,7 +48,22 @@ def read(image: annotations.Image, value_range: Range | None) -> tuple[dict[str,
         "as_stored": as_stored,
         "instances": instances,
     }
+    if label_maps:
+        example["label_map"], more = _read_label_map(image)
+        notes = [*notes, *more]
     return example, notes
+
+
+def _read_label_map(image: annotations.Image) -> tuple[bytes, list[Note]]:
+    """A PNG of the labels, empty where nobody labelled them, and what is to be told."""
+    if image.label_map is None:
+        return b"", []
+    try:
+        labels, unseen = panoptic.read_labels(image)
+    except InputError as fault:
+        raise ImageFault(panoptic.UNREADABLE, str(fault), "") from None
+    notes = [Note("told", panoptic.UNSEEN, "")] if unseen else []
+    return cv2.imencode(".png", labels)[1].tobytes(), notes
 
 
 def _of_another_size(image: annotations.Image, height: int, width: int) -> tuple[str, str, str]:
@@ -62,10 +80,12 @@ def _of_another_size(image: annotations.Image, height: int, width: int) -> tuple
 
 
 @functools.cache
-def features() -> tfds.features.FeaturesDict:
-    """How TFDS reads a record."""
+def features(label_maps: bool = False) -> tfds.features.FeaturesDict:
+    """How TFDS reads a record, of a set with label maps or without."""
+    maps = {"label_map": tfds.features.Tensor(shape=(), dtype=np.bytes_)} if label_maps else {}
     return tfds.features.FeaturesDict(
         {
+            **maps,
             "image": tfds.features.Image(),  # any format, bytes as they are
             "path": tfds.features.Text(),
             "as_stored": np.bool_,

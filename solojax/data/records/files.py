@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -80,9 +81,10 @@ def write(
         if not image_places.fault_of_name(one.file_name)
     ]
     count = len(images) + content.faults.images
-    named = [[one.path for one in shard] for shard in shards]
+    named = [[path for one in shard for path in _files_of(one, image_root)] for shard in shards]
     stamps.renew(folder, staging, image_root, named, paths, absent)
-    faults = _write_all(paths, staging, shards, split, data, content.findings, threads)
+    maps = content.stuff is not None
+    faults = _write_all(paths, staging, shards, split, data, content.findings, threads, maps)
     for place, found in enumerate(faults):
         for number, (what, value, cure) in found.items():
             one = shards[place][number]
@@ -95,7 +97,7 @@ def write(
         [one for number, one in enumerate(shard) if number not in faults[place]]
         for place, shard in enumerate(shards)
     ]
-    _check_kept(json_path, kept, content.findings)
+    _check_kept(json_path, kept, content.findings, maps)
     listed = [one._asdict() for one in content.faults.left_out]
     (folder / LEFT_OUT).unlink(missing_ok=True)
     if listed:
@@ -106,6 +108,7 @@ def write(
         images=[[one.id, one.height, one.width] for shard in kept for one in shard],
         doubts=[str(one) for one in content.findings if one.effect in ("doubtful", "lost")],
         shares=content.faults.shares,
+        **({"stuff": [[one.id, one.name] for one in content.stuff or ()]} if maps else {}),
     )
     sizes = {path.name: path.stat().length for path in paths}
     lengths = [len(shard) for shard in kept]
@@ -116,7 +119,7 @@ def write(
         (about / path.name).touch()  # TFDS looks for their names alone
     tfds.folder_dataset.write_metadata(
         data_dir=about,
-        features=contents.features(),
+        features=contents.features(maps),
         split_infos=[
             tfds.core.SplitInfo(split, lengths, sum(sizes.values()), filename_template=template)
         ],
@@ -147,6 +150,7 @@ def _write_all(
     data: config.Data,
     findings: Findings,
     threads: int,
+    maps: bool,
 ) -> list[Found]:
     """Writes the files that are not there; returns what is wrong with the images of each."""
     cv2.setNumThreads(1)  # one file on each core is enough
@@ -162,7 +166,8 @@ def _write_all(
                 known = json.loads(faulty.read_text()) if faulty.exists() else {}
                 return {int(number): tuple(fault) for number, fault in known.items()}
             try:
-                return _write_shard(path, faulty, staging, shards[place], data, stop, bar, findings)
+                images = shards[place]
+                return _write_shard(path, faulty, staging, images, data, stop, bar, findings, maps)
             except BaseException:  # the other files are not to be finished first
                 stop.set()
                 raise
@@ -175,9 +180,19 @@ def _write_all(
                 raise
 
 
-def _check_kept(json_path: Path, kept: list[list[annotations.Image]], findings: Findings) -> None:
+def _files_of(image: annotations.Image, root: Path) -> Iterator[Path]:
+    """The files that a record is made of, below a folder or beside it."""
+    yield image.path
+    if image.label_map:
+        path = os.fspath(image.label_map.path)
+        yield image.label_map.path if "://" in path else root / os.path.relpath(path, root)
+
+
+def _check_kept(
+    json_path: Path, kept: list[list[annotations.Image]], findings: Findings, maps: bool
+) -> None:
     """Refuses a set of which nothing is left, or all of a file's images are not."""
-    if not all(kept) or not any(one.instances for shard in kept for one in shard):
+    if not all(kept) or not (maps or any(one.instances for shard in kept for one in shard)):
         told = "; ".join(str(one) for one in findings if one.effect == "lost")
         raise InputError(f"{json_path}: too little is left to learn from: {told}")
 
@@ -213,6 +228,7 @@ def _write_shard(
     stop: threading.Event,
     bar: tqdm,
     findings: Findings,
+    maps: bool,
 ) -> Found:
     """Writes one file of records, and which of its images are left out.
 
@@ -231,8 +247,8 @@ def _write_shard(
                 if stop.is_set():
                     return {}
                 try:
-                    example, notes = contents.read(image, value_range)
-                    writer.write(contents.features().serialize_example(example))
+                    example, notes = contents.read(image, value_range, maps)
+                    writer.write(contents.features(maps).serialize_example(example))
                 except contents.ImageFault as fault:
                     faults[number], notes = fault.args, []
                 with bar.get_lock():

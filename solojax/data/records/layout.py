@@ -27,6 +27,7 @@ JSONS = (
     ("{}/_annotations.coco.json", "{}/annotations.json", "{}/{}.json", "{}/labels.json"),
     ("annotations/{}*.json",),
     ("{}.json", "instances_{}*.json", "{}[-_.]*.json", "*[-_]{}.json"),
+    ("annotations/panoptic_{}*.json",),  # whose things are the instances
 )
 IMAGES = ("{}2017", "{}", "images/{}2017", "images/{}", "{}/images", "{}/data")  # folders
 # Of sets that are not split.

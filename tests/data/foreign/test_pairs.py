@@ -12,7 +12,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from solojax.config import Category
-from solojax.data.foreign import id_maps, pairs
+from solojax.data import rle
+from solojax.data.foreign import pairs
 from tests.data.foreign.scene import (
     HEIGHT,
     WIDTH,
@@ -386,7 +387,7 @@ def test_jpegs_for_masks_are_refused(source: Path) -> None:
 def test_many_ids_cost_no_more_than_few() -> None:
     ids = np.kron(np.arange(90_000, dtype=np.uint32).reshape(300, 300), np.ones((3, 3), np.uint32))
     start = time.process_time()
-    found = dict(id_maps.rles_of(ids))
+    found = dict(rle.rles_of(ids))
     assert time.process_time() - start < 10  # a mask of the whole image for each would take minutes
     assert len(found) == ids.max()
     np.testing.assert_array_equal(coco_mask.decode(found[70_000]), ids == 70_000)
