@@ -130,8 +130,9 @@ class Data:
                     f"data.canvases={fields.shown(self.canvases)} needs sides of 1 to "
                     f"{fields.MANY} pixels, and no more pixels than 16384x16384"
                 )
-        if len({one.id for one in self.categories}) < len(self.categories):
-            raise InputError("data.categories has two of one id; give each its own")
+        ids = [one.id for one in self.categories + self.stuff]
+        if len(set(ids)) < len(ids):
+            raise InputError("data.categories, data.stuff: two have one id; give each its own")
         if self.resize == "stretch" and self.augmentation.scale_range is not None:
             raise InputError(
                 "data.resize=stretch fills the canvas with the whole image and leaves nothing to "
@@ -271,12 +272,9 @@ def with_categories(
     config: Config, categories: tuple[Category, ...], stuff: tuple[Category, ...] = ()
 ) -> Config:
     """Takes the classes of a data set, and the stuff of its label maps; the head follows."""
-    head = classes.of_classes(config.model.head, len(categories), len(categories) + len(stuff))
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, head=head),
-        data=dataclasses.replace(config.data, categories=categories, stuff=stuff),
-    )
+    data = dataclasses.replace(config.data, categories=categories, stuff=stuff)
+    model = classes.of_classes(config.model, len(categories), len(categories) + len(stuff))
+    return dataclasses.replace(config, model=model, data=data)
 
 
 def to_json(config: Config) -> str:
