@@ -28,7 +28,7 @@ ACCELERATED ?= $(or $(wildcard $(BIN)/python),$(PYTHON))
 TORCH ?=
 RESULTS ?= runs/bench
 
-.PHONY: bench bench-accelerator demo test test-fast test-all test-oldest soak check format clean
+.PHONY: bench bench-accelerator demo test test-fast test-all test-oldest soak check site format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -46,6 +46,7 @@ help:
 	@echo "                ACCELERATED=python3 by that one"
 	@echo "make soak       a whole training of the shapes set, watched for leaks: for the night"
 	@echo "make check      what CI checks: format, lint, types, known holes, all tests"
+	@echo "make site       the documents with an API reference, as pages: build/site/site/index.html"
 	@echo "make format     format the code and mend what lint can mend"
 	@echo "make clean      remove .venv and what the demo drew; runs are yours to remove"
 
@@ -98,6 +99,9 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/python tools/audit.py
 	$(PYTEST)
+
+site: .venv/installed-dev
+	$(BIN)/python tools/site.py build/site
 
 format: .venv/installed-dev
 	$(BIN)/ruff format .

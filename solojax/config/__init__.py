@@ -75,8 +75,8 @@ class Data:
     root: str = "data/coco"  # a folder, or a bucket such as gs://bucket/coco
     train_json: str = ""  # relative to root; where empty, annotations/instances_train*.json
     val_json: str = ""  # where empty, annotations/instances_val*.json
-    train_images: str = ""  # folder that file names start from, relative to root; where empty,
-    val_images: str = ""  # the one of the usual places in which the first image is found
+    train_images: str = ""  # folder of the file names, from root on; where empty, one is looked for
+    val_images: str = ""  # the same
     records: str = "data/records"  # folder for the records written from root, once
     categories: tuple[Category, ...] = ()  # read from train_json where empty
     stuff: tuple[Category, ...] = ()  # of label maps: their labels behind those of the categories

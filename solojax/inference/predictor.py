@@ -39,12 +39,13 @@ WINDOW = 4  # batches of images that are held, to find those that share a canvas
 class Predictor:
     """Finds the instances of images of any size.
 
-    >>> predictor = Predictor.from_run("runs/shapes")  # doctest: +SKIP
-    >>> result = predictor("photo.jpg")  # doctest: +SKIP
-    >>> result.names, result.scores, result.boxes, result.masks  # doctest: +SKIP
-
     Images are resized onto the canvases of the config as in an evaluation, so the numbers are the
     same. Each canvas compiles once, when the first image comes that needs it.
+
+    Examples:
+      >>> predictor = Predictor.from_run("runs/shapes")  # doctest: +SKIP
+      >>> result = predictor("photo.jpg")  # doctest: +SKIP
+      >>> result.names, result.scores, result.boxes, result.masks  # doctest: +SKIP
 
     Args:
       model: a Detector.

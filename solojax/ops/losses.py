@@ -22,14 +22,15 @@ def focal(
 ) -> jax.Array:
     """Sigmoid focal loss of every logit (RetinaNet, equation 5), not reduced.
 
+    Examples:
+      >>> round(float(focal(jnp.array(2.0), jnp.array(0.0))), 5)
+      1.23756
+
     Args:
       logits: ``...`` float32.
       targets: ``...`` 0 or 1, the shape of logits.
       alpha: weight of the positives; negatives get ``1 - alpha``.
       gamma: focusing exponent.
-
-    >>> round(float(focal(jnp.array(2.0), jnp.array(0.0))), 5)
-    1.23756
     """
     import optax  # a prediction has no losses and does not wait for it
 
