@@ -25,7 +25,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--save",
         default="",
         metavar="FORM,...",
-        help="json (boxes, scores, areas), rle (COCO's results), polygons (a COCO set), png (ids)",
+        help="json (boxes, scores, areas), rle (COCO's results), polygons (a COCO set), png (ids), "
+        "label-studio and cvat (to be corrected there)",
     )
     parser.add_argument(
         "--score",

@@ -102,6 +102,15 @@ def centers_of(counts: list[bytes], heights: list[int]) -> np.ndarray:
     return np.stack([columns / area, rows / area], 1)
 
 
+def row_runs(mask: np.ndarray) -> np.ndarray:
+    """The run lengths of a mask, ``H W``, read row by row as other programs do; background first.
+
+    That is 0 where the first pixel is in the mask.
+    """
+    flat = mask.ravel() > 0
+    return np.diff(np.flatnonzero(np.diff(flat, prepend=False)), prepend=0, append=flat.size)
+
+
 def _places(begins: np.ndarray) -> np.ndarray:
     """The place of each run in its mask."""
     return np.arange(begins[-1]) - np.repeat(begins[:-1], np.diff(begins))

@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from solojax.data import rle
 from solojax.types import InputError
 
 MOST_PIXELS = 2**28  # of an image with a brush; a gigabyte of RGBA
 CHANNELS = 4  # the last, alpha, is the mask
+LONGEST = 2**16  # values in a block that we write
+BLOCK = 27  # bits of it: of which 1 that it repeats, 2 which length, 16 its count, 8 the value
 
 
 def read_brush(values: Any, stated: tuple[Any, Any], where: str) -> np.ndarray:
@@ -49,6 +52,32 @@ def read_brush(values: Any, stated: tuple[Any, Any], where: str) -> np.ndarray:
     except IndexError:
         raise InputError(f"{where}: its brush is cut; export it again or delete it") from None
     return pixels.reshape(height, width, CHANNELS)[..., -1]
+
+
+def write_brush(counts: bytes, size: tuple[int, int]) -> list[int]:
+    """A mask -> the bytes of its brush, of which ``read_brush`` makes the same pixels.
+
+    Args:
+      counts: compressed run lengths of at least one pixel.
+      size: (height, width) of the image, at most ``MOST_PIXELS``.
+    """
+    height, width = size
+    (patch,), ((top, left),) = rle.decode_patches([counts], height)
+    rows = np.zeros((len(patch), width), np.uint8)
+    rows[:, left : left + patch.shape[1]] = patch
+    runs = rle.row_runs(rows)
+    above, below = top * width, (height - top - len(patch)) * width
+    lengths = CHANNELS * np.array([above, *runs, below], np.int64)
+    values = np.array([0, *np.arange(len(runs)) % 2 * 255, 0])[lengths > 0]
+    lengths = lengths[lengths > 0]
+    blocks = -(-lengths // LONGEST)
+    sizes = np.full(blocks.sum(), LONGEST)
+    sizes[np.cumsum(blocks) - 1] -= blocks * LONGEST - lengths
+    words = 1 << BLOCK - 1 | sizes - 1 << 8 | np.repeat(values, blocks)
+    bits = np.unpackbits(words.astype(">u4").view(np.uint8)).reshape(-1, 32)[:, -BLOCK:]
+    head = f"{height * width * CHANNELS:032b}{8 - 1:05b}" + 4 * f"{16 - 1:04b}"
+    packed: list[int] = np.packbits([*map(int, head), *bits.ravel()]).tolist()
+    return packed
 
 
 class _Bits:

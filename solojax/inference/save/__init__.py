@@ -1,4 +1,4 @@
-"""Predictions into files: pictures and films for people, JSON and id maps for programs.
+"""Predictions into files: pictures and films for people, JSON, XML and id maps for programs.
 
 Each file takes its name when it is whole; what an interruption leaves has all rows up to it. A form
 is a module of this folder with a class like ``files.Form``.
@@ -13,9 +13,11 @@ from pathlib import Path
 
 from solojax.config import Category
 from solojax.inference.result import Result
+from solojax.inference.save.cvat import Cvat
 from solojax.inference.save.detections import Detections
 from solojax.inference.save.files import Form
 from solojax.inference.save.id_maps import IdMaps
+from solojax.inference.save.label_studio import LabelStudio
 from solojax.inference.save.overlays import Overlays
 from solojax.inference.save.polygons import Polygons
 from solojax.inference.save.results import Results
@@ -28,6 +30,8 @@ FORMS: dict[str, type[Form]] = {
     "rle": Results,
     "polygons": Polygons,
     "png": IdMaps,
+    "label-studio": LabelStudio,
+    "cvat": Cvat,
 }
 LONGEST_NAME = 200  # bytes; file systems allow 255, and endings are added
 

@@ -1,19 +1,17 @@
 """``instances.json``: a COCO set of what was found, masks as polygons."""
 
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 
-from solojax import writing
 from solojax.config import Category
 from solojax.data import rle
 from solojax.inference.result import Result
-from solojax.inference.save.files import Rows, encode
+from solojax.inference.save.files import ImageFiles, Rows
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
 
@@ -23,32 +21,22 @@ SLACK = 0.5
 
 
 class Polygons:
-    """An annotation for each detection.
-
-    A COCO set needs files of its images, so the frames of a video are written as
-    ``<name>/<frame>.jpg``.
-    """
+    """An annotation for each detection; the frames of a video are written (``ImageFiles``)."""
 
     NAMES: ClassVar[tuple[str, ...]] = ("instances.json", "*")
 
     def __init__(self, out: Path, inputs: Inputs, categories: Sequence[Category]):
-        self._out = out
-        films = bool(inputs.videos or inputs.webcams)
-        self._root = _root_of(inputs.images, [out] if films else [])
+        self._files = ImageFiles(out, inputs)
         self._count = 0
         self._images: list[dict[str, Any]] = []
         classes = [{"id": one.id, "name": one.name} for one in categories]
-        info = {"description": "solojax predict", "images": str(self._root)}
+        info = {"description": "solojax predict", "images": str(self._files.root)}
         about = f'{{"info": {json.dumps(info)},\n"categories": {json.dumps(classes)},\n'
         self._rows = Rows(out / self.NAMES[0], f'{about}"annotations": [')
 
     def add(self, origin: Origin, result: Result) -> None:
-        path = Path(origin.file)
-        if origin.frame is not None:
-            path = self._out / f"{origin.path}.jpg"
-            writing.put(path, encode(".jpg", cv2.cvtColor(result.image, cv2.COLOR_RGB2BGR)))
         height, width = result.size
-        file_name = Path(os.path.relpath(path, self._root)).as_posix()
+        file_name = self._files.name(origin, result)
         self._images.append(
             {"id": origin.id, "file_name": file_name, "height": height, "width": width}
         )
@@ -64,7 +52,7 @@ class Polygons:
         self._rows.close(f'],\n"images": [\n{images}\n]}}', begun)
 
     def describe(self) -> str:
-        return f"{self.NAMES[0]} (of images in {self._root})"
+        return f"{self.NAMES[0]} (of images in {self._files.root})"
 
 
 def polygons(counts: bytes, height: int) -> list[list[int]]:
@@ -94,10 +82,3 @@ def polygons(counts: bytes, height: int) -> list[list[int]]:
             hole = tree[0][hole][0]
         shapes.append((shape + (left, top)).reshape(-1).tolist())
     return shapes
-
-
-def _root_of(images: Iterable[Path], others: Iterable[Path]) -> Path:
-    """The folder that file names in a COCO set of all of them start from."""
-    folders = {os.path.abspath(path.parent) for path in images}
-    folders |= {os.path.abspath(path) for path in others}
-    return Path(os.path.commonpath(folders)) if folders else Path.cwd()

@@ -33,8 +33,12 @@ def test_nothing_found_is_the_same_structure_with_no_rows(tmp_path: Path) -> Non
     assert [image["id"] for image in instances["images"]] == [5]
     assert instances["annotations"] == []
     assert instances["categories"] == [{"id": 1, "name": "circle"}, {"id": 7, "name": "square"}]
-    jsons = {"detections.json", "results.json", "instances.json"}
-    assert names_in(tmp_path) == jsons | {"5.png", "5.ids.png"}
+    (task,) = load(tmp_path / "label_studio.json")
+    assert [one["result"] for one in task["predictions"]] == [[]]
+    assert "<mask" not in (tmp_path / "cvat.xml").read_text()
+    jsons = {"detections.json", "results.json", "instances.json", "label_studio.json"}
+    xmls = {"label_studio.xml", "cvat.xml"}
+    assert names_in(tmp_path) == jsons | xmls | {"5.png", "5.ids.png"}
     assert not cv2.imread(str(tmp_path / "5.ids.png"), cv2.IMREAD_UNCHANGED).any()
 
 
