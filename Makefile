@@ -27,8 +27,10 @@ WORKDIR ?= runs/$(CONFIG)
 ACCELERATED ?= $(or $(wildcard $(BIN)/python),$(PYTHON))
 TORCH ?=
 RESULTS ?= runs/bench
+# Of the container; jax[cuda12] for one that uses NVIDIA's GPUs.
+JAX ?= jax
 
-.PHONY: bench bench-accelerator demo test test-fast test-all test-oldest soak check site format clean
+.PHONY: bench bench-accelerator demo test test-fast test-all test-oldest soak check site image format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +49,7 @@ help:
 	@echo "make soak       a whole training of the shapes set, watched for leaks: for the night"
 	@echo "make check      what CI checks: format, lint, types, known holes, all tests"
 	@echo "make site       the documents with an API reference, as pages: build/site/site/index.html"
+	@echo "make image      a container for make demo and make test; with JAX='jax[cuda12]' for GPUs"
 	@echo "make format     format the code and mend what lint can mend"
 	@echo "make clean      remove .venv and what the demo drew; runs are yours to remove"
 
@@ -97,11 +100,15 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python tools/audit.py
 	$(PYTEST)
 
 site: .venv/installed-dev
 	$(BIN)/python tools/site.py build/site
+
+image:
+	docker build --build-arg "JAX=$(JAX)" --tag solojax .
 
 format: .venv/installed-dev
 	$(BIN)/ruff format .
