@@ -1,4 +1,4 @@
-"""Claims about what an image is made of; `make check` lints the Dockerfile and `make image` builds."""
+"""Claims about what an image is made of; `make check` lints the Dockerfile, `make image` builds."""
 
 import re
 import tomllib
