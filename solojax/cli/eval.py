@@ -17,13 +17,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--results",
         type=Path,
         metavar="FILE",
-        help="COCO results that any program wrote, masks or boxes, in place of a run's",
+        help="COCO results that any program wrote, masks or boxes, in place of a run's; or "
+        "panoptic ones, or a folder of label maps",
     )
     parser.add_argument(
         "--gt",
         type=Path,
         metavar="FILE",
-        help="the COCO instances that --results are about",
+        help="the COCO instances that --results are about, or the panoptic JSON",
     )
     parser.add_argument(
         "--iou-type",
@@ -91,7 +92,8 @@ def _results(arguments: argparse.Namespace) -> None:
 
     if not arguments.gt:
         raise InputError(
-            f"--results {arguments.results} needs --gt, the COCO instances it is about"
+            f"--results {arguments.results} needs --gt, the COCO instances it is about, or the "
+            "panoptic JSON"
         )
     if (
         arguments.set

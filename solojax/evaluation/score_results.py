@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from solojax.data.findings import Findings
-from solojax.evaluation import results, scores
+from solojax.evaluation import results, score_scenes, scores
 from solojax.evaluation.analysis import oracle
 from solojax.evaluation.metrics import coco
 from solojax.evaluation.report import advice, caps, gallery, page
-from solojax.evaluation.results import doubts, truths
+from solojax.evaluation.results import doubts, scenes, truths
 from solojax.types import InputError
 
 
@@ -22,11 +22,11 @@ def score_results(
     kind: coco.Kind | None = None,
     most: int = coco.MOST,
 ) -> str:
-    """Scores a file of COCO results, masks or boxes.
+    """Scores a file of COCO results, masks or boxes; or whole scenes, as of ``score_scenes``.
 
     Args:
       path: the results.
-      truth_path: the COCO instances that they are about.
+      truth_path: the COCO instances, or the panoptic JSON, that they are about.
       out: the folder for ``eval.json`` and ``report.html``; where None, nothing is written.
       oracles: names of ``oracle.ORACLES`` to score by as well.
       kind: what to score; where None, masks if results and truth have any, else boxes.
@@ -44,6 +44,13 @@ def score_results(
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out} is a file; give a folder")
         out.mkdir(parents=True, exist_ok=True)
+    if scenes.is_panoptic(truth_path) or scenes.is_panoptic(path):
+        if kind or oracles or most != coco.MOST:
+            raise InputError(
+                f"--iou-type, --oracle and --max-detections are about instances, and {path} is "
+                "scored by whole scenes; leave them out"
+            )
+        return score_scenes.score_scenes(path, truth_path, out)
     findings = Findings()
     whole = truths.read(truth_path, findings)
     found, kind = results.read(path, whole, findings, truth_path=truth_path, kind=kind)

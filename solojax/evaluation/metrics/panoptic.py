@@ -244,7 +244,7 @@ def score(counts: Counts, labels: Sequence[Category], things: int) -> dict[str, 
             }
             for label, one in enumerate(labels)
         ],
-        "images": dict(sorted(counts.images.items())),
+        "images": dict(counts.images),
         "worst": [
             {
                 **one._asdict(),

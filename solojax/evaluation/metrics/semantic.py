@@ -10,8 +10,8 @@ import numpy as np
 
 from solojax.config import Category
 from solojax.evaluation.metrics import boundary
+from solojax.types import IGNORED
 
-IGNORED = 255  # no label, in maps
 NAMES = {
     "mIoU": "intersection over union, mean of the labels",
     "accuracy": "share of the pixels that are right",
@@ -108,7 +108,7 @@ def score(counts: Counts, labels: Sequence[Category]) -> dict[str, Any]:
                 for row, column in np.argwhere(counts.pixels).tolist()
             ]
         },
-        "images": dict(sorted(counts.images.items())),
+        "images": dict(counts.images),
     }
 
 

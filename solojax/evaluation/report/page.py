@@ -9,23 +9,19 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cv2
-import jinja2
 import numpy as np
 
 from solojax import writing
 from solojax.evaluation.analysis import causes, errors, labels
 from solojax.evaluation.metrics import coco
-from solojax.evaluation.report import history
+from solojax.evaluation.report import history, matrix, templates
 from solojax.types import InputError
 
 EXTREMES = 6  # images shown of the worst, and of the best
 PICTURE_WIDTH = 960  # pixels; larger ones are shrunk, so that the page can be mailed
 JPEG_QUALITY = 80
-MOST_CELLS = 100  # classes beyond which a matrix cannot be read
-LABELLED_CELLS = 15  # classes up to which counts are written into the cells
 NUMBERS = "eval.json"
 LISTED = 20  # labels of a kind that are listed; eval.json has more
-MOST_CONFUSIONS = 10  # pairs of classes that are listed
 CURVE_SIZE = 480, 300  # width and height of the curves, SVG units
 CALIBRATION_SIDE = 300  # of score against IoU, SVG units
 CURVE_NAMES = {"0.50": "IoU .50", "0.75": "IoU .75", "mean": "mean of IoU .50 to .95"}
@@ -51,6 +47,7 @@ def render(
     best: Sequence[Shown] = (),
     logged: history.History | None = None,
     crops: Mapping[tuple[str, int], bytes] = MappingProxyType({}),
+    scenes: str = "",
 ) -> str:
     """The report as HTML; it looks nothing up, so that it can be mailed as it is.
 
@@ -62,21 +59,15 @@ def render(
       best: those of the best ones, the best first.
       logged: of the training.
       crops: JPEGs of places that ``lost`` and ``labels`` list, by cause or kind and number.
+      scenes: sections about whole scenes, from ``scenes.sections``.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
     most = scores.get("max_detections", coco.MOST)  # files of older versions do not tell
     columns = {"mask" if scores["kind"] == "segm" else "box": scores}
     columns |= {title: scores[name] for name, title in COLUMNS.items() if name in scores}
     instances = sum(one["instances"] for one in scores["classes"])
     images = {str(image_id): one for image_id, one in scores["images"].items()}
-    return environment.get_template("page.html.jinja").render(
+    return templates.fill(
+        "page",
         title=title,
         facts=[f"{len(scores['classes'])} classes", f"{instances:,} instances"],
         names=coco.names(most),
@@ -97,8 +88,9 @@ def render(
         classes=scores["classes"],
         calibration=_calibration(scores.get("calibration")),
         confusion=scores["confusion"],
-        matrix=_matrix(scores),
-        confusions=_confusions(scores),
+        matrix=matrix.of(scores, "background"),
+        confusions=matrix.confusions(scores),
+        scenes=scenes,
         pictures={
             "Worst images": [_figure(one, images) for one in worst],
             "Best images": [_figure(one, images) for one in best],
@@ -139,10 +131,6 @@ def jpeg_of(picture: np.ndarray) -> bytes:
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)[1]
     return encoded.tobytes()
-
-
-def _number(value: float) -> str:
-    return "–" if value < 0 else f"{value:.3f}"  # pycocotools says -1 where there is nothing
 
 
 def _curves(curves: dict[str, list[float]]) -> list[dict[str, str]]:
@@ -187,48 +175,6 @@ def _calibration(calibration: dict[str, Any] | None) -> dict[str, Any] | None:
             if many
         ),
     }
-
-
-def _matrix(scores: dict[str, Any]) -> dict[str, Any] | None:
-    """Cells and labels of the confusion matrix, None where there are too many classes."""
-    classes = scores["classes"]
-    if len(classes) > MOST_CELLS:
-        return None
-    names = [*(one["name"] for one in classes), "background"]
-    place = {one["id"]: label for label, one in enumerate(classes)} | {None: len(classes)}
-    counts = np.zeros((len(names), len(names)), np.int64)
-    for one in scores["confusion"]["counts"]:
-        counts[place[one["truth"]], place[one["prediction"]]] = one["count"]
-    sums = counts.sum(1)
-    rows, columns = np.nonzero(counts)
-    labelled = len(classes) <= LABELLED_CELLS
-    return {
-        "names": names,
-        "side": 34 if labelled else 11,
-        "labelled": labelled,
-        "margin": 12 + 7 * min(max(map(len, names)), 18),
-        "cells": [
-            {
-                "row": row,
-                "column": column,
-                "count": counts[row, column],
-                "of": sums[row],
-                "share": counts[row, column] / sums[row],
-            }
-            for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
-        ],
-    }
-
-
-def _confusions(scores: dict[str, Any]) -> list[dict[str, Any]]:
-    """The classes that are most often taken for others."""
-    names = {one["id"]: one["name"] for one in scores["classes"]}
-    pairs = [
-        {**one, "truth": names[one["truth"]], "prediction": names[one["prediction"]]}
-        for one in scores["confusion"]["counts"]
-        if one["truth"] != one["prediction"] and None not in (one["truth"], one["prediction"])
-    ]
-    return sorted(pairs, key=lambda one: -one["count"])[:MOST_CONFUSIONS]
 
 
 def _lost(scores: dict[str, Any], crops: Mapping[tuple[str, int], bytes]) -> list[dict[str, Any]]:

@@ -1,0 +1,268 @@
+"""Reads whole scenes: panoptic JSONs with their PNGs, and folders of label maps, of any program."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from solojax import config
+from solojax.config import Category
+from solojax.data import panoptic_ids
+from solojax.data.annotations import categories, ids, json_lists, panoptic
+from solojax.data.annotations.instances import is_crowd
+from solojax.data.annotations.left_out import OF_FILE, Faults
+from solojax.data.annotations.mask_forms import NoMaskError
+from solojax.data.findings import Findings, shorten
+from solojax.data.images import files as image_files
+from solojax.data.images import headers as image_headers
+from solojax.data.images import places as image_places
+from solojax.data.panoptic_ids import VOID, Segment
+from solojax.types import IGNORED, InputError
+
+Key = int | str
+"""Of an image, as its JSON has it."""
+
+MARK = b'"segments_info"'  # without which no JSON is panoptic
+ENDINGS = (".labels.png", ".png")  # of the label map of an image, behind its name
+GRAY, PALETTE = 0, 3  # colours of PNGs
+
+
+class Map(NamedTuple):
+    """Where the segments of an image are."""
+
+    png: Path
+    segments: list[Segment]
+
+
+class Truth(NamedTuple):
+    """What scenes are scored against."""
+
+    path: Path
+    labels: tuple[Category, ...]  # things, then stuff, each sorted by id
+    things: int  # how many are things
+    label_of: dict[Key, int]  # by the id of the category
+    sizes: dict[Key, tuple[int, int]]  # (height, width) of all images
+    names: dict[Key, str]  # of their files; empty where the JSON has none
+    maps: dict[Key, Map]  # of those that have one
+
+
+def is_panoptic(path: Path) -> bool:
+    """Whether a file is a panoptic JSON, of a truth or of results."""
+    try:
+        return path.is_file() and MARK in path.read_bytes()
+    except OSError:  # which who reads it tells
+        return False
+
+
+def read_truth(path: Path, findings: Findings) -> Truth:
+    """Reads a panoptic JSON; its PNGs are read when they are needed.
+
+    Args:
+      path: of the JSON.
+      findings: what is told of it.
+
+    Raises:
+      InputError: it is not what it should be; what is at fault is named.
+    """
+    lists: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
+    for name, _, one in json_lists.elements(epath.Path(path), tuple(lists), "reading truth"):
+        lists[name].append(one)
+    faults = []
+    sizes: dict[Key, tuple[int, int]] = {}
+    names: dict[Key, str] = {}
+    for number, image in enumerate(lists["images"]):
+        entry = image if isinstance(image, dict) else {}
+        key, size = ids.read(entry.get("id")), [entry.get(side) for side in ("height", "width")]
+        height, width = (side if type(side) is int else 0 for side in size)
+        if key is None or key in sizes or min(height, width) <= 0:
+            faults.append(f"images[{number}] has no id of its own, height and width")
+        else:
+            sizes[key], names[key] = (height, width), str(entry.get("file_name") or "")
+    if faults:
+        raise InputError(f"{path}: {shorten(faults, len(faults))}")
+    entries = [one for one in lists["categories"] if isinstance(one, dict)]
+    checked = Faults(config.Data(), OF_FILE)
+    labels: tuple[Category, ...] = ()
+    label_of: dict[Key, int] = {}
+    counts = []
+    for is_thing in (1, 0):
+        some = [one for one in entries if bool(one.get("isthing")) == bool(is_thing)]
+        if some:
+            read = categories.read(some, set(), epath.Path(path), findings, checked)
+            label_of |= {key: len(labels) + place for key, place in read.labels.items()}
+            labels += read.all
+        counts.append(len(labels))
+    if not 0 < len(labels) < IGNORED:
+        raise InputError(f"{path} has {len(labels)} categories; 1 to {IGNORED - 1} can be scored")
+    maps = _read_maps(path, lists["annotations"], sizes, label_of)
+    if not maps:
+        raise InputError(f"{path} has no annotation to score against")
+    bare = [f"image {key}" for key in sizes if key not in maps]
+    findings.add_all("told", f"images are not scored: {path} has no annotation of them", bare)
+    return Truth(path, labels, counts[0], label_of, sizes, names, maps)
+
+
+def read_results(path: Path, truth: Truth) -> dict[Key, Map]:
+    """Reads panoptic results: by image what was found, of all images of the truth.
+
+    Raises:
+      InputError: the file is not what it should be; what is at fault is named.
+    """
+    lists = json_lists.elements(epath.Path(path), ("annotations",), "reading results")
+    maps = _read_maps(path, [one for *_, one in lists], truth.sizes, truth.label_of)
+    bare = [f"image {key}" for key in truth.maps if key not in maps]
+    if bare:
+        raise InputError(
+            f"{path} has no annotation of {shorten(bare, len(bare), ', ')}; where nothing was "
+            "found give one without segments and a black PNG"
+        )
+    return maps
+
+
+def read(one: Map, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The segments of an image of that (height, width), and the labels of its pixels.
+
+    Returns:
+      ``H W`` int32, ids, 0 where it is void; ``H W`` uint8, also of crowds.
+
+    Raises:
+      InputError: its PNG is not what it should be, or has other ids than its segments.
+    """
+    pixels = panoptic.read_ids(epath.Path(one.png), size)
+    there = set(np.unique(pixels).tolist()) - {VOID}
+    listed = {segment.id for segment in one.segments}
+    for odd, what in (
+        (there - listed, "has the id {}, which segments_info does not list"),
+        (listed - there, "has no pixel of the id {}, which segments_info lists"),
+    ):
+        if odd:
+            named = shorten([*map(str, sorted(odd))], len(odd), ", ")
+            raise InputError(f"{one.png} {what.format(named)}; let both say the same")
+    known = sorted([Segment(VOID, IGNORED), *one.segments])
+    places = np.searchsorted([segment.id for segment in known], pixels)
+    return pixels, np.array([segment.label for segment in known], np.uint8)[places]
+
+
+def find_label_files(folder: Path, truth: Truth) -> dict[Key, Path]:
+    """The PNG of each image that is scored: called as its file, or as its PNG in the truth.
+
+    Raises:
+      InputError: some are missing; they are named.
+    """
+    found: dict[Key, Path] = {}
+    missing = []
+    for key, one in truth.maps.items():
+        names = [PurePosixPath(name) for name in (truth.names[key], one.png.name) if name]
+        stems = dict.fromkeys(
+            stem for name in names for stem in (str(name.with_suffix("")), name.stem)
+        )
+        wanted = [folder / f"{stem}{ending}" for stem in stems for ending in ENDINGS]
+        if there := next((path for path in wanted if path.is_file()), None):
+            found[key] = there
+        else:
+            missing.append(f"{names[0].stem}{ENDINGS[1]} (image {key})")
+    if missing:
+        raise InputError(
+            f"{folder} has no label map {shorten(missing, len(missing), ', ')}; give a PNG of the "
+            "name of each image"
+        )
+    return found
+
+
+def read_labels(path: Path, size: tuple[int, int], labels: int) -> np.ndarray:
+    """``H W`` uint8, the label map of an image of that (height, width).
+
+    Args:
+      path: of a PNG of one channel; of one with a palette the places in it are the labels.
+      size: that it must have.
+      labels: how many there are.
+
+    Raises:
+      InputError: it is none, of another size, or has other values.
+    """
+    encoded = image_files.read_file(path)
+    header = image_headers.read(encoded)
+    depth, colour = encoded[24:26] if header and header.form == "PNG" else (0, -1)
+    if colour != PALETTE and (depth, colour) != (8, GRAY):
+        raise InputError(
+            f"{path} is no PNG of one channel of 8 bits; write the label of each pixel into one, "
+            f"{IGNORED} where there is none"
+        )
+    assert header
+    if (header.height, header.width) != size:
+        raise InputError(
+            f"{path} is {header.width}x{header.height} where its image is {size[1]}x{size[0]} "
+            "(width x height); write it at the size of the image"
+        )
+    try:
+        with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:
+            pixels = np.array(image)
+    except Exception:  # whatever a damaged file brings about
+        raise InputError(f"{path} {image_files.describe_fault(encoded)}") from None
+    odd = np.setdiff1d(pixels, [*range(labels), IGNORED]).tolist()
+    if odd:
+        raise InputError(
+            f"{path} has the value {shorten([*map(str, odd)], len(odd), ', ')}; labels are 0 to "
+            f"{labels - 1}, the things by their ids and then the stuff by theirs, and {IGNORED}"
+        )
+    return pixels
+
+
+def _read_maps(
+    path: Path,
+    annotations: list[Any],
+    sizes: Mapping[Key, tuple[int, int]],
+    label_of: Mapping[Key, int],
+) -> dict[Key, Map]:
+    folder = panoptic.folder_of(epath.Path(path))
+    if folder is None:
+        raise InputError(f"{path}: its PNGs are missing; put them into {path.with_suffix('')}")
+    maps: dict[Key, Map] = {}
+    faults = []
+    for number, annotation in enumerate(annotations):
+        entry = annotation if isinstance(annotation, dict) else {}
+        try:
+            key, name = ids.read(entry.get("image_id")), entry.get("file_name")
+            if key is None or key not in sizes:
+                raise ValueError(f"is of the unknown image {entry.get('image_id')!r:.40}")
+            if key in maps:
+                raise ValueError(f"is of image {key}, which another one is of")
+            if fault := image_places.fault_of_name(name):
+                raise ValueError(f"has no file_name of a PNG in {folder}: {fault}")
+            png = Path(folder / str(name))
+            if not png.is_file():
+                raise ValueError(f"is of image {key}, whose PNG {png} is missing")
+            maps[key] = Map(png, _segments(entry.get("segments_info"), label_of))
+        except ValueError as error:
+            faults.append(f"annotations[{number}] {error}")
+    if faults:
+        raise InputError(f"{path}: {shorten(faults, len(faults))}")
+    return maps
+
+
+def _segments(entries: Any, label_of: Mapping[Key, int]) -> list[Segment]:
+    """Raises ValueError: what is wrong with them."""
+    if not isinstance(entries, list):
+        raise ValueError("has no list segments_info")
+    segments: dict[int, Segment] = {}
+    for segment in entries:
+        entry = segment if isinstance(segment, dict) else {}
+        id_, category = ids.read(entry.get("id")), ids.read(entry.get("category_id"))
+        if not isinstance(id_, int) or not VOID < id_ <= panoptic_ids.MOST or id_ in segments:
+            raise ValueError(
+                f"has a segment {entry.get('id')!r:.40}, which is no id of its own in 1 to "
+                f"{panoptic_ids.MOST}"
+            )
+        if category is None or category not in label_of:
+            unknown = entry.get("category_id")
+            raise ValueError(f"has segment {id_} of the unknown category {unknown!r:.40}")
+        try:
+            crowd = is_crowd(entry.get("iscrowd"))
+        except NoMaskError as error:
+            raise ValueError(f"has segment {id_}, of which {error}") from None
+        segments[id_] = Segment(id_, label_of[category], crowd)
+    return list(segments.values())
