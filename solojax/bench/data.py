@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from solojax import config as config_lib
 from solojax.bench import rows
 from solojax.bench.settings import Settings
+from solojax.models import detector
 from solojax.timing import Timing
 
 DRAWN = 64  # images, again and again
@@ -27,7 +28,14 @@ def section(settings: Settings) -> Iterator[rows.Row]:
         canvases=(settings.canvas,),
         **{
             name: getattr(fresh, name)
-            for name in ("train_json", "train_images", "val_json", "val_images", "categories")
+            for name in (
+                "train_json",
+                "train_images",
+                "val_json",
+                "val_images",
+                "categories",
+                "stuff",
+            )
         },
     )
     batch_size = max(settings.batches)
@@ -35,6 +43,7 @@ def section(settings: Settings) -> Iterator[rows.Row]:
         coco.prepare(data, "train"),
         data,
         mask_strides=settings.config.model.head.mask_strides,
+        label_strides=detector.label_strides(settings.config.model),
         batch_size=batch_size,
         images=settings.images,
     )

@@ -17,6 +17,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Measures."""
     from solojax.data import throughput
     from solojax.data.records import coco
+    from solojax.models import detector
 
     config = options.load_data(arguments)
     if arguments.images < 1:
@@ -26,6 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
         records,
         config.data,
         mask_strides=config.model.head.mask_strides,
+        label_strides=detector.label_strides(config.model),
         batch_size=config.training.batch_size,
         images=arguments.images,
     )

@@ -12,7 +12,7 @@ from solojax import config as config_lib
 from solojax.data import balance, fit, plan, transforms
 from solojax.data.records import coco
 from solojax.data.scene import Scene, draw_scene, pair
-from solojax.types import Batch
+from solojax.types import Batch, InputError
 
 Load = Callable[[int, int], Batch]
 """(step, place in the batch) -> the ``Batch`` of one image, without the leading axis."""
@@ -23,13 +23,27 @@ def train_examples(
     data: config_lib.Data,
     *,
     mask_strides: tuple[int, ...],
+    label_strides: tuple[int, ...] = (),
     batch_size: int,
     seed: int,
 ) -> Load:
     """Builds the function that makes any example of a training, from any thread.
 
     Crowds are not valid instances; an image without instances is a legal negative.
+
+    Raises:
+      InputError: label maps are asked for, or masks, and the set has none.
     """
+    if label_strides and records.stuff_labels is None:
+        raise InputError(
+            f"{data.root} has no label maps, which the head asks for; give it panoptic_train.json "
+            "and the folder of its PNGs beside the instances JSON, as solojax data import does"
+        )
+    if mask_strides and records.stuff and not records.categories:
+        raise InputError(
+            f"{data.root} has label maps of stuff alone, and the head asks for instances; take a "
+            "head that labels pixels"
+        )
     canvas_of = train_canvases_of(records, data)
     repeats = balance.repeats_of(records, data.repeat_threshold)
     epoch_steps = plan.steps_per_epoch(canvas_of, batch_size, repeats)
@@ -43,8 +57,12 @@ def train_examples(
         index = int(planned.indices[planned_step, place])
         canvas = data.canvases[planned.canvases[planned_step]]
         rng = np.random.default_rng((seed, plan.AUGMENTATION, step * batch_size + place))
-        scene = draw_scene(rng, records, data, index, canvas, step)
-        return _batch(scene, index, records.sizes[index], data.max_instances, mask_strides)
+        scene = draw_scene(rng, records, data, index, canvas, step, bool(label_strides))
+        batch = _batch(scene, index, records.sizes[index], data.max_instances, mask_strides)
+        if scene.labels is None:
+            return batch
+        maps = {s: scene.labels[s // 2 :: s, s // 2 :: s].copy() for s in {*label_strides}}
+        return batch._replace(instances=batch.instances._replace(label_maps=maps))
 
     return load
 

@@ -20,6 +20,7 @@ def train_batches(
     data: config_lib.Data,
     *,
     mask_strides: tuple[int, ...],
+    label_strides: tuple[int, ...] = (),
     batch_size: int,
     seed: int,
     first: int,
@@ -37,6 +38,7 @@ def train_batches(
       records: the training images.
       data: the recipe.
       mask_strides: network pixels per pixel of the masks that the head asks for.
+      label_strides: the same of label maps.
       batch_size: images per step, over all processes.
       seed: of the run.
       first: step.
@@ -45,7 +47,12 @@ def train_batches(
       processes: number of equal parts; they see the same canvas in the same step.
     """
     load = examples.train_examples(
-        records, data, mask_strides=mask_strides, batch_size=batch_size, seed=seed
+        records,
+        data,
+        mask_strides=mask_strides,
+        label_strides=label_strides,
+        batch_size=batch_size,
+        seed=seed,
     )
     part = _part_of(batch_size, process, processes)
 
@@ -53,7 +60,7 @@ def train_batches(
         step, place = divmod(number, part)
         return load(first + step, process * part + place)
 
-    return _stream(load_one, (last - first) * part, part, data.workers, mask_strides)
+    return _stream(load_one, (last - first) * part, part, data.workers, mask_strides, label_strides)
 
 
 def eval_batches(
@@ -97,6 +104,7 @@ def _stream(
     batch_size: int,
     workers: int,
     mask_strides: tuple[int, ...],
+    label_strides: tuple[int, ...] = (),
 ) -> Iterator[Batch]:
     """Runs ``load`` for each number below ``count`` and batches the results, in order.
 
@@ -120,6 +128,7 @@ def _stream(
             labels=tf.TensorSpec([None], tf.int32),
             valid=tf.TensorSpec([None], tf.bool),
             crowd=tf.TensorSpec([None], tf.bool),
+            label_maps={stride: tf.TensorSpec([None, None], tf.uint8) for stride in label_strides},
         ),
         dropped=tf.TensorSpec([], tf.int32),
     )

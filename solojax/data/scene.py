@@ -11,6 +11,7 @@ import numpy as np
 from solojax import config as config_lib
 from solojax.data import annotations, augment, rle, transforms
 from solojax.data.records import coco
+from solojax.types import IGNORED
 
 FILL = (124, 116, 104)  # RGB of what is dropped: ImageNet's mean, 0 by the usual normalisation
 PASTED_SHARE = 0.5  # of the other image's instances, each
@@ -24,6 +25,7 @@ class Scene(NamedTuple):
     image: np.ndarray  # H W 3 uint8
     filled: tuple[int, int]  # (height, width) of the part from the top left that is image
     shapes: transforms.Shapes
+    labels: np.ndarray | None = None  # H W uint8, where label maps are asked for
 
 
 def draw_scene(
@@ -33,13 +35,15 @@ def draw_scene(
     index: int,
     canvas: tuple[int, int],
     step: int,
+    label_maps: bool = False,
 ) -> Scene:
     """All of the recipe, for the image ``index``."""
     wanted = data.augmentation
+    labels = np.full(canvas, IGNORED, np.uint8) if label_maps else None
     if wanted.mosaic_probability and rng.random() < wanted.mosaic_probability:
-        scene = _draw_mosaic(rng, records, data, index, canvas)
+        scene = _draw_mosaic(rng, records, data, index, canvas, labels)
     else:
-        scene = _draw_single(rng, records, data, index, canvas)
+        scene = _draw_single(rng, records, data, index, canvas, labels)
     height, width = scene.filled  # without what is pasted beside it: there is little to drop
     if wanted.copy_paste_probability and rng.random() < wanted.copy_paste_probability:
         scene = _draw_pasted(rng, records, data, scene)
@@ -59,9 +63,10 @@ def _draw_single(
     data: config_lib.Data,
     index: int,
     canvas: tuple[int, int],
+    labels: np.ndarray | None = None,
 ) -> Scene:
-    """One image at the top left of the canvas."""
-    source = _draw_source(rng, records, data, index)
+    """One image at the top left of the canvas; ``labels`` is drawn upon, if there is one."""
+    source = _draw_source(rng, records, data, index, labels is not None)
     original, window = pair(source.image.shape), source.window
     size = _draw_size(rng, data, window, canvas)
     if data.augmentation.scale_range is not None:
@@ -69,7 +74,7 @@ def _draw_single(
     flip = _draw_flip(rng, data)
     placement = transforms.Placement(original, size, flip, window)
     image = np.zeros((*canvas, 3), np.uint8)
-    return Scene(image, size, _place(source, placement, image))
+    return Scene(image, size, _place(source, placement, image, labels), labels)
 
 
 def _draw_mosaic(
@@ -78,6 +83,7 @@ def _draw_mosaic(
     data: config_lib.Data,
     index: int,
     canvas: tuple[int, int],
+    labels: np.ndarray | None,
 ) -> Scene:
     """Four images at about half their size, one in each corner around a point (YOLOv4)."""
     image = np.full((*canvas, 3), FILL, np.uint8)
@@ -86,7 +92,7 @@ def _draw_mosaic(
     parts = []
     for number, one in enumerate([index, *others]):
         below, right = divmod(number, 2)
-        source = _draw_source(rng, records, data, one)
+        source = _draw_source(rng, records, data, one, labels is not None)
         height, width = _draw_size(rng, data, source.window, canvas)
         full = max(int(height * MOSAIC_SCALE), 1), max(int(width * MOSAIC_SCALE), 1)
         flip = _draw_flip(rng, data)
@@ -97,8 +103,8 @@ def _draw_mosaic(
         corner = y if below else y - size[0], x if right else x - size[1]
         original = pair(source.image.shape)
         placement = transforms.Placement(original, size, flip, window, corner)
-        parts.append(_place(source, placement, image))
-    return Scene(image, canvas, transforms.merge(parts))
+        parts.append(_place(source, placement, image, labels))
+    return Scene(image, canvas, transforms.merge(parts), labels)
 
 
 def _draw_pasted(
@@ -116,8 +122,8 @@ def _draw_pasted(
     scene.image[height:] = FILL
     scene.image[:, width:] = FILL
     pasted = transforms.select(other.shapes, chosen)
-    shapes = transforms.paste(scene.image, scene.shapes, other.image, pasted)
-    return Scene(scene.image, canvas, shapes)
+    shapes = transforms.paste(scene.image, scene.shapes, other.image, pasted, scene.labels)
+    return scene._replace(filled=canvas, shapes=shapes)
 
 
 class _Source(NamedTuple):
@@ -126,10 +132,15 @@ class _Source(NamedTuple):
     image: np.ndarray
     instances: list[annotations.Instance]
     window: augment.Window  # what is to be seen of it
+    labels: np.ndarray | None  # H W uint8, where it has any and they are asked for
 
 
 def _draw_source(
-    rng: np.random.Generator, records: coco.Records, data: config_lib.Data, index: int
+    rng: np.random.Generator,
+    records: coco.Records,
+    data: config_lib.Data,
+    index: int,
+    label_maps: bool,
 ) -> _Source:
     """Reads a record and draws its colours and its window."""
     wanted = data.augmentation
@@ -146,7 +157,8 @@ def _draw_source(
         seen = augment.inside(boxes, window)
         # What is left of a crowd in the window is one still.
         instances = [one for one, kept in zip(instances, seen, strict=True) if kept or one.is_crowd]
-    return _Source(image, instances, window)
+    labels = coco.labels_of(records, record) if label_maps else None
+    return _Source(image, instances, window, labels)
 
 
 def _draw_size(
@@ -173,10 +185,15 @@ def _draw_flip(rng: np.random.Generator, data: config_lib.Data) -> bool:
 
 
 def _place(
-    source: _Source, placement: transforms.Placement, canvas: np.ndarray
+    source: _Source,
+    placement: transforms.Placement,
+    canvas: np.ndarray,
+    labels: np.ndarray | None,
 ) -> transforms.Shapes:
-    """Draws a source onto a canvas; returns its instances there."""
+    """Draws a source onto a canvas, and its labels onto theirs; returns its instances there."""
     transforms.place_image(source.image, placement, canvas)
+    if labels is not None and source.labels is not None:
+        transforms.place_labels(source.labels, placement, labels)
     return transforms.place_shapes(
         rle.decode_patches([one.rle for one in source.instances], placement.original[0]),
         np.array([one.box for one in source.instances]),

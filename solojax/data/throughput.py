@@ -50,6 +50,7 @@ def measure(
     data: config_lib.Data,
     *,
     mask_strides: tuple[int, ...],
+    label_strides: tuple[int, ...] = (),
     batch_size: int,
     images: int,
 ) -> Throughput:
@@ -60,7 +61,12 @@ def measure(
     """
     if not hasattr(os, "sched_setaffinity"):
         raise InputError("bench data binds threads to cores, which only Linux can")
-    settings = {"mask_strides": mask_strides, "batch_size": batch_size, "seed": 0}
+    settings = {
+        "mask_strides": mask_strides,
+        "label_strides": label_strides,
+        "batch_size": batch_size,
+        "seed": 0,
+    }
     load = examples.train_examples(records, data, **settings)  # type: ignore[arg-type]
     profile = cProfile.Profile()
     for number in tqdm(range(PROFILED), "profiling", unit="image"):

@@ -82,6 +82,14 @@ def place_image(image: np.ndarray, placement: Placement, canvas: np.ndarray) -> 
     return view
 
 
+def place_labels(labels: np.ndarray, placement: Placement, canvas: np.ndarray) -> None:
+    """Draws a label map, ``H W`` uint8 at original size, onto ``canvas``, as masks are placed."""
+    (top, left), (height, width) = placement.corner, placement.size
+    rows, columns = _sources(placement)
+    columns = columns[::-1] if placement.flip else columns
+    canvas[top : top + height, left : left + width] = labels.take(columns, 1)[rows]
+
+
 def place_shapes(
     masks: rle.Masks,
     boxes: np.ndarray,
@@ -102,10 +110,8 @@ def place_shapes(
     """
     placed = _place_boxes(np.asarray(boxes, np.float32).reshape(-1, 4), placement)
     large = (placed[:, 2:] - placed[:, :2] >= 1).all(1)
-    y0, x0, y1, x1 = _window(placement)
-    height, width = placement.size
-    rows = y0 + _source(y1 - y0, height)
-    columns = x0 + _source(x1 - x0, width)
+    rows, columns = _sources(placement)
+    width = placement.size[1]
     sizes = np.array([patch.shape for patch in masks.patches], np.int64).reshape(-1, 2)
     ends = np.stack([masks.corners, masks.corners + sizes], 1)  # n 2 2, (first, end) of (y, x)
     row_ends = np.searchsorted(rows, ends[:, :, 0]).tolist()
@@ -145,7 +151,13 @@ def select(shapes: Shapes, chosen: np.ndarray) -> Shapes:
     return Shapes([masks[i] for i in chosen], *(column[chosen] for column in columns))
 
 
-def paste(image: np.ndarray, shapes: Shapes, source: np.ndarray, pasted: Shapes) -> Shapes:
+def paste(
+    image: np.ndarray,
+    shapes: Shapes,
+    source: np.ndarray,
+    pasted: Shapes,
+    labels: np.ndarray | None = None,
+) -> Shapes:
     """Copies the instances ``pasted``, pixels included, from ``source`` onto ``image``.
 
     They come to lie above ``shapes``, whose masks lose what is covered; an instance that lost
@@ -157,6 +169,7 @@ def paste(image: np.ndarray, shapes: Shapes, source: np.ndarray, pasted: Shapes)
       shapes: of ``image``.
       source: ``H W 3`` uint8, another canvas of that size.
       pasted: of ``source``; among themselves they overlap as they do there.
+      labels: ``H W`` uint8 of ``image``, if it has any; theirs are drawn upon it.
 
     Returns:
       What is left of ``shapes``, then ``pasted``.
@@ -165,6 +178,11 @@ def paste(image: np.ndarray, shapes: Shapes, source: np.ndarray, pasted: Shapes)
     for mask, view in zip(pasted.masks, _views(covered, pasted), strict=True):
         view |= mask
     np.copyto(image, source, where=covered[:, :, None].astype(bool))
+    if labels is not None:
+        for mask, label, view in zip(
+            pasted.masks, pasted.labels, _views(labels, pasted), strict=True
+        ):
+            view[mask > 0] = label
     masks, boxes, kept = [], shapes.boxes.copy(), []
     for i, (mask, view) in enumerate(zip(shapes.masks, _views(covered, shapes), strict=True)):
         visible = mask & ~view
@@ -225,6 +243,13 @@ def make_instances(
 
 def _window(placement: Placement) -> tuple[int, int, int, int]:
     return placement.window or (0, 0, *placement.original)
+
+
+def _sources(placement: Placement) -> tuple[np.ndarray, np.ndarray]:
+    """The rows and columns of the original that what is shown comes from, before it is mirrored."""
+    y0, x0, y1, x1 = _window(placement)
+    height, width = placement.size
+    return y0 + _source(y1 - y0, height), x0 + _source(x1 - x0, width)
 
 
 def _place_boxes(boxes: np.ndarray, placement: Placement) -> np.ndarray:

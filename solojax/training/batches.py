@@ -9,6 +9,7 @@ import jax
 from solojax import config as config_lib
 from solojax.data import pipeline
 from solojax.data.records import coco
+from solojax.models import detector
 from solojax.training import goodput, step
 from solojax.types import Batch
 
@@ -21,6 +22,7 @@ def batches_of(
         records,
         config.data,
         mask_strides=config.model.head.mask_strides,
+        label_strides=detector.label_strides(config.model),
         batch_size=config.training.batch_size,
         seed=config.training.seed,
         first=first,

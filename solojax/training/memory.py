@@ -70,6 +70,10 @@ def abstract_batch(config: config_lib.Config, canvas: tuple[int, int], images: i
             labels=array(most, dtype="int32"),
             valid=array(most, dtype="bool"),
             crowd=array(most, dtype="bool"),
+            label_maps={
+                stride: array(height // stride, width // stride, dtype="uint8")
+                for stride in detector.label_strides(config.model)
+            },
         ),
         dropped=array(dtype="int32"),
     )

@@ -131,9 +131,9 @@ def test_evaluation_is_that_of_pycocotools_on_both_sides(tmp_path):
 
 
 def test_the_pipeline_is_measured_on_a_drawn_set(tmp_path, monkeypatch):
-    def measure(records, data, *, mask_strides, batch_size, images):
+    def measure(records, data, *, mask_strides, label_strides, batch_size, images):
         assert len(records.image_ids) == data_images and data.canvases == ((32, 64),)
-        assert (mask_strides, batch_size, images) == ((4,), 2, 7)
+        assert (mask_strides, label_strides, batch_size, images) == ((4,), (), 2, 7)
         return SimpleNamespace(rates={1: 50.0, 2: 80.0})
 
     data_images = 3

@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from solojax.config import Augmentation, Data
 from solojax.data import annotations, augment, balance, examples, plan, rle, scene, transforms
 from solojax.data.records import coco
-from solojax.types import Batch
+from solojax.types import IGNORED, Batch
 from tests.data.test_transforms import centers_of, shrunk, tight_box
 
 # One of each shape is at its own size where the short side is 60. The first image is a negative.
@@ -183,10 +183,16 @@ def placements(monkeypatch: pytest.MonkeyPatch) -> list[transforms.Placement]:
 
 
 def make(
-    records: coco.Records, data: Data, recipe: dict[str, Any], seed: int = 7, **changes: Any
+    records: coco.Records,
+    data: Data,
+    recipe: dict[str, Any],
+    seed: int = 7,
+    label_strides: tuple[int, ...] = (),
+    **changes: Any,
 ) -> examples.Load:
     data = dataclasses.replace(data, augmentation=Augmentation(**recipe), **changes)
-    return examples.train_examples(records, data, mask_strides=STRIDES, batch_size=BATCH, seed=seed)
+    settings = {"mask_strides": STRIDES, "label_strides": label_strides}
+    return examples.train_examples(records, data, batch_size=BATCH, seed=seed, **settings)
 
 
 def each(load: examples.Load, steps: int) -> Iterator[Batch]:
@@ -697,10 +703,14 @@ def pasted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, transforms
     made, paste = [], transforms.paste
 
     def recorded(
-        image: np.ndarray, shapes: transforms.Shapes, source: np.ndarray, above: transforms.Shapes
+        image: np.ndarray,
+        shapes: transforms.Shapes,
+        source: np.ndarray,
+        above: transforms.Shapes,
+        labels: None,
     ) -> transforms.Shapes:
         made.append((source.copy(), above))
-        return paste(image, shapes, source, above)
+        return paste(image, shapes, source, above, labels)
 
     monkeypatch.setattr(transforms, "paste", recorded)
     return made
@@ -1012,3 +1022,29 @@ def test_images_of_rare_classes_come_more_often(
     load = make(few, often, {}, seed=3)
     drawn = [int(load(step, place).indices) for step in range(steps) for place in range(BATCH)]
     assert np.bincount(drawn)[1] >= 2 and steps > examples.steps_per_epoch(few, data, BATCH)
+
+
+# Label maps
+
+
+@pytest.fixture
+def mapped(records: coco.Records, monkeypatch: pytest.MonkeyPatch) -> coco.Records:
+    """The records with label maps, in which grounds are stuff: an image's are its colours'."""
+    monkeypatch.setattr(coco, "labels_of", lambda _, record: shown(coco.image_of(record)))
+    return records._replace(stuff_labels=range(len(SIZES)))
+
+
+@each_geometry
+def test_labels_are_where_their_colors_are(
+    recipe: dict[str, Any], mapped: coco.Records, data: Data, by_neighbours: None
+) -> None:
+    """And so are those of things where their masks are, which have been compared with colours."""
+    load = make(mapped, data, recipe, label_strides=(4, 1))
+    for example, plain in zip(each(load, 6), each(make(mapped, data, recipe), 6), strict=True):
+        seen = shown(example.images)
+        expected = np.where(seen == NOTHING, IGNORED, seen)
+        whole, shrunken = (example.instances.label_maps[stride] for stride in (1, 4))
+        assert whole.dtype == np.uint8
+        np.testing.assert_array_equal(whole, expected)
+        np.testing.assert_array_equal(shrunken, expected[2::4, 2::4])
+        assert_same(example._replace(instances=plain.instances), plain)

@@ -1,5 +1,6 @@
 """Claims about label maps as they are read: a panoptic JSON beside an instances JSON, or alone."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -12,8 +13,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from solojax.config import Category, Data
-from solojax.data import panoptic_ids
+from solojax.config import Augmentation, Category, Data
+from solojax.data import panoptic_ids, pipeline
 from solojax.data.records import coco
 from solojax.types import InputError
 
@@ -232,3 +233,25 @@ def test_what_is_odd_about_maps_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert "1 label maps that lack a pixel of a segment that segments_info lists" in said
     assert "likely wrong: 2 classes have the name 'road' ('road' is 8, 'road' is 9)" in said
+
+
+def test_batches_carry_maps_at_the_strides_that_are_asked_for(tmp_path: Path) -> None:
+    records = prepare(put(tmp_path))
+    data = Data(root="set", canvases=((24, 32),), train_short_sides=(24,), long_side=32)
+    settings: dict[str, Any] = {"batch_size": 1, "seed": 0, "first": 0, "last": 1}
+    no_flip = dataclasses.replace(data, augmentation=Augmentation(flip_probability=0.0))
+    (batch,) = pipeline.train_batches(
+        records, no_flip, mask_strides=(), label_strides=(8, 1, 8), **settings
+    )
+    assert batch.instances.masks == {}
+    assert set(batch.instances.label_maps) == {1, 8}
+    np.testing.assert_array_equal(batch.instances.label_maps[1][0], expected())
+    np.testing.assert_array_equal(batch.instances.label_maps[8][0], expected()[4::8, 4::8])
+    (plain,) = pipeline.train_batches(records, no_flip, mask_strides=(4,), **settings)
+    assert plain.instances.label_maps == {}
+    for wanted, unfit in (
+        ({"mask_strides": (), "label_strides": (4,)}, records._replace(stuff_labels=None)),
+        ({"mask_strides": (4,)}, records._replace(categories=())),
+    ):
+        with pytest.raises(InputError, match="set has (no label maps|label maps of stuff alone)"):
+            next(pipeline.train_batches(unfit, data, **wanted, **settings))
