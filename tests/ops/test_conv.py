@@ -104,12 +104,16 @@ def test_a_training_convolves_as_ever(taps):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_training_on_cpus_multiplies_by_one_tap_to_the_same_numbers(stride):
-    x, kernel = numbers(2, 8, 6, 7), numbers(1, 1, 7, 4, seed=1)
-    strides, padding = (stride, stride), [(0, 0), (0, 0)]
+@pytest.mark.parametrize(
+    "kernel, groups, pads", [((1, 1, 8, 4), 1, 0), ((3, 3, 2, 12), 4, 1), ((3, 3, 1, 8), 8, 1)]
+)
+def test_a_training_on_cpus_multiplies_taps_to_the_same_numbers(kernel, groups, pads, stride):
+    x, kernel = numbers(2, 8, 6, 8), numbers(*kernel, seed=1)
+    strides, padding = (stride, stride), [(pads, pads)] * 2
+    others = {**OTHERS, "feature_group_count": groups}
 
     def of(convolve):
-        return lambda x, kernel: jnp.sin(convolve(x, kernel, strides, padding, **OTHERS))
+        return lambda x, kernel: jnp.sin(convolve(x, kernel, strides, padding, **others))
 
     direct, ours = of(lax.conv_general_dilated), of(conv.conv_general_dilated)
     tangents = numbers(*x.shape, seed=2), numbers(*kernel.shape, seed=3)
@@ -182,7 +186,7 @@ def test_a_cpu_multiplies_matrices_where_that_takes_less(taps, stride, shape, dt
     assert program.count("stablehlo.convolution") == (not products)
 
 
-def test_groups_and_dilation_are_left_to_xla():
+def test_groups_and_dilation_are_left_to_xla_where_nothing_is_trained():
     for options in (dict(feature_group_count=2), dict(kernel_dilation=2)):
         module = layers.Conv(8, (3, 3), padding=1, **options)
         program = program_of(module, 1, 32, 32, 512, platform="cpu")
