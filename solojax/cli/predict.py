@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="FORM,...",
         help="json (boxes, scores, areas), rle (COCO's results), polygons (a COCO set), png (ids), "
-        "label-studio and cvat (to be corrected there)",
+        "label-studio and cvat (to be corrected there), labels and panoptic (whole scenes)",
     )
     parser.add_argument(
         "--score",

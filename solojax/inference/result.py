@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 
 from solojax.config import Category
 from solojax.data import rle
+from solojax.data.panoptic_ids import Segment
 from solojax.inference import draw
 from solojax.types import InputError
 
@@ -27,6 +28,11 @@ class Result:
     source: str = ""  # the file it came from, if any
     given_boxes: np.ndarray | None = None  # K 4 float32, of a head that predicts them
     least_scores: np.ndarray | None = None  # C, of the classes, that its run shows; None: SCORE
+    # Of a network that labels pixels; labels are places in categories and then in stuff.
+    stuff: tuple[Category, ...] = ()
+    label_map: np.ndarray | None = None  # H W uint8, IGNORED where there is none
+    segment_ids: np.ndarray | None = None  # H W int32, 0: void; of one that finds instances too
+    segments: tuple[Segment, ...] = ()
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -170,6 +170,24 @@ def test_what_is_wrong_with_panoptic_results_is_one_line(files, capsys):
     assert "1.png is 4x3 where its image is 56x40" in refusal(capsys, results, truth)
 
 
+def test_what_is_wrong_with_a_truth_is_one_line(files, capsys):
+    truth, results = files
+    sound = json.loads(truth.read_text())
+
+    def told(change: Any) -> str:
+        content = json.loads(json.dumps(sound))
+        change(content)
+        truth.write_text(json.dumps(content))
+        return refusal(capsys, results, truth)
+
+    line = told(lambda whole: whole["categories"][1].pop("isthing"))
+    assert "category 70 has the isthing None, where things have 1 and stuff has 0" in line
+    assert "images[1] has no id of its own" in told(lambda whole: whole["images"][1].update(id=0))
+    assert "no list 'images'" in told(lambda whole: whole.pop("images"))
+    assert "[0] is of the unknown image 0" in told(lambda whole: whole["images"].pop(0))
+    assert "of the unknown category 10" in told(lambda whole: whole["categories"].pop(0))
+
+
 def test_what_is_wrong_with_label_maps_is_one_line(files, tmp_path, capsys):
     truth, results = files
     maps = tmp_path / "maps"
@@ -183,6 +201,21 @@ def test_what_is_wrong_with_label_maps_is_one_line(files, tmp_path, capsys):
     ):
         save_png(maps / "1.png", pixels)
         assert line in refusal(capsys, maps, truth)
+
+
+def test_a_label_map_is_of_one_image(files, tmp_path, capsys):
+    truth, _ = files
+    content = json.loads(truth.read_text())
+    for number, image in enumerate(content["images"]):
+        image["file_name"] = f"{'ab'[number]}/x.jpg"
+    truth.write_text(json.dumps(content))
+    maps = [label_map(one.found, one.founds) for one in map(scenes.drawn, (0, 1))]
+    save_png(tmp_path / "maps" / "x.png", maps[0])
+    line = refusal(capsys, tmp_path / "maps", truth)
+    assert "x.png is called as image 0 and as image 1; put label maps into folders" in line
+    for folder, pixels in zip("ab", maps, strict=True):
+        save_png(tmp_path / "maps" / folder / "x.png", pixels)
+    assert evaluate(tmp_path / "maps", truth) == 0
 
 
 def test_files_of_another_kind_are_refused(files, tmp_path, capsys):

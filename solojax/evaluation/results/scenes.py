@@ -34,6 +34,7 @@ GRAY, PALETTE = 0, 3  # colours of PNGs
 class Map(NamedTuple):
     """Where the segments of an image are."""
 
+    name: str  # of the PNG in its folder
     png: Path
     segments: list[Segment]
 
@@ -82,15 +83,21 @@ def read_truth(path: Path, findings: Findings) -> Truth:
             faults.append(f"images[{number}] has no id of its own, height and width")
         else:
             sizes[key], names[key] = (height, width), str(entry.get("file_name") or "")
+    entries = [one for one in lists["categories"] if isinstance(one, dict)]
+    faults += [
+        f"category {one.get('id')!r:.40} has the isthing {one.get('isthing')!r:.40}, where things "
+        "have 1 and stuff has 0"
+        for one in entries
+        if one.get("isthing") not in (0, 1)
+    ]
     if faults:
         raise InputError(f"{path}: {shorten(faults, len(faults))}")
-    entries = [one for one in lists["categories"] if isinstance(one, dict)]
     checked = Faults(config.Data(), OF_FILE)
     labels: tuple[Category, ...] = ()
     label_of: dict[Key, int] = {}
     counts = []
     for is_thing in (1, 0):
-        some = [one for one in entries if bool(one.get("isthing")) == bool(is_thing)]
+        some = [one for one in entries if one["isthing"] == is_thing]
         if some:
             read = categories.read(some, set(), epath.Path(path), findings, checked)
             label_of |= {key: len(labels) + place for key, place in read.labels.items()}
@@ -153,24 +160,29 @@ def find_label_files(folder: Path, truth: Truth) -> dict[Key, Path]:
     Raises:
       InputError: some are missing; they are named.
     """
-    found: dict[Key, Path] = {}
+    owners: dict[Path, Key] = {}
     missing = []
     for key, one in truth.maps.items():
-        names = [PurePosixPath(name) for name in (truth.names[key], one.png.name) if name]
-        stems = dict.fromkeys(
-            stem for name in names for stem in (str(name.with_suffix("")), name.stem)
-        )
+        names = [
+            PurePosixPath(name).with_suffix("") for name in (truth.names[key], one.name) if name
+        ]
+        parts = [[part for part in name.parts if part not in ("/", "..")] for name in names]
+        stems = ["/".join(some[first:]) for some in parts for first in range(len(some))]
         wanted = [folder / f"{stem}{ending}" for stem in stems for ending in ENDINGS]
-        if there := next((path for path in wanted if path.is_file()), None):
-            found[key] = there
-        else:
-            missing.append(f"{names[0].stem}{ENDINGS[1]} (image {key})")
+        path = next((path for path in wanted if path.is_file()), None)
+        if path is None:
+            missing.append(f"{names[0].name}{ENDINGS[1]} (image {key})")
+        elif owners.setdefault(path, key) != key:
+            raise InputError(
+                f"{path} is called as image {owners[path]} and as image {key}; put label maps into "
+                "folders as the truth has them"
+            )
     if missing:
         raise InputError(
             f"{folder} has no label map {shorten(missing, len(missing), ', ')}; give a PNG of the "
             "name of each image"
         )
-    return found
+    return {key: path for path, key in owners.items()}
 
 
 def read_labels(path: Path, size: tuple[int, int], labels: int) -> np.ndarray:
@@ -236,7 +248,7 @@ def _read_maps(
             png = Path(folder / str(name))
             if not png.is_file():
                 raise ValueError(f"is of image {key}, whose PNG {png} is missing")
-            maps[key] = Map(png, _segments(entry.get("segments_info"), label_of))
+            maps[key] = Map(str(name), png, _segments(entry.get("segments_info"), label_of))
         except ValueError as error:
             faults.append(f"annotations[{number}] {error}")
     if faults:

@@ -17,8 +17,10 @@ from solojax.inference.save.cvat import Cvat
 from solojax.inference.save.detections import Detections
 from solojax.inference.save.files import Form
 from solojax.inference.save.id_maps import IdMaps
+from solojax.inference.save.label_maps import LabelMaps
 from solojax.inference.save.label_studio import LabelStudio
 from solojax.inference.save.overlays import Overlays
+from solojax.inference.save.panoptic import Panoptic
 from solojax.inference.save.polygons import Polygons
 from solojax.inference.save.results import Results
 from solojax.inference.sources import Inputs
@@ -32,6 +34,8 @@ FORMS: dict[str, type[Form]] = {
     "png": IdMaps,
     "label-studio": LabelStudio,
     "cvat": Cvat,
+    "labels": LabelMaps,
+    "panoptic": Panoptic,
 }
 LONGEST_NAME = 200  # bytes; file systems allow 255, and endings are added
 

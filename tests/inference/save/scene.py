@@ -1,5 +1,6 @@
 """Detections to be saved, and how what was saved is read back."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from solojax.config import Category
 from solojax.data import rle
+from solojax.data.panoptic_ids import Segment
 from solojax.inference import save
 from solojax.inference.result import Result
 from solojax.inference.sources import Inputs
@@ -36,6 +38,21 @@ def box(x0: int, y0: int, x1: int, y1: int, size: tuple[int, int] = (20, 30)) ->
     return mask
 
 
+def scene_of(ids: np.ndarray, segments: tuple[Segment, ...]) -> Result:
+    """Whole, of the classes and one stuff; labels are those of the segments."""
+    labels = np.full(ids.shape, 255, np.uint8)
+    for one in segments:
+        labels[ids == one.id] = one.label
+    return dataclasses.replace(
+        result_of([], ids.shape),
+        stuff=(Category(2, "sky"),),
+        label_map=labels,
+        segment_ids=ids,
+        segments=segments,
+    )
+
+
+INSTANCES = [form for form in save.FORMS if form not in ("labels", "panoptic")]
 TWO = result_of([box(2, 3, 12, 9), box(8, 5, 20, 15)])
 NONE = result_of([])
 

@@ -12,6 +12,7 @@ from solojax.types import InputError
 from tests import disk
 from tests.inference.save.scene import (
     CATEGORIES,
+    INSTANCES,
     NONE,
     NOTHING,
     TWO,
@@ -26,7 +27,7 @@ from tests.inference.save.scene import (
 
 
 def test_nothing_found_is_the_same_structure_with_no_rows(tmp_path: Path) -> None:
-    write(tmp_path, [(origin(5), NONE)], *save.FORMS, overlays=True)
+    write(tmp_path, [(origin(5), NONE)], *INSTANCES, overlays=True)
     assert [row["detections"] for row in load(tmp_path / "detections.json")] == [[]]
     assert load(tmp_path / "results.json") == []
     instances = load(tmp_path / "instances.json")
@@ -44,7 +45,7 @@ def test_nothing_found_is_the_same_structure_with_no_rows(tmp_path: Path) -> Non
 
 def test_an_interruption_leaves_whole_files_of_what_came_before(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        with save.Files(tmp_path, NOTHING, save.FORMS, CATEGORIES) as files:
+        with save.Files(tmp_path, NOTHING, INSTANCES, CATEGORIES) as files:
             files.add(origin(5), TWO)
             files.add(frame(0, 0.0), TWO)
             assert not (tmp_path / "detections.json").exists()

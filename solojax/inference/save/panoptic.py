@@ -1,0 +1,72 @@
+"""``panoptic.json`` and ``panoptic/<name>.png``: a COCO panoptic set of what was found."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+from pycocotools import mask as coco_mask
+
+from solojax import writing
+from solojax.config import Category
+from solojax.data import panoptic_ids, rle
+from solojax.inference.result import Result
+from solojax.inference.save.files import ImageFiles, Rows, encode
+from solojax.inference.sources import Inputs
+from solojax.inference.streams import Origin
+from solojax.types import InputError
+
+
+class Panoptic:
+    """A PNG of ids and a row for each image; the frames of a video are written (``ImageFiles``)."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ("panoptic.json", "panoptic", "*")
+
+    def __init__(self, out: Path, inputs: Inputs, categories: Sequence[Category]):
+        self._folder = out / self.NAMES[1]
+        self._files = ImageFiles(out, inputs)
+        self._things, self._stuff = tuple(categories), tuple[Category, ...]()
+        self._images: list[dict[str, Any]] = []
+        info = {"description": "solojax predict", "images": str(self._files.root)}
+        self._rows = Rows(out / self.NAMES[0], f'{{"info": {json.dumps(info)},\n"annotations": [')
+
+    def add(self, origin: Origin, result: Result) -> None:
+        if result.segment_ids is None:
+            raise InputError(
+                "--save panoptic needs a network that finds instances and labels pixels; leave it "
+                "out"
+            )
+        self._stuff = result.stuff
+        height, width = result.size
+        name = self._files.name(origin, result)
+        self._images.append({"id": origin.id, "file_name": name, "height": height, "width": width})
+        picture = cv2.cvtColor(panoptic_ids.to_rgb(result.segment_ids), cv2.COLOR_RGB2BGR)
+        writing.put(self._folder / f"{origin.path}.png", encode(".png", picture))
+        labels = {one.id: one.label for one in result.segments}
+        known = (*self._things, *self._stuff)
+        segments = [
+            {
+                "id": number,
+                "category_id": known[labels[number]].id,
+                "area": int(coco_mask.area(mask)),
+                "bbox": [int(side) for side in coco_mask.toBbox(mask)],
+                "iscrowd": 0,
+            }
+            for number, mask in rle.rles_of(result.segment_ids)
+        ]
+        row = {"image_id": origin.id, "file_name": f"{origin.path}.png", "segments_info": segments}
+        self._rows.add(row)
+
+    def close(self, begun: bool) -> None:
+        classes = [
+            {"id": one.id, "name": one.name, "isthing": is_thing}
+            for is_thing, some in ((1, self._things), (0, self._stuff))
+            for one in some
+        ]
+        images = ",\n".join(map(json.dumps, self._images))
+        tail = f'],\n"categories": {json.dumps(classes)},\n"images": [\n{images}\n]}}'
+        self._rows.close(tail, begun)
+
+    def describe(self) -> str:
+        return f"{self.NAMES[0]} with {self.NAMES[1]}/ (of images in {self._files.root})"
