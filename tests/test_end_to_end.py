@@ -216,7 +216,7 @@ config = examples.make_config(Path({folder!r}), steps=120, evaluate_every=120, l
 @pytest.mark.long
 def test_a_set_of_one_class_is_learnt(tmp_path: Path) -> None:
     synthetic.draw_shapes(tmp_path / "shapes", train=8, val=4, processes=1)
-    for path in (tmp_path / "shapes/annotations").iterdir():
+    for path in (tmp_path / "shapes/annotations").glob("instances_*.json"):
         content = json.loads(path.read_text())
         for one in content["annotations"]:
             one["category_id"] = 7

@@ -122,7 +122,9 @@ def _draw_pasted(
     scene.image[height:] = FILL
     scene.image[:, width:] = FILL
     pasted = transforms.select(other.shapes, chosen)
-    shapes = transforms.paste(scene.image, scene.shapes, other.image, pasted, scene.labels)
+    shapes = transforms.paste(scene.image, scene.shapes, other.image, pasted)
+    if scene.labels is not None:
+        transforms.draw_labels(pasted, scene.labels)
     return scene._replace(filled=canvas, shapes=shapes)
 
 

@@ -151,13 +151,13 @@ def select(shapes: Shapes, chosen: np.ndarray) -> Shapes:
     return Shapes([masks[i] for i in chosen], *(column[chosen] for column in columns))
 
 
-def paste(
-    image: np.ndarray,
-    shapes: Shapes,
-    source: np.ndarray,
-    pasted: Shapes,
-    labels: np.ndarray | None = None,
-) -> Shapes:
+def draw_labels(shapes: Shapes, canvas: np.ndarray) -> None:
+    """Draws the labels of instances upon a label map, ``H W`` uint8, the later ones on top."""
+    for mask, label, view in zip(shapes.masks, shapes.labels, _views(canvas, shapes), strict=True):
+        view[mask > 0] = label
+
+
+def paste(image: np.ndarray, shapes: Shapes, source: np.ndarray, pasted: Shapes) -> Shapes:
     """Copies the instances ``pasted``, pixels included, from ``source`` onto ``image``.
 
     They come to lie above ``shapes``, whose masks lose what is covered; an instance that lost
@@ -169,7 +169,6 @@ def paste(
       shapes: of ``image``.
       source: ``H W 3`` uint8, another canvas of that size.
       pasted: of ``source``; among themselves they overlap as they do there.
-      labels: ``H W`` uint8 of ``image``, if it has any; theirs are drawn upon it.
 
     Returns:
       What is left of ``shapes``, then ``pasted``.
@@ -178,11 +177,6 @@ def paste(
     for mask, view in zip(pasted.masks, _views(covered, pasted), strict=True):
         view |= mask
     np.copyto(image, source, where=covered[:, :, None].astype(bool))
-    if labels is not None:
-        for mask, label, view in zip(
-            pasted.masks, pasted.labels, _views(labels, pasted), strict=True
-        ):
-            view[mask > 0] = label
     masks, boxes, kept = [], shapes.boxes.copy(), []
     for i, (mask, view) in enumerate(zip(shapes.masks, _views(covered, shapes), strict=True)):
         visible = mask & ~view
@@ -248,8 +242,7 @@ def _window(placement: Placement) -> tuple[int, int, int, int]:
 def _sources(placement: Placement) -> tuple[np.ndarray, np.ndarray]:
     """The rows and columns of the original that what is shown comes from, before it is mirrored."""
     y0, x0, y1, x1 = _window(placement)
-    height, width = placement.size
-    return y0 + _source(y1 - y0, height), x0 + _source(x1 - x0, width)
+    return y0 + _source(y1 - y0, placement.size[0]), x0 + _source(x1 - x0, placement.size[1])
 
 
 def _place_boxes(boxes: np.ndarray, placement: Placement) -> np.ndarray:

@@ -77,5 +77,5 @@ def _sample(name: str, file: Any) -> Sample:
 def _draw(number: int) -> bytes:
     rng = np.random.default_rng(number)
     shapes, _ = lay_out(rng, DRAWN_SIDE)
-    drawn = paint(rng, shapes, DRAWN_SIDE)
+    drawn, _ = paint(rng, shapes, DRAWN_SIDE)
     return bytes(encode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)))

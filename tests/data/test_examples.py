@@ -703,14 +703,10 @@ def pasted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, transforms
     made, paste = [], transforms.paste
 
     def recorded(
-        image: np.ndarray,
-        shapes: transforms.Shapes,
-        source: np.ndarray,
-        above: transforms.Shapes,
-        labels: None,
+        image: np.ndarray, shapes: transforms.Shapes, source: np.ndarray, above: transforms.Shapes
     ) -> transforms.Shapes:
         made.append((source.copy(), above))
-        return paste(image, shapes, source, above, labels)
+        return paste(image, shapes, source, above)
 
     monkeypatch.setattr(transforms, "paste", recorded)
     return made

@@ -221,9 +221,14 @@ def test_a_bad_map_is_refused_in_one_line(
     assert said in refusal(put_instances(root) if beside else root)
 
 
-def test_a_thing_that_the_instances_do_not_know_is_refused(tmp_path: Path) -> None:
-    root = put_instances(put(tmp_path), categories=[{"id": 3, "name": "cat"}])
-    assert "the thing 'dog' (category 5) is no category of the instances" in refusal(root)
+def test_maps_with_things_that_the_instances_do_not_know_are_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = prepare(put_instances(put(tmp_path), categories=[{"id": 3, "name": "cat"}]))
+    assert records.stuff_labels is None
+    said = capsys.readouterr().out
+    assert "likely wrong: 1 things of the panoptic JSON are no categories of the instances" in said
+    assert "'dog' is category 5" in said
 
 
 def test_what_is_odd_about_maps_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

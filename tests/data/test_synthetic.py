@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from solojax.config import Data
 from solojax.data import synthetic
+from solojax.data.records import coco
 from solojax.data.synthetic import layout, textures
 from solojax.types import InputError
 
@@ -54,6 +57,10 @@ def read_picture(path: Path) -> np.ndarray:
     return picture
 
 
+def records_of(root: Path) -> coco.Records:
+    return coco.prepare(Data(root=str(root), records=f"{root}-records"), "train")
+
+
 def lay_out_many(count: int, size: int = 128) -> list[tuple[list[Any], list[np.ndarray]]]:
     """Lays out many pictures without painting them."""
     return [layout.lay_out(np.random.default_rng((9, k)), size) for k in range(count)]
@@ -81,6 +88,33 @@ def test_boxes_and_areas_fit_the_visible_masks_tightly(drawn: Path) -> None:
         assert (x, y) == (columns[0], rows[0])
         assert (x + w - 1, y + h - 1) == (columns[-1], rows[-1])
         assert a["area"] == mask.sum() >= layout.MIN_PIXELS
+
+
+def test_label_maps_have_shapes_where_their_masks_are_and_one_texture_elsewhere(
+    drawn: Path,
+) -> None:
+    records = records_of(drawn)
+    assert [one.name for one in records.stuff] == list(textures.NAMES)
+    grounds = set()
+    for index, masks in enumerate(read_masks(read_set(drawn)).values()):
+        record = coco.read(records, index)
+        labels = coco.labels_of(records, record)
+        assert labels is not None
+        for one, mask in zip(record.instances, masks, strict=True):
+            assert (labels[mask > 0] == one.label).all()
+        (ground,) = np.unique(labels[masks.sum(0) == 0]).tolist()
+        grounds.add(ground - len(layout.CLASSES))
+    assert grounds == set(range(len(textures.NAMES)))
+
+
+def test_a_folder_without_label_maps_gets_them_and_nothing_else(tmp_path: Path) -> None:
+    synthetic.draw_shapes(tmp_path, **TINY, seed=1)
+    whole = read_bytes(tmp_path)
+    for path in (tmp_path / "annotations").glob("panoptic*.json"):
+        path.unlink()
+        shutil.rmtree(path.with_suffix(""))
+    synthetic.draw_shapes(tmp_path, **TINY, seed=1)
+    assert read_bytes(tmp_path) == whole
 
 
 def test_masks_of_one_image_never_overlap(drawn: Path) -> None:
@@ -239,7 +273,9 @@ def test_drawing_that_was_interrupted_goes_on(
         with pytest.raises(ZeroDivisionError):
             synthetic.draw_shapes(tmp_path, **TINY, seed=1)
     synthetic.draw_shapes(tmp_path, **{**TINY, "train": 3}, seed=2)
-    assert sorted(path for path in read_bytes(tmp_path) if "annotations" in path) == [
+    assert sorted(path for path in read_bytes(tmp_path) if path.endswith(".json")) == [
         "annotations/instances_train.json",
         "annotations/instances_val.json",
+        "annotations/panoptic_train.json",
+        "annotations/panoptic_val.json",
     ]

@@ -168,8 +168,8 @@ class Reader:
 
     def finish(
         self, images: list[Image], things: Categories, findings: Findings
-    ) -> tuple[list[Image], tuple[Category, ...]]:
-        """The images with their label maps, and the stuff.
+    ) -> tuple[list[Image], tuple[Category, ...] | None]:
+        """The images with their label maps, and the stuff; None where things do not fit.
 
         Args:
           images: of the set.
@@ -177,7 +177,7 @@ class Reader:
           findings: what is told.
 
         Raises:
-          InputError: a thing is no category of the instances, or there are too many labels.
+          InputError: there are too many labels.
         """
         used = set(self._keys)
         none = Categories((), {})
@@ -187,16 +187,19 @@ class Reader:
         )
         labels = {key: len(things.all) + place for key, place in stuff.labels.items()}
         by_name = {one.name: place for place, one in enumerate(things.all)}
+        strange = []
         for key, place in own.labels.items():
             one = own.all[place]
             label = things.all.index(one) if one in things.all else by_name.get(one.name)
             if label is not None:
                 labels[key] = label
             elif key in used:
-                raise InputError(
-                    f"{self._path}: the thing {one.name!r} (category {one.id}) is no category of "
-                    "the instances; list it there, or set isthing to 0"
-                )
+                strange.append(f"{one.name!r} is category {one.id}")
+        if strange:
+            what = "things of the panoptic JSON are no categories of the instances: label maps are "
+            cure = "list them in both, or set isthing to 0"
+            findings.add_all("doubtful", f"{what}not read", strange, cure=cure)
+            return images, None
         if len(things.all) + len(stuff.all) > MOST_LABELS:
             raise InputError(
                 f"{self._path}: {len(things.all)} things and {len(stuff.all)} kinds of stuff are "

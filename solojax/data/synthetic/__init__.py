@@ -1,7 +1,8 @@
 """Draws the "shapes" data set: textured toys on textured ground, as an ordinary COCO folder.
 
-Colour and texture are drawn without looking at the class, so that only the outline tells the
-classes apart, and shapes overlap, so that the masks are worth learning.
+Beside the instances are label maps, as COCO's panoptic sets have them: the ground's texture is the
+stuff of a picture. Colour and texture are drawn without looking at the class, so that only the
+outline tells the classes apart, and shapes overlap, so that the masks are worth learning.
 """
 
 import json
@@ -19,8 +20,10 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from solojax import writing
+from solojax.data import panoptic_ids
 from solojax.data.synthetic.layout import CLASSES, MIN_SIZE, lay_out
 from solojax.data.synthetic.painting import paint
+from solojax.data.synthetic.textures import NAMES
 from solojax.types import InputError
 
 DESCRIPTION = "solojax shapes"  # marks a JSON file as ours: only such a file is ever replaced
@@ -28,15 +31,18 @@ JOURNAL = "annotations/drawing_shapes.json"  # there until all pictures are
 DRAWING_VERSION = 1  # raise it with any change to the pictures, so that old folders are redrawn
 JPEG_QUALITY = 90  # no visible blocks, about 7 kB per 128 px picture
 CHUNK = 16  # pictures per message to a worker: about 0.1 s of work
+GROUND = 1  # id of the segment that is the ground; shapes follow
+
+Drawn = tuple[list[dict[str, Any]], dict[str, Any]]
+"""The annotations of a picture, yet without ids, and its panoptic one."""
 
 
-def draw_image(
-    index: int, *, split: str, number: int, root: Path, size: int, seed: int
-) -> list[dict[str, Any]]:
-    """Draws and saves image `index` of split `number`; returns its annotations, yet without ids."""
+def draw_image(index: int, *, split: str, number: int, root: Path, size: int, seed: int) -> Drawn:
+    """Draws and saves image `index` of split `number` and its label map."""
     rng = np.random.default_rng((seed, number, index))
     shapes, visible = lay_out(rng, size)
-    picture = cv2.cvtColor(paint(rng, shapes, size), cv2.COLOR_RGB2BGR)
+    painted, ground = paint(rng, shapes, size)
+    picture = cv2.cvtColor(painted, cv2.COLOR_RGB2BGR)
     path = root / "images" / split / f"{index:06d}.jpg"
     # Full colour resolution (4:4:4): halved, it would smear the edges of such small pictures.
     full = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -53,7 +59,19 @@ def draw_image(
             "area": int(mask.sum()),
             "iscrowd": 0,
         })  # fmt: skip
-    return annotations
+    ids = np.full((size, size), GROUND, np.int32)
+    segments = [{"id": GROUND, "category_id": len(CLASSES) + ground + 1}]
+    for place, (shape, mask) in enumerate(zip(shapes, visible, strict=True), GROUND + 1):
+        ids[mask] = place
+        segments.append({"id": place, "category_id": shape.label + 1})
+    for segment in segments:
+        mask = ids == segment["id"]
+        box = list(cv2.boundingRect(mask.astype(np.uint8)))
+        segment |= {"iscrowd": 0, "bbox": box, "area": int(mask.sum())}
+    name = f"{index:06d}.png"
+    encoded = cv2.imencode(".png", panoptic_ids.to_rgb(ids)[..., ::-1])[1]
+    (root / "annotations" / f"panoptic_{split}" / name).write_bytes(encoded.tobytes())
+    return annotations, {"image_id": index, "file_name": name, "segments_info": segments}
 
 
 def read_info(path: Path) -> dict[str, Any] | None:
@@ -99,12 +117,14 @@ def check_pictures(root: Path, counts: dict[str, int]) -> dict[str, int]:
 
 
 def collect(
-    drawn: Iterable[list[dict[str, Any]]], split: str, count: int, size: int, info: dict[str, Any]
-) -> dict[str, Any]:
-    """Numbers the annotations of a split as they come and returns the whole COCO dictionary."""
+    drawn: Iterable[Drawn], split: str, count: int, size: int, info: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Numbers the annotations of a split as they come; returns COCO's instances and panoptic."""
     annotations: list[dict[str, Any]] = []
-    for found in tqdm(drawn, f"drawing shapes/{split}", total=count, unit="img"):
+    maps: list[dict[str, Any]] = []
+    for found, label_map in tqdm(drawn, f"drawing shapes/{split}", total=count, unit="img"):
         annotations += [{"id": len(annotations) + k, **a} for k, a in enumerate(found, 1)]
+        maps.append(label_map)
     images = [
         {"id": i, "file_name": f"{split}/{i:06d}.jpg", "width": size, "height": size}
         for i in range(1, count + 1)
@@ -112,7 +132,16 @@ def collect(
     categories = [
         {"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(CLASSES, 1)
     ]
-    return {"info": info, "images": images, "annotations": annotations, "categories": categories}
+    things = [{**one, "isthing": 1} for one in categories]
+    stuff = [
+        {"id": i, "name": name, "supercategory": "texture", "isthing": 0}
+        for i, name in enumerate(NAMES, len(CLASSES) + 1)
+    ]
+    both = {"info": info, "images": images}
+    return {
+        "instances": {**both, "annotations": annotations, "categories": categories},
+        "panoptic": {**both, "annotations": maps, "categories": things + stuff},
+    }
 
 
 def draw_shapes(
@@ -144,16 +173,22 @@ def draw_shapes(
         "arguments": {"train": train, "val": val, "size": size, "seed": seed},
     }
     counts = {"train": train, "val": val}
-    files = {split: root / "annotations" / f"instances_{split}.json" for split in counts}
-    if [read_info(path) for path in files.values()] == [info, info]:
+    files = {
+        (split, kind): root / "annotations" / f"{kind}_{split}.json"
+        for split in counts
+        for kind in ("instances", "panoptic")
+    }
+    if all(read_info(path) == info for path in files.values()):
         return
     ours = check_pictures(root, counts)
     known = {split: max(count, ours[split]) for split, count in counts.items()}
     writing.put(root / JOURNAL, json.dumps({"info": {**info, "arguments": known}}).encode())
-    for split, path in files.items():
+    for (split, kind), path in files.items():
         path.unlink(missing_ok=True)  # the old list would no longer fit the pictures
         (root / "images" / split).mkdir(parents=True, exist_ok=True)
-    sets: dict[str, dict[str, Any]] = {}
+        if kind == "panoptic":
+            path.with_suffix("").mkdir(exist_ok=True)
+    sets: dict[str, dict[str, dict[str, Any]]] = {}
     # Spawned, not forked: the caller may run threads (JAX does), and these do not survive a fork.
     # A pool starts its processes with the first task, hence none at all where one worker suffices.
     with ProcessPoolExecutor(
@@ -164,6 +199,6 @@ def draw_shapes(
             order = range(1, count + 1)
             drawn = pool.map(task, order, chunksize=CHUNK) if workers > 1 else map(task, order)
             sets[split] = collect(drawn, split, count, size, info)
-    for split, path in files.items():
-        writing.put(path, json.dumps(sets[split]).encode())
+    for (split, kind), path in files.items():
+        writing.put(path, json.dumps(sets[split][kind]).encode())
     (root / JOURNAL).unlink()

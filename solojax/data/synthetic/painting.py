@@ -70,8 +70,12 @@ def frame(coverage: Array) -> tuple[slice, slice]:
     )
 
 
-def paint(rng: Rng, shapes: list[Shape], size: int) -> NDArray[np.uint8]:
-    """Paints ground, shadows and shapes, bottom first; returns [size, size, 3] RGB."""
+def paint(rng: Rng, shapes: list[Shape], size: int) -> tuple[NDArray[np.uint8], int]:
+    """Paints ground, shadows and shapes, bottom first.
+
+    Returns:
+      [size, size, 3] RGB, and the place of the ground's texture in ``textures.NAMES``.
+    """
     angle = rng.uniform(0, 2 * np.pi)
     light = np.array([np.cos(angle), np.sin(angle)], np.float32)  # points toward the light
     length, strength = rng.uniform(*SHADOW_LENGTH), np.float32(rng.uniform(*SHADOW_STRENGTH))
@@ -79,7 +83,8 @@ def paint(rng: Rng, shapes: list[Shape], size: int) -> NDArray[np.uint8]:
     used = [pick_tones(rng, [])]
     slope = (x + 0.5 - size / 2) * light[0] + (y + 0.5 - size / 2) * light[1]
     swing = LIGHT_SWING * (slope / (size * np.sqrt(0.5)))
-    scene = draw_texture(rng, used[0], y, x, size) * (1 + swing)  # planes [3, size, size]
+    planes, ground = draw_texture(rng, used[0], y, x, size)
+    scene = planes * (1 + swing)  # [3, size, size]
     for shape in shapes:
         rows, columns = frame(shape.coverage)
         part, y_part, x_part = scene[:, rows, columns], y[rows], x[:, columns]
@@ -92,6 +97,8 @@ def paint(rng: Rng, shapes: list[Shape], size: int) -> NDArray[np.uint8]:
         slope = (x_part + 0.5 - shape.centre[0]) * light[0]
         slope = slope + (y_part + 0.5 - shape.centre[1]) * light[1]
         glow = 1 + SHAPE_SWING * np.clip(slope / (shape.extent / 2), -1, 1)
-        surface = draw_texture(rng, used[-1], y_part, x_part, size) * glow + rim
+        texture, _ = draw_texture(rng, used[-1], y_part, x_part, size)
+        surface = texture * glow + rim
         part += shape.coverage[rows, columns] * (surface - part)
-    return np.asarray(np.clip(scene * 255 + 0.5, 0, 255), np.uint8).transpose(1, 2, 0)
+    picture = np.asarray(np.clip(scene * 255 + 0.5, 0, 255), np.uint8)
+    return picture.transpose(1, 2, 0), ground

@@ -94,10 +94,11 @@ def draw_marble(rng: Rng, u: Array, v: Array, period: float) -> Array:
 TEXTURES: tuple[Callable[[Rng, Array, Array, float], Array], ...] = (
     draw_plain, draw_stripes, draw_checks, draw_dots, draw_clouds, draw_wood, draw_marble,
 )  # fmt: skip
+NAMES = ("plain", "stripes", "checks", "dots", "clouds", "wood", "marble")
 
 
-def draw_texture(rng: Rng, tones: Array, y: Array, x: Array, size: int) -> Array:
-    """Returns planes [3, H, W] that mix the two tones [2, 3] in a random texture.
+def draw_texture(rng: Rng, tones: Array, y: Array, x: Array, size: int) -> tuple[Array, int]:
+    """Returns planes [3, H, W] that mix the two tones [2, 3] in a random texture, and its place.
 
     `y` [H, 1] and `x` [1, W] are the places of the pixels on the canvas of `size` px.
     """
@@ -105,7 +106,7 @@ def draw_texture(rng: Rng, tones: Array, y: Array, x: Array, size: int) -> Array
     offset = rng.uniform(0, 2 * size)
     y, x = y + offset, x + offset
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    draw = TEXTURES[rng.integers(len(TEXTURES))]
-    field = draw(rng, x * cos + y * sin, y * cos - x * sin, period)
+    place = int(rng.integers(len(TEXTURES)))
+    field = TEXTURES[place](rng, x * cos + y * sin, y * cos - x * sin, period)
     low, high = tones[..., None, None]
-    return np.asarray(low + field * (high - low), np.float32)
+    return np.asarray(low + field * (high - low), np.float32), place
