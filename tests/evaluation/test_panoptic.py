@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
+from solojax.data.annotations import Instance
 from solojax.data.panoptic_ids import Segment
-from solojax.evaluation.metrics import panoptic
+from solojax.evaluation.metrics import panoptic, true_segments
 from tests.evaluation import scenes
 from tests.evaluation.scenes import LABELS, THINGS
 
@@ -143,3 +145,27 @@ def test_the_largest_without_a_match_come_first_with_what_lies_on_them():
     ]
     assert worst[0]["box"] == (0, 0, 4, 2) and worst[0]["iou"] == 0.25
     assert counts.images == {4: {"PQ": 0, "right": 0, "false": 3, "missed": 2}}
+
+
+def test_the_true_segments_are_instances_by_the_label_map_and_stuff_by_label():
+    labels = np.array([[0, 0, 0, 1, 1, 0, 2, 255, 3, 2]], np.uint8)
+    places = [(0, 5, 0, False), (1, 3, 0, False), (2, 5, 1, True), (9, 10, 1, False)]
+    instances = []
+    for first, last, label, is_crowd in places:
+        mask = np.zeros(labels.shape, np.uint8, order="F")
+        mask[0, first:last] = 1
+        area, counts = float(last - first), coco_mask.encode(mask)["counts"]
+        box = (float(first), 0.0, float(last), 1.0)
+        instances.append(Instance(1, label, counts, box, area, (0.0, 0.0), is_crowd))
+    ids, segments = true_segments.read(labels, instances, THINGS)
+    first = true_segments.FIRST
+    large, small, crowd = first, first + 1, first + 2
+    # The last instance has no pixel of its label, and the thing at 5 no instance.
+    assert ids.tolist() == [[large, small, small, crowd, crowd, 0, 3, 0, 4, 3]]
+    assert segments == [
+        Segment(3, 2),
+        Segment(4, 3),
+        Segment(large, 0),
+        Segment(small, 0),
+        Segment(crowd, 1, True),
+    ]

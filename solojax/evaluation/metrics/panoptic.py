@@ -87,9 +87,10 @@ class Counts:
         quality, _, _ = (mean(column) for column in _qualities(one))
         sums = {name: int(getattr(one, name).sum()) for name in ("right", "false", "missed")}
         one.images = {image_id: {"PQ": quality, **sums}}
+        least = self.worst[-1].area if len(self.worst) == KEPT else -1
         one.worst = [
-            *_unmatched("missed", image_id, here.missed, truth, founds, here.common),
-            *_unmatched("false", image_id, here.false, found, truths, here.turned()),
+            *_unmatched("missed", image_id, here.missed, truth, founds, here.common, least),
+            *_unmatched("false", image_id, here.false, found, truths, here.turned(), least),
         ]
         self.merge(one)
 
@@ -172,11 +173,14 @@ def _unmatched(
     ids: np.ndarray,
     others: Sequence[Segment],
     common: Overlaps,
+    least: int,
 ) -> Iterable[Unmatched]:
-    """Segments of one map, with what of the other one lies on them."""
+    """Segments of one map of more than ``least`` pixels, with what of the other lies on them."""
     labels = {one.id: one.label for one in others}
     areas, other_areas = _areas(common, 0), _areas(common, 1)
     for segment in segments:
+        if areas.get(segment.id, 0) <= least:
+            continue
         on = {there: area for (here, there), area in common.items() if here == segment.id}
         shares: dict[int, int] = {}
         for there, area in on.items():

@@ -27,6 +27,7 @@ Key = int | str
 """Of an image, as its JSON has it."""
 
 MARK = b'"segments_info"'  # without which no JSON is panoptic
+HEAD = 2**26  # bytes of a JSON in which it is, behind the list of images
 ENDINGS = (".labels.png", ".png")  # of the label map of an image, behind its name
 GRAY, PALETTE = 0, 3  # colours of PNGs
 
@@ -54,7 +55,10 @@ class Truth(NamedTuple):
 def is_panoptic(path: Path) -> bool:
     """Whether a file is a panoptic JSON, of a truth or of results."""
     try:
-        return path.is_file() and MARK in path.read_bytes()
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            return MARK in file.read(HEAD)
     except OSError:  # which who reads it tells
         return False
 
