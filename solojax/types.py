@@ -110,6 +110,13 @@ class Detections(NamedTuple):
     cells: Array | None = None  # B K int32, the cell that each was found by, of a head with a grid
 
 
+class Answer(NamedTuple):
+    """What a network says of a batch."""
+
+    detections: Detections  # of a head that finds no instances K is 0
+    label_logits: Array | None  # B h w L float32, which span the canvas, of one that labels pixels
+
+
 class Results(NamedTuple):
     """Detections in the frame of the original image, ready to leave the device."""
 
@@ -119,6 +126,7 @@ class Results(NamedTuple):
     valid: Array  # B K bool
     overflow: Array  # B int32, as in Detections
     boxes: Array | None = None  # B K 4 float32, original pixels; None: they are those of the masks
+    label_maps: Array | None = None  # B H W uint8, IGNORED beyond the original
 
 
 class TrainState(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from solojax import parallel
 from solojax.bench import rows, synthetic
 from solojax.bench.settings import Settings
-from solojax.inference import predict
+from solojax.inference import predict, programs
 from solojax.ops.precision import whole_products
 
 
@@ -68,7 +68,7 @@ def _stages(
             yield name, functools.partial(on_device, *stage)
 
     def to_run_lengths(row: rows.Row) -> rows.Row:
-        find = predict.make_find(model, all_devices=False, precision=precision)
+        find = programs.make_find(model, all_devices=False, precision=precision)
         timing = rows.time_calls(lambda: _ended(find(variables, *host)), **settings.limits)
         row = {**row, "compile_seconds": timing.first - timing.median}
         return rows.with_times(row, timing, settings.peak)
@@ -77,6 +77,6 @@ def _stages(
         yield "run lengths", to_run_lengths
 
 
-def _ended(found: list[predict.Found]) -> np.ndarray:
+def _ended(found: list[programs.Found]) -> np.ndarray:
     """How many were found: what ``jax.block_until_ready`` can look at."""
     return np.array([len(one.scores) for one in found])

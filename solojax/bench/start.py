@@ -13,7 +13,7 @@ from solojax import config as config_lib
 from solojax.bench import predict as stages
 from solojax.bench import rows, synthetic
 from solojax.bench.settings import Settings
-from solojax.inference import predict
+from solojax.inference import programs
 from solojax.timing import Timing
 from solojax.types import InputError
 
@@ -50,7 +50,7 @@ def first_detection(config: str, canvas: str) -> None:
     """
     model = config_lib.from_json(Path(config).read_text(), config).model
     pixels, sizes, _ = stages.images_of(tuple(json.loads(canvas)), 1)
-    find = predict.make_find(model, all_devices=False)
+    find = programs.make_find(model, all_devices=False)
     find(synthetic.variables_of(model), pixels, sizes, sizes)
 
 

@@ -13,7 +13,7 @@ from solojax import parallel, processes
 from solojax.data import fit, pipeline, plan
 from solojax.data.records import coco
 from solojax.evaluation.metrics import coco as coco_evaluation
-from solojax.inference import predict
+from solojax.inference import programs
 
 Score = Callable[[dict[str, Any], list[dict[str, Any]]], dict[str, Any]]
 """(truth, results), as of ``coco.mask_ap`` -> numbers by name."""
@@ -43,7 +43,7 @@ def make_evaluate(
     """
     batch_size, first = config.training.batch_size, processes.is_first()
     # In float32, whatever the training computes in: bfloat16 makes neighbouring scores equal.
-    find = predict.make_find(config.model, all_devices=True)
+    find = programs.make_find(config.model, all_devices=True)
     canvas_of = fit.eval_canvases_of(records.sizes, config.data)
     steps = len(plan.sequence(canvas_of, batch_size).indices)
     truth = coco_evaluation.truth_of(
@@ -96,7 +96,7 @@ def _bring_together(
 
 
 def to_coco(
-    found: predict.Found,
+    found: programs.Found,
     original_size: np.ndarray,
     image_id: int,
     categories: tuple[config_lib.Category, ...],

@@ -19,7 +19,7 @@ from solojax.evaluation.analysis import confusion, oracle
 from solojax.evaluation.dataset import collisions
 from solojax.evaluation.metrics import coco as coco_evaluation
 from solojax.evaluation.report import advice, alarms, caps, gallery, history, page
-from solojax.inference import pictures, predict, thresholds
+from solojax.inference import pictures, room, thresholds
 from solojax.inference.save import files
 from solojax.models import detector
 from solojax.training import checkpoint, hub
@@ -74,14 +74,14 @@ def score_run(
     records = processes.in_turn(lambda: coco.prepare(config.data, split))
     wanted = detector.variable_shapes(config.model)
     images = config.training.batch_size // jax.device_count()
-    predict.check_room(config.model, config.data.canvases, images)
+    room.check_room(config.model, config.data.canvases, images)
     step, variables = checkpoint.read_variables(workdir, wanted, which)
     score = functools.partial(scores.score, most=most)
     if processes.is_first():
         surveyed = collisions.survey(records, config.data)
         score.keywords["traits"] = advice.traits_of(config, surveyed)
     with device_memory.out_of_memory_told(
-        lambda: f"a device has too little memory; lower {predict.AT_ONCE}"
+        lambda: f"a device has too little memory; lower {room.AT_ONCE}"
     ):
         evaluation = evaluate.make_evaluate(config, records, score)(variables)
     if not processes.is_first():

@@ -114,6 +114,20 @@ def check_means(head: Head, method: str, means: Mapping[str, Any]) -> None:
             )
 
 
+def check_label_logits(head: Head, logits: Any, images: int) -> None:
+    """Refuses logits of pixels that are not float32 ``B h w num_labels``.
+
+    Raises:
+      InputError: they are of another type or shape.
+    """
+    wanted = "float32", (images, *logits.shape[1:3], getattr(head, "num_labels", 0))
+    if (logits.dtype.name, logits.shape) != wanted:
+        raise InputError(
+            f"{type(head).__name__}.label_logits gives {logits.dtype.name}{list(logits.shape)} "
+            f"where {wanted[0]}{list(wanted[1])} is wanted"
+        )
+
+
 def check_detections(head: Head, found: Any, images: int, canvas: tuple[int, int]) -> None:
     """Refuses detections that are not as ``Detections`` says.
 

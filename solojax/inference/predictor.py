@@ -24,7 +24,7 @@ from solojax.data.images import files as image_files
 from solojax.data.images import values as image_values
 from solojax.data.windows import cut
 from solojax.heads.selection import selection_of
-from solojax.inference import predict, sources, thresholds, tiles, trained
+from solojax.inference import predict, programs, room, sources, thresholds, tiles, trained
 from solojax.inference.look import Look
 from solojax.inference.result import Result
 from solojax.training import hub, shared
@@ -75,8 +75,8 @@ class Predictor:
         self._batch_size = batch_size
         self._selection = selection_of(model.head)
         self._variables = (parallel.replicate if all_devices else jax.device_put)(variables)
-        self.mask_threshold = float(model.head.mask_threshold)
-        self._programs = predict.make_programs(model, all_devices=all_devices)
+        self.mask_threshold = float(predict.mask_threshold(model))
+        self._programs = programs.make_programs(model, all_devices=all_devices)
 
     @classmethod
     def from_run(
@@ -97,7 +97,7 @@ class Predictor:
         # What is left of a head alone fits wherever it was trained.
         if batch_size > 1 or shared.is_one(Path(run)):
             images = max(batch_size // jax.local_device_count(), 1)
-            predict.check_room(model, data.canvases, images)
+            room.check_room(model, data.canvases, images)
         return cls(
             model, found.variables, data, batch_size=batch_size, least_scores=found.least_scores
         )
@@ -168,7 +168,7 @@ class Predictor:
         (canvas,) = fit.eval_canvases_of(np.array([size]), self._data).tolist()
         batch, sizes, _ = self._place([picture], canvas)
         with self._told():
-            found = self._programs.look(self._variables, batch, sizes)
+            found, _ = self._programs.look(self._variables, batch, sizes)
         chosen = np.flatnonzero(found.valid[0])
         masks = found.masks[0, chosen]
         shape = batch.shape[1:3]
@@ -227,7 +227,7 @@ class Predictor:
             raise InputError(f"an image is an array of {pixels.shape}, {pixels.dtype}; {wanted}")
         return pixels
 
-    def _result(self, picture: np.ndarray, found: predict.Found, name: str) -> Result:
+    def _result(self, picture: np.ndarray, found: programs.Found, name: str) -> Result:
         result = Result(
             picture,
             found.scores,
@@ -241,7 +241,7 @@ class Predictor:
         # What is finer than a pixel of the original has none there.
         return result.take(np.flatnonzero(result.areas))
 
-    def _find_each(self, pictures: Sequence[np.ndarray]) -> Iterator[tuple[int, predict.Found]]:
+    def _find_each(self, pictures: Sequence[np.ndarray]) -> Iterator[tuple[int, programs.Found]]:
         """What is found in each picture, by its place, in batches of those that share a canvas."""
         sizes = np.array([picture.shape[:2] for picture in pictures], np.int32)
         canvases = fit.eval_canvases_of(sizes, self._data)
@@ -253,7 +253,7 @@ class Predictor:
                     chosen, self._find_batch([pictures[i] for i in chosen], canvas), strict=True
                 )
 
-    def _find_batch(self, pictures: Sequence[np.ndarray], canvas: int) -> list[predict.Found]:
+    def _find_batch(self, pictures: Sequence[np.ndarray], canvas: int) -> list[programs.Found]:
         placed = self._place(pictures, canvas)
         with self._told():
             found = self._programs.find(self._variables, *placed, self.mask_threshold)
@@ -271,7 +271,7 @@ class Predictor:
 
     def _told(self) -> contextlib.AbstractContextManager[None]:
         return device_memory.out_of_memory_told(
-            lambda: f"a device has too little memory; lower {predict.AT_ONCE}"
+            lambda: f"a device has too little memory; lower {room.AT_ONCE}"
         )
 
 

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from solojax.data import rle
 from solojax.data.windows import Window
-from solojax.inference.predict import Found
+from solojax.inference.programs import Found
 from solojax.ops import nms
 
 # Two cut masks are of one thing where their IoU, in what both tiles show, is above this. A mask

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,16 @@ def shared(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
     return both, jnp.sum(first | second, (-2, -1), dtype=jnp.float32)
 
 
+class Frame(NamedTuple):
+    """Which original pixels are made of what spans a canvas; sizes are (height, width)."""
+
+    size: jax.Array  # of the resized image on its canvas, network pixels; may be traced
+    original_size: jax.Array  # of the file; may be traced
+    output_size: tuple[int, int]  # static, of the part of the original that is made
+    canvas: tuple[int, int]  # static, network pixels
+    corner: jax.Array | tuple[int, int] = (0, 0)  # (top, left) of the part; may be traced
+
+
 def restore(
     masks: jax.Array,
     size: jax.Array,
@@ -112,18 +123,45 @@ def restore(
     if output_size[1] % 8:
         raise ValueError(f"output width {output_size[1]} is not a multiple of 8")
     full = canvas or (MASK_STRIDE * masks.shape[1], MASK_STRIDE * masks.shape[2])
+    frame = Frame(size, original_size, output_size, full, corner)
+    resample, inside = resampling(masks.shape[1], masks.shape[2], frame)
+
+    def make(mask: jax.Array) -> jax.Array:
+        return jnp.packbits((resample(mask) > threshold) & inside, axis=-1)
+
+    if len(masks) == 1:  # whatever the output size, which an export leaves open
+        return make(masks[0])[None]
+    together = max(AT_ONCE // (4 * output_size[0] * output_size[1]), 1)
+    if together >= len(masks):
+        return jax.vmap(make)(masks)
+    return jax.lax.map(make, masks, batch_size=together)
+
+
+def resampling(
+    height: int, width: int, frame: Frame
+) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
+    """How a plane that spans a canvas is brought back, and what of the output is original.
+
+    Args:
+      height: of the plane.
+      width: of it.
+      frame: where to.
+
+    Returns:
+      ``resample(h w float32) -> *output_size``, and ``*output_size`` bool.
+    """
+    size, original_size, output_size, full, corner = frame
     rows, columns = (jnp.arange(output_size[axis]) + corner[axis] for axis in (0, 1))
     inside = (rows < original_size[0])[:, None] & (columns < original_size[1])[None, :]
 
     def taps(axis: int, positions: jax.Array) -> tuple[resize.Taps, Callable[..., resize.Taps]]:
         """Of original pixels in network pixels, and those of network pixels in the masks."""
-        short = masks.shape[1 + axis]
+        short = (height, width)[axis]
         enlarge = functools.partial(resize.bilinear_taps, out_used=full[axis], in_used=short)
         fit = resize.bilinear_taps(positions, out_used=original_size[axis], in_used=size[axis])
         return fit, enlarge
 
     fit_columns, enlarge = taps(1, columns)
-    width = masks.shape[2]
     to_columns = jnp.matmul(
         resize.bilinear_matrix(full[1], fit_columns),
         resize.bilinear_matrix(width, enlarge(jnp.arange(full[1]))),
@@ -135,14 +173,9 @@ def restore(
         low, high, weight = enlarge(row)
         four_rows += [(low, share * (1 - weight)), (high, share * weight)]
 
-    def make(mask: jax.Array) -> jax.Array:
-        wide = jnp.matmul(mask, to_columns.T, precision="highest")
-        soft = sum(jnp.take(wide, row, axis=0) * share[:, None] for row, share in four_rows)
-        return jnp.packbits((soft > threshold) & inside, axis=-1)
+    def resample(plane: jax.Array) -> jax.Array:
+        wide = jnp.matmul(plane, to_columns.T, precision="highest")
+        rows = [jnp.take(wide, row, axis=0) * share[:, None] for row, share in four_rows]
+        return sum(rows[1:], rows[0])
 
-    if len(masks) == 1:  # whatever the output size, which an export leaves open
-        return make(masks[0])[None]
-    together = max(AT_ONCE // (4 * output_size[0] * output_size[1]), 1)
-    if together >= len(masks):
-        return jax.vmap(make)(masks)
-    return jax.lax.map(make, masks, batch_size=together)
+    return resample, inside

@@ -3,7 +3,7 @@ import pytest
 
 from solojax.config import Category
 from solojax.evaluation import evaluate
-from solojax.inference.predict import Found
+from solojax.inference.programs import Found
 
 
 def test_coco_results_bear_original_ids_and_sizes():

@@ -7,7 +7,7 @@ import pytest
 
 from solojax.evaluation import evaluate
 from solojax.evaluation.metrics import coco
-from solojax.inference import predict, tiles
+from solojax.inference import predict, programs, tiles
 from solojax.inference.predictor import Predictor
 from tests.inference.networks import Colors
 from tests.inference.test_predictor import CATEGORIES, DATA, noise
@@ -72,7 +72,7 @@ def test_tiles_move_them_and_joined_ones_lie_around_their_parts():
 
 
 def test_box_ap_is_of_them():
-    result = predict.Found(
+    result = programs.Found(
         np.array([0.9], np.float32),
         np.array([1]),
         found((10, 10), (2, 2, 8, 8, 0.9)).rles,

@@ -5,7 +5,8 @@ import pytest
 
 from solojax import parallel
 from solojax.data import rle
-from solojax.inference import predict
+from solojax.inference import predict, room
+from solojax.inference.programs import make_find
 from solojax.ops.masks import AT_ONCE, restore
 from solojax.types import Detections, InputError
 from tests import examples
@@ -36,7 +37,7 @@ def run(variables):
 
 @pytest.fixture(scope="module")
 def find(variables):
-    on_one = predict.make_find(examples.MODEL, all_devices=False)
+    on_one = make_find(examples.MODEL, all_devices=False)
     return lambda *batch: on_one(variables, *batch)
 
 
@@ -85,7 +86,7 @@ def test_masks_stay_inside_the_original_image(inputs, run):
 
 def test_original_sizes_of_any_kind_run_the_two_programs_of_a_canvas(variables, inputs, compiled):
     images, sizes, _ = inputs
-    find = predict.make_find(examples.MODEL, all_devices=False)
+    find = make_find(examples.MODEL, all_devices=False)
     with compiled() as programs:
         for original in [(64, 50), (37, 64), (700, 1300), (1, 1)]:
             find(variables, images, sizes, np.array([original, (90, 90)]))
@@ -110,7 +111,7 @@ def test_what_is_found_is_what_the_one_program_finds(inputs, run, find):
 def test_all_devices_find_what_one_does(variables, inputs, find):
     images, sizes, original_sizes = (np.concatenate([x] * 4) for x in inputs)
     one = find(*inputs) * 4
-    all_of_them = predict.make_find(examples.MODEL, all_devices=True)(
+    all_of_them = make_find(examples.MODEL, all_devices=True)(
         parallel.replicate(variables), images, sizes, original_sizes
     )
     for first, second in zip(one, all_of_them, strict=True):
@@ -125,7 +126,7 @@ def test_more_detections_than_a_block_are_all_made(monkeypatch, variables, input
     expected = find(*inputs)
     monkeypatch.setattr(predict, "BLOCK", 7)  # of 20
     monkeypatch.setattr(predict, "TILE", 32)
-    found = predict.make_find(examples.MODEL, all_devices=False)(variables, *inputs)
+    found = make_find(examples.MODEL, all_devices=False)(variables, *inputs)
     assert max(len(one.rles) for one in found) > 14
     for one, other in zip(found, expected, strict=True):
         assert one.rles == other.rles
@@ -161,7 +162,7 @@ class Sketch(Colors):
 def test_masks_span_a_canvas_that_is_no_multiple_of_their_stride():
     images = np.zeros((2, 131, 137, 3), np.uint8)
     sizes, originals = np.array([[131, 137], [100, 137]]), np.array([[300, 290], [77, 301]])
-    found = predict.make_find(Sketch(), all_devices=False)({}, images, sizes, originals)
+    found = make_find(Sketch(), all_devices=False)({}, images, sizes, originals)
     for one, size, original in zip(found, sizes, originals, strict=True):
         tall = jax.image.resize(Sketch.mask[0], (1, 131, 137), "bilinear", antialias=False)
         expected = jax.image.resize(
@@ -175,5 +176,5 @@ def test_masks_span_a_canvas_that_is_no_multiple_of_their_stride():
 def test_masks_that_no_device_holds_are_refused_before_they_are_made():
     images = 10**9
     with pytest.raises(InputError, match="20 detections in each of 1000000000 .* 64x64 take .* GB"):
-        predict.check_room(examples.MODEL, [(64, 64)], images)
-    predict.check_room(examples.MODEL, [(64, 64)], 2)
+        room.check_room(examples.MODEL, [(64, 64)], images)
+    room.check_room(examples.MODEL, [(64, 64)], 2)

@@ -6,7 +6,7 @@ import pytest
 from solojax.data import rle
 from solojax.data.windows import cut as windows_of
 from solojax.inference import tiles
-from solojax.inference.predict import Found
+from solojax.inference.programs import Found
 from solojax.types import InputError
 from tests.inference.test_predictor import make, noise
 
