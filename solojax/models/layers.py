@@ -160,12 +160,13 @@ def make_conv(
     kernel_init: nn.initializers.Initializer,
     stride: int = 1,
     groups: int = 1,
+    dilation: int = 1,
     deform: Deform = "none",
     deform_bias: bool = False,
 ) -> nn.Module:
     """A convolution of ``size x size`` taps; to be called in a compact method.
 
-    It has no bias, unless it is a deformable one with ``deform_bias``.
+    It has no bias, unless it is a deformable one with ``deform_bias``. These have no ``dilation``.
     """
     if deform != "none":
         return DeformConv(width, size, deform, kernel_init, stride, groups, deform_bias, name=name)
@@ -174,7 +175,8 @@ def make_conv(
         width,
         (size, size),
         strides=stride,
-        padding=size // 2,
+        padding=size // 2 * dilation,
+        kernel_dilation=dilation,
         feature_group_count=groups,
         use_bias=False,
         kernel_init=kernel_init,
@@ -241,27 +243,37 @@ class ConvReLU(nn.Module):
 
 
 class ConvNormReLU(nn.Module):
-    """What SOLO's heads are made of: k x k convolution, group norm, ReLU; ``B H W C``."""
+    """What heads are made of: k x k convolution, norm, ReLU; ``B H W C -> B H/stride W/stride``.
+
+    The norm of SOLO's heads is group norm.
+    """
 
     width: int
-    groups: int = 32
+    groups: int = 32  # of group norm
     kernel: int = 3
     deform: Deform = "none"
     deform_bias: bool = False
     kernel_init: nn.initializers.Initializer = HEAD_INIT
+    norm: Norm = "group"
+    stride: int = 1
+    dilation: int = 1
+    depthwise: bool = False  # each channel is convolved by itself; width is that of the input
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """``train`` is for the norm (``make_norm``)."""
         x = make_conv(
             self.width,
             self.kernel,
             "conv",
             kernel_init=self.kernel_init,
+            stride=self.stride,
+            groups=self.width if self.depthwise else 1,
+            dilation=self.dilation,
             deform=self.deform,
             deform_bias=self.deform_bias,
         )(x)
-        x = GroupNorm(self.groups, name="norm")(x)
-        return nn.relu(x)
+        return nn.relu(make_norm(self.norm, self.groups, "norm", train)(x))
 
 
 @functools.cache

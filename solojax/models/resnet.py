@@ -26,6 +26,7 @@ BLOCKS = {
 }
 EXPANSION = 4  # of a bottleneck's last convolution
 BASIC = (10, 18, 34)  # depths that are made of basic blocks, the others of bottlenecks
+OUTPUT_STRIDES = (8, 16, 32)
 
 Variant = Literal["a", "b", "d"]
 
@@ -43,6 +44,10 @@ class ResNet(nn.Module):
     1x1 convolution, not in the 3x3. Variant "d" (He et al., 2019; also called vd) has three 3x3
     convolutions for a stem and averages before the shortcut of a stride-2 block.
     ``ResNet(101, groups=64, group_width=4)`` is ResNeXt-101 64x4d (Xie et al., 2017).
+
+    With ``output_stride`` 8 or 16 coarser stages keep that stride, and their 3x3 convolutions look
+    as far as before: of the same weights every second or fourth pixel is what it was (but for
+    variant "d", whose shortcuts average less).
     """
 
     depth: int = 50
@@ -52,6 +57,8 @@ class ResNet(nn.Module):
     variant: Variant = "b"
     norm: Norm = "frozen_statistics"  # "group" to train from scratch
     norm_groups: int = 32
+    output_stride: int = 32  # of c5, and the most of c4: 8, 16 or 32
+    c1: bool = False  # gives what the stem makes as well, at stride 2
     frozen_stages: int = 1  # 0: all train; n: the stem and the first n stages do not
     deform: Deform = "none"  # the 3x3 convolution of the bottlenecks of deform_stages
     deform_stages: tuple[int, ...] = (2, 3, 4)
@@ -68,6 +75,16 @@ class ResNet(nn.Module):
         check_range(self, "backbone", "deform_stages", "remat_stages", least=1, most=4)
         counts = ("width", "groups", "group_width", "norm_groups", "deform_every")
         check_count(self, "backbone", *counts)
+        if self.output_stride not in OUTPUT_STRIDES:
+            raise InputError(
+                f"backbone.output_stride={self.output_stride} is none of "
+                f"{', '.join(map(str, OUTPUT_STRIDES))}"
+            )
+        if self.output_stride < 32 and self.deform != "none":
+            raise InputError(
+                f"backbone.output_stride={self.output_stride} dilates convolutions, and deformable "
+                f"ones, deform={self.deform}, are not dilated; change one of the two"
+            )
         bottlenecks = {"groups": 1, "group_width": 64, "deform": "none"}
         for name, default in bottlenecks.items():
             if self.depth in BASIC and getattr(self, name) != default:
@@ -127,12 +144,14 @@ class ResNet(nn.Module):
             return functools.partial(make_norm, self.norm, self.norm_groups, train=live)
 
         x = _stem(images, self.width, self.variant, norm_of(1))  # frozen when stage 1 is
+        features = {"c1": lax.stop_gradient(x) if self.frozen_stages else x} if self.c1 else {}
         x = max_pool(x)
-        features = {}
         block: Callable[..., nn.Module]
         for stage, blocks in enumerate(BLOCKS[self.depth], start=1):
             width = self.width * 2 ** (stage - 1)
             remat = stage in self.remat_stages
+            usual_stride = 2 ** (stage + 1)
+            dilation = max(usual_stride // self.output_stride, 1)
             if self.depth in BASIC:
                 block = functools.partial(rematerialised(_Basic, remat), width)
             else:
@@ -147,7 +166,10 @@ class ResNet(nn.Module):
                 kind = {} if self.depth in BASIC else {"deform": self.deform if deforms else "none"}
                 x = block(
                     **kind,
-                    stride=2 if stage > 1 and index == 0 else 1,
+                    stride=2 if stage > 1 and index == 0 and dilation == 1 else 1,
+                    # The first 3x3 convolution is the one that would halve: it looks at what is
+                    # before it.
+                    dilations=(max(dilation // 2, 1) if index == 0 else dilation, dilation),
                     variant=self.variant,
                     norm=norm_of(stage),
                     name=f"layer{stage}_{index}",
@@ -184,6 +206,7 @@ class _Bottleneck(nn.Module):
     groups: int
     deform: Deform
     stride: int
+    dilations: tuple[int, int]  # of a 3x3 convolution that may have the stride, and of others
     variant: Variant
     norm: _MakeNorm
 
@@ -198,6 +221,7 @@ class _Bottleneck(nn.Module):
             "conv2",
             stride=second,
             groups=self.groups,
+            dilation=self.dilations[self.variant == "a"],
             deform=self.deform,
         )
         x = nn.relu(self.norm("bn1")(_conv(self.inner_width, 1, "conv1", stride=first)(x)))
@@ -209,12 +233,15 @@ class _Bottleneck(nn.Module):
 class _Basic(nn.Module):
     width: int
     stride: int
+    dilations: tuple[int, int]  # of both convolutions
     variant: Variant
     norm: _MakeNorm
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shortcut = _shortcut(x, self.width, self.stride, self.variant, self.norm)
-        x = nn.relu(self.norm("bn1")(_conv(self.width, 3, "conv1", stride=self.stride)(x)))
-        x = self.norm("bn2")(_conv(self.width, 3, "conv2")(x))
+        first, second = self.dilations
+        halving = _conv(self.width, 3, "conv1", stride=self.stride, dilation=first)
+        x = nn.relu(self.norm("bn1")(halving(x)))
+        x = self.norm("bn2")(_conv(self.width, 3, "conv2", dilation=second)(x))
         return nn.relu(x + shortcut)

@@ -118,6 +118,39 @@ def test_levels_have_strides_4_to_32(settings, widths):
     }
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"depth": 10, "width": 4},
+        {"depth": 26, "width": 2},
+        {"depth": 14, "width": 2, "variant": "a"},
+    ],
+    ids=["basic", "bottleneck", "a"],
+)
+def test_a_dilated_body_sees_what_the_plain_one_does_and_more_often(settings):
+    variables = filled(shapes_of(**settings))
+    image = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
+    plain, eighth, sixteenth = jax.jit(
+        lambda *given: [
+            ResNet(**settings, output_stride=stride).apply(*given) for stride in (32, 8, 16)
+        ]
+    )(variables, image)
+    assert {level.shape[1:3] for level in eighth.values()} == {(16, 24), (8, 12)}
+    for level, few, many in (("c4", 1, 2), ("c5", 2, 4)):
+        for found, step in ((sixteenth, few), (eighth, many)):
+            seen = found[level][:, ::step, ::step]
+            np.testing.assert_allclose(seen, plain[level], rtol=1e-4, atol=1e-4)
+    assert shapes_of(**settings, output_stride=8) == shapes_of(**settings)
+
+
+def test_the_stem_is_a_level_where_it_is_asked_for():
+    levels = levels_of(depth=18, width=8, c1=True)
+    assert levels["c1"].shape == (1, 32, 48, 8)
+    assert {name: level for name, level in levels.items() if name != "c1"} == levels_of(
+        depth=18, width=8
+    )
+
+
 def test_the_grouped_convolutions_of_resnext_have_the_published_widths():
     params = shapes_of(**RESNEXT)["params"]
     for stage, width in enumerate((256, 512, 1024, 2048), start=1):
@@ -362,6 +395,8 @@ def test_what_is_frozen(norm, frozen_stages, path, frozen):
         ({"remat_stages": (0, 1)}, r"backbone.remat_stages=\(0, 1\) must be in 1\.\.4"),
         ({"remat_stages": (5,)}, r"backbone.remat_stages=\(5,\) must be in 1\.\.4"),
         ({"remat_stages": True}, "backbone.remat_stages: True is not of type tuple"),
+        ({"output_stride": 4}, "backbone.output_stride=4 is none of 8, 16, 32"),
+        ({"output_stride": 16, "deform": "v2"}, "ones, deform=v2, are not dilated; change one"),
         ({"depth": 18, "deform": "v1"}, "backbone.deform=v1 needs the bottlenecks of depth 50"),
         ({"depth": 34, "groups": 2}, "backbone.groups=2 needs the bottlenecks of depth 50"),
         ({"depth": 34, "group_width": 4}, "backbone.group_width=4 needs the bottlenecks"),
