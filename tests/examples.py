@@ -155,13 +155,17 @@ def make_instances(size: int) -> Instances:
 
 
 def instances_for(head: Any, size: int) -> Instances:
-    """Those of ``make_batch`` with noise for masks, at the strides of a head."""
+    """Those of ``make_batch`` with noise for masks and label maps, at the strides of a head."""
     rng = np.random.default_rng(1)
     masks = {
         stride: rng.integers(0, 2, (size, 3, 64 // stride, 64 // stride)).astype(np.uint8)
         for stride in head.mask_strides
     }
-    return make_instances(size)._replace(masks=masks)
+    maps = {
+        stride: rng.integers(0, 3, (size, 64 // stride, 64 // stride)).astype(np.uint8)
+        for stride in getattr(head, "label_strides", ())
+    }
+    return make_instances(size)._replace(masks=masks, label_maps=maps)
 
 
 def empty_instances(batch: Batch) -> Batch:

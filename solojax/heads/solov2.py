@@ -9,11 +9,10 @@ from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from solojax.heads import assign, names, trunk
 from solojax.heads.grid import LEVELS, Grid, flatten
-from solojax.heads.levels import check_levels
+from solojax.heads.levels import check_levels, sum_at_stride_4
 from solojax.heads.objective import Objective, loss_terms
 from solojax.heads.selection import Selection, by_level, select
 from solojax.models.detector import Names
@@ -188,8 +187,7 @@ class SOLOv2(nn.Module):
 class UnifiedMaskFeatures(nn.Module):
     """Mask features for all levels: pyramid -> ``B H/4 W/4 out_width``, never negative.
 
-    Each level is convolved and enlarged by 2 until it reaches stride 4; all are summed. The
-    coarsest one alone is told where it is.
+    All levels are summed; the coarsest one alone is told where it is.
     """
 
     width: int
@@ -212,18 +210,10 @@ class UnifiedMaskFeatures(nn.Module):
             kernel_init=init,
         )
         check_levels("mask_levels", self.levels, pyramid)
-        at_stride_4 = []
-        for level in self.levels:
-            x = pyramid[level]
-            if level == self.levels[-1]:
-                x = coords.append_coordinates(x, self.coordinates)
-            doublings = int(level[1:]) - 2
-            for i in range(max(doublings, 1)):
-                x = block(self.width, name=f"{level}_{i}")(x)
-                if i < doublings:
-                    x = resize.double(x)
-            at_stride_4.append(x)
-        total = functools.reduce(jnp.add, at_stride_4)
+        coarsest = self.levels[-1]
+        told = coords.append_coordinates(pyramid[coarsest], self.coordinates)
+        parts = functools.partial(block, self.width)
+        total = sum_at_stride_4({**pyramid, coarsest: told}, self.levels, parts)
         return block(self.out_width, kernel=1, name="fuse")(total)
 
 

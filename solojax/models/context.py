@@ -3,7 +3,9 @@
 Cheng et al., *Sparse Instance Activation for Real-Time Instance Segmentation*, CVPR 2022.
 """
 
-from typing import ClassVar
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -28,6 +30,14 @@ def default_bias(inputs: int) -> nn.initializers.Initializer:
         return jax.random.uniform(key, shape, dtype, -reach, reach)
 
     return init
+
+
+def through_cells(
+    x: jax.Array, side: int, layer: Callable[..., jax.Array], *more: Any
+) -> jax.Array:
+    """What a layer makes of the means of ``side x side`` cells: ``B H W C -> B H W width``."""
+    _, height, width, _ = x.shape
+    return resize.bilinear(layer(resize.adaptive_mean(x, (side, side)), *more), (height, width))
 
 
 class ContextEncoder(nn.Module):
@@ -85,14 +95,13 @@ class PyramidPooling(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        def block(width: int, x: jax.Array, name: str) -> jax.Array:
+        def block(width: int, name: str, x: jax.Array) -> jax.Array:
             bias = default_bias(x.shape[-1])
             conv = Conv(width, (1, 1), kernel_init=DEFAULT_INIT, bias_init=bias, name=name)
             return nn.relu(conv(x))
 
-        _, height, width, _ = x.shape
-        parts = []
-        for i, side in enumerate(self.pools):
-            pooled = block(self.pool_width, resize.adaptive_mean(x, (side, side)), f"pool_{i}")
-            parts.append(resize.bilinear(pooled, (height, width)))
-        return block(self.width, jnp.concatenate([*parts, x], -1), "fusion")
+        parts = [
+            through_cells(x, side, functools.partial(block, self.pool_width, f"pool_{i}"))
+            for i, side in enumerate(self.pools)
+        ]
+        return block(self.width, "fusion", jnp.concatenate([*parts, x], -1))

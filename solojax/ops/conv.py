@@ -49,7 +49,7 @@ def conv_general_dilated(
     dilated = {*others["lhs_dilation"], *others["rhs_dilation"]} != {1}
     if dilated or others.get("batch_group_count", 1) != 1:
         return direct(x, kernel)
-    groups = others["feature_group_count"]
+    groups = others.get("feature_group_count", 1)
     if is_trained_on_cpus() and groups > 1 and not isinstance(padding, str):
         return _tap_by_tap(x, kernel, window_strides, padding, groups)
     # What is named pads nothing where there is one tap, whatever the stride.

@@ -9,18 +9,29 @@ import jax.numpy as jnp
 import optax
 
 from solojax.heads.answer import best_first
+from solojax.heads.decoder import Decoder
 from solojax.heads.decoupled_solo import DecoupledSOLO
-from solojax.heads.protocol import InstanceHead
+from solojax.heads.deeplab import DeepLabV3Plus
+from solojax.heads.fcn import FCN
+from solojax.heads.labeller import Labeller
+from solojax.heads.panoptic import Panoptic
+from solojax.heads.panoptic_fpn import PanopticFPN
+from solojax.heads.pp_liteseg import PPLiteSeg
+from solojax.heads.protocol import InstanceHead, PixelHead
+from solojax.heads.pspnet import PSPNet
 from solojax.heads.solo import SOLO
 from solojax.heads.solov2 import SOLOv2
 from solojax.heads.sparseinst import SparseInst
+from solojax.heads.unet import UNet
 from solojax.heads.yolact import YOLACT
 from solojax.models.bilinear_fpn import BilinearFPN
 from solojax.models.context import ContextEncoder
 from solojax.models.detector import Backbone, Neck
 from solojax.models.fpn import FPN, SingleLevel
 from solojax.models.layers import Conv
+from solojax.models.levels import Levels
 from solojax.models.resnet import ResNet
+from solojax.models.stdc import STDC
 from solojax.ops import resize
 from solojax.types import MASK_STRIDE, Detections, Instances, Logged, Mean
 
@@ -168,9 +179,19 @@ HEADS: list[InstanceHead] = [
     SOLOv2(),
     SparseInst(),
     YOLACT(),
+    Panoptic(SOLO(), Labeller(FCN())),
 ]
-NECKS: list[Neck] = [Neither(), FPN(), SingleLevel(), BilinearFPN(), ContextEncoder()]
-BACKBONES: list[Backbone] = [Blocks(), ResNet()]
+PIXEL_HEADS: list[PixelHead] = [Labeller(FCN()), Panoptic(SOLO(), Labeller(FCN()))]
+DECODERS: list[Decoder] = [
+    FCN(),
+    UNet(),
+    PSPNet(),
+    DeepLabV3Plus(),
+    PPLiteSeg(),
+    PanopticFPN(),
+]
+NECKS: list[Neck] = [Neither(), FPN(), SingleLevel(), BilinearFPN(), ContextEncoder(), Levels()]
+BACKBONES: list[Backbone] = [Blocks(), ResNet(), STDC()]
 
 # A run's config is read back from modules of the package alone; a head of somebody's is one.
 for part in (Slots, Framed, Blocks, Neither):
