@@ -34,6 +34,7 @@ def test_the_package_asks_for_what_it_imports_and_for_no_tools_of_tests():
         names(
             [
                 *EXTRAS["wandb"],
+                *EXTRAS["mlflow"],
                 *EXTRAS["supervision"],
                 *EXTRAS["heif"],
                 *EXTRAS["hub"],

@@ -207,6 +207,7 @@ class Training:
     checkpoint_every: int = 5000  # steps
     evaluate_every: int = 0  # steps; 0: not while training
     wandb: str = ""  # project to report to; needs wandb
+    mlflow: str = ""  # experiment to report to; needs mlflow
 
     def __post_init__(self) -> None:
         fields.check_fields(self, "training")

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +16,7 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import processes, writing
-from solojax.training import goodput
-from solojax.types import InputError
+from solojax.training import boards, goodput
 
 METRICS = "metrics.jsonl"  # in the run folder, a line for each time that something was logged
 
@@ -49,7 +47,7 @@ class Log:
         folder = workdir / "tensorboard"
         _forget_events(tf, folder, after=first, again=None if scored else again)
         self._tf, self._events = tf, tf.summary.create_file_writer(str(folder))
-        self._wandb = _start_wandb(workdir, config)
+        self._boards = boards.start(workdir, config)
         self._about: dict[str, str] = {}
         self._bar = tqdm(
             desc="training",
@@ -75,8 +73,9 @@ class Log:
         with self._bearing():
             self._events.close()
         self._bar.close()
-        if self._wandb:
-            self._wandb.finish(exit_code=int(error is not None))
+        for board in self._boards:
+            with self._bearing(Exception):
+                board.end(failed=error is not None)
 
     def advance(self) -> None:
         """One more step on the bar."""
@@ -94,8 +93,9 @@ class Log:
         with self._bearing(), self._events.as_default(step=step):
             for name, value in values.items():
                 self._tf.summary.scalar(name, value)
-        if self._wandb:
-            self._wandb.log(rounded, step=step)
+        for board in self._boards:
+            with self._bearing(Exception):
+                board.numbers(step, rounded)
         for name in {"loss", "AP"} & values.keys():
             self._about[name] = f"{values[name]:.3f}"
         self._bar.set_postfix(self._about)
@@ -110,20 +110,20 @@ class Log:
             return
         with self._bearing(), self._events.as_default(step=step):
             self._tf.summary.image(name, pixels[None])
-        if self._wandb:
-            import wandb
-
-            self._wandb.log({name: wandb.Image(pixels)}, step=step)
+        for board in self._boards:
+            with self._bearing(Exception):
+                board.picture(step, name, pixels)
 
     @contextlib.contextmanager
-    def _bearing(self) -> Iterator[None]:
-        """A disk that is full for a while should not end a training."""
+    def _bearing(self, *kinds: type[Exception]) -> Iterator[None]:
+        """A disk that is full for a while, or what is of such ``kinds``, should end no training."""
         try:
             yield
-        except (OSError, self._tf.errors.OpError) as error:
+        except (OSError, self._tf.errors.OpError, *kinds) as error:
             warned, self._warned = self._warned, True
             if not warned:
-                about = str(error).splitlines()[0].rpartition("}} ")[2]  # TensorFlow's own names
+                line = (str(error) or type(error).__name__).splitlines()[0]
+                about = line.rpartition("}} ")[2]  # without TensorFlow's own names
                 tqdm.write(f"solojax: warning: not logged: {about}", file=_Deaf(sys.stderr))
 
 
@@ -214,27 +214,3 @@ def _forget_events(tf: Any, folder: Path, after: int, again: set[str] | None) ->
                     if stays(tf.compat.v1.Event.FromString(record.numpy())):
                         file.write(record.numpy())
         os.replace(shorter, path)
-
-
-def _start_wandb(workdir: Path, config: config_lib.Config) -> Any:
-    project = config.training.wandb
-    if not project:
-        return None
-    try:
-        import wandb
-    except ImportError as error:
-        raise InputError(
-            f"training.wandb={project} needs wandb; `pip install wandb`, or leave the field empty"
-        ) from error
-    # The same folder is the same run there, however often it was cut off.
-    identity = workdir / "wandb_run"
-    if not identity.is_file():
-        identity.write_text(uuid.uuid4().hex)
-    return wandb.init(
-        project=project,
-        name=workdir.name,
-        id=identity.read_text(),
-        dir=str(workdir),
-        resume="allow",
-        config=json.loads(config_lib.to_json(config)),
-    )

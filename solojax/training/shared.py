@@ -42,7 +42,7 @@ def impersonal(config: config_lib.Config) -> config_lib.Config:
     """
     usual = {name: getattr(config_lib.Data(), name) for name in PLACES}
     data = dataclasses.replace(config.data, **usual)
-    training = dataclasses.replace(config.training, pretrained="", wandb="")
+    training = dataclasses.replace(config.training, pretrained="", wandb="", mlflow="")
     return dataclasses.replace(config, data=data, training=training)
 
 

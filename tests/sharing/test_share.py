@@ -171,12 +171,12 @@ def test_weights_that_claim_more_than_the_network_has_are_never_read(folder):
 def test_a_strangers_folder_says_nowhere_to_read_or_write(folder):
     config = json.loads((folder / "config.json").read_text())
     config["data"] |= {"root": "/etc", "records": "/home", "val_json": "mine/val.json"}
-    config["training"] |= {"pretrained": "/etc/passwd", "wandb": "theirs"}
+    config["training"] |= {"pretrained": "/etc/passwd", "wandb": "theirs", "mlflow": "too"}
     (folder / "config.json").write_text(json.dumps(config))
     taken = checkpoint.read_config(folder)
     assert (taken.data.root, taken.data.records) == ("data/coco", "data/records")
     assert not taken.data.val_json
-    assert not taken.training.pretrained and not taken.training.wandb
+    assert not (taken.training.pretrained or taken.training.wandb or taken.training.mlflow)
 
 
 class Errors(types.ModuleType):

@@ -1,5 +1,6 @@
 """What a training leaves to look at, read back."""
 
+import collections
 import dataclasses
 import errno
 import io
@@ -28,13 +29,13 @@ REPORT = {
 }
 
 
-def config_of(wandb: str = "") -> config_lib.Config:
-    training = config_lib.Training(batch_size=8, wandb=wandb)
+def config_of(**boards: str) -> config_lib.Config:
+    training = config_lib.Training(batch_size=8, **boards)
     return config_lib.Config(model=examples.MODEL, training=training)
 
 
-def open_log(workdir: Path, first: int = 0, scored: bool = True, wandb: str = "") -> Log:
-    return Log(workdir, config_of(wandb), first=first, scored=scored, steps=10)
+def open_log(workdir: Path, first: int = 0, scored: bool = True, **boards: str) -> Log:
+    return Log(workdir, config_of(**boards), first=first, scored=scored, steps=10)
 
 
 def rows_of(workdir: Path) -> list[dict]:
@@ -227,10 +228,11 @@ def test_processes_but_the_first_leave_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_project_without_its_package_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(InputError, match=r"training.wandb=cells needs wandb; `pip install"):
-        open_log(tmp_path, wandb="cells")
+@pytest.mark.parametrize("board", ["wandb", "mlflow"])
+def test_a_board_without_its_package_is_refused(board, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, board, None)
+    with pytest.raises(InputError, match=rf"training.{board}=cells needs {board}; `pip install"):
+        open_log(tmp_path, **{board: "cells"})
 
 
 @dataclasses.dataclass
@@ -281,3 +283,101 @@ def test_without_a_project_nothing_is_imported(tmp_path, monkeypatch):
     with open_log(tmp_path) as log:
         log.write(1, {"loss": 1.0})
     assert not board.started and not board.logged
+
+
+class Refusal(Exception):
+    """Takes the place of mlflow.exceptions.MlflowException."""
+
+    def __init__(self, error_code: str):
+        super().__init__(f"no: {error_code}\nand more")
+        self.error_code = error_code
+
+
+class Experiments(types.ModuleType):
+    """Takes the place of the package mlflow, and of its client, as mlflow 3.17 answers."""
+
+    entities = types.SimpleNamespace(
+        Metric=collections.namedtuple("Metric", "key value time step"),
+        Param=collections.namedtuple("Param", "key value"),
+    )
+    exceptions = types.SimpleNamespace(MlflowException=Refusal)
+
+    def __init__(self) -> None:
+        super().__init__("mlflow")
+        self.runs: dict[str, dict] = {}
+        self.down = False
+
+    def MlflowClient(self) -> "Experiments":  # noqa: N802
+        return self
+
+    def get_tracking_uri(self) -> str:
+        return "http://board"
+
+    def get_experiment_by_name(self, name: str) -> None:
+        if self.down:
+            raise Refusal("INTERNAL_ERROR")
+
+    def create_experiment(self, name: str) -> str:
+        return name
+
+    def create_run(self, experiment: str, run_name: str) -> types.SimpleNamespace:
+        number = f"{experiment}-{len(self.runs)}"
+        self.runs[number] = {"name": run_name, "config": {}, "metrics": [], "pictures": []}
+        return types.SimpleNamespace(info=types.SimpleNamespace(run_id=number))
+
+    def update_run(self, run: str, status: str) -> None:
+        if run not in self.runs:
+            raise Refusal("RESOURCE_DOES_NOT_EXIST")
+        self.set_terminated(run, status)
+
+    def log_batch(self, run: str, metrics=(), params=(), synchronous: bool = True) -> None:
+        if self.down:
+            raise Refusal("INTERNAL_ERROR")
+        assert len(params) <= 100 and synchronous == bool(params)  # a step waits for no server
+        self.runs[run]["config"] |= dict(params)
+        self.runs[run]["metrics"] += [(one.key, one.value, one.step) for one in metrics]
+
+    def log_image(self, run: str, image, key: str, step: int, synchronous: bool) -> None:
+        assert not synchronous
+        self.runs[run]["pictures"].append((key, step))
+
+    def set_terminated(self, run: str, status: str) -> None:
+        self.runs[run]["status"] = status
+
+    def flush_async_logging(self) -> None:
+        pass
+
+
+def test_an_experiment_gets_numbers_pictures_and_config_of_one_run(tmp_path, monkeypatch):
+    board = Experiments()
+    monkeypatch.setitem(sys.modules, "mlflow", board)
+    with pytest.raises(KeyboardInterrupt), open_log(tmp_path, mlflow="cells") as log:
+        log.write(1, {"loss": 0.5})
+        log.picture(1, "validation/0", np.zeros((4, 4, 3), np.uint8))
+        raise KeyboardInterrupt
+    ((name, run),) = board.runs.items()
+    assert name == "cells-0" and run["status"] == "FAILED" and run["name"] == tmp_path.name
+    config = run["config"]
+    assert config["training.batch_size"] == "8" and config["training.mlflow"] == "cells"
+    with open_log(tmp_path, first=1, mlflow="cells") as log:
+        assert run["status"] == "RUNNING"
+        log.write(2, {"loss": 0.25})
+    assert board.runs == {name: run} and run["status"] == "FINISHED"
+    assert run["metrics"] == [("loss", 0.5, 1), ("loss", 0.25, 2)]
+    assert run["pictures"] == [("validation/0", 1)]
+    board.runs.clear()  # another server
+    with open_log(tmp_path, first=2, mlflow="cells"):
+        assert [*board.runs] == ["cells-0"]
+
+
+def test_a_server_that_fails_is_told_and_ends_no_training(tmp_path, monkeypatch, capsys):
+    board = Experiments()
+    monkeypatch.setitem(sys.modules, "mlflow", board)
+    with open_log(tmp_path / "run", mlflow="cells") as log:
+        board.down = True
+        for step in (1, 2):
+            log.write(step, {"loss": 0.5})
+    assert len(rows_of(tmp_path / "run")) == 2
+    assert capsys.readouterr().err.count("warning: not logged: no: INTERNAL_ERROR\n") == 1
+    with pytest.raises(InputError, match=r"=cells: http://board does not take it: no: INT[^\n]*$"):
+        open_log(tmp_path / "other", mlflow="cells")
