@@ -2,17 +2,19 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from solojax.types import InputError
 
-OF_PAIRS = ("name", "divisor", "components")
+OPTIONS = {"pairs": ("name", "divisor", "components"), "labels": ("labels", "ignore")}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares its arguments."""
     parser.add_argument(
         "form",
-        help="labelme, yolo, cityscapes, lvis, pairs, cvat, label_studio, via, supervisely or coco",
+        help="labelme, yolo, cityscapes, lvis, pairs, labels, cvat, label_studio, via, "
+        "supervisely or coco",
     )
     parser.add_argument("source", type=Path, help="its folder")
     parser.add_argument("out", type=Path, help="the COCO folder to make")
@@ -39,6 +41,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="the share of images beyond which the import ends all the same (0.001)",
     )
+    parser.add_argument(
+        "--stuff",
+        type=lambda names: names.split(","),
+        metavar="NAMES",
+        help="classes of which nobody counts instances, as in sky,road: label maps have them",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="names of the values of labels, one a line, 0 first",
+    )
+    parser.add_argument("--ignore", type=int, help="the value of labels that is no class (255)")
     parser.add_argument("--name", help='of the class of pairs; "object" where not given')
     parser.add_argument("--divisor", type=int, help="id // divisor is the class of pairs")
     parser.add_argument(
@@ -54,19 +69,24 @@ def run(arguments: argparse.Namespace) -> None:
     from solojax import config
     from solojax.data import check, foreign
     from solojax.data.annotations.left_out import OF_IMPORT, Faults
-    from solojax.data.foreign import divide, tiles, write
+    from solojax.data.foreign import divide, label_maps, tiles, write
 
     if arguments.form not in foreign.FORMS:
         raise InputError(f"form {arguments.form!r} is none of {', '.join(foreign.FORMS)}")
-    options = {name: getattr(arguments, name) for name in OF_PAIRS}
-    options = {name: value for name, value in options.items() if value is not None}
-    if options and arguments.form != "pairs":
-        raise InputError(f"--{next(iter(options))} is for pairs, not for {arguments.form}")
+    options: dict[str, Any] = {}
+    for form, names in OPTIONS.items():
+        given = {name: getattr(arguments, name) for name in names}
+        given = {name: value for name, value in given.items() if value is not None}
+        if given and arguments.form != form:
+            raise InputError(f"--{next(iter(given))} is for {form}, not for {arguments.form}")
+        options |= given
     if not 0 <= arguments.most_skipped <= 1:
         raise InputError(f"--most-skipped {arguments.most_skipped:g} must be in 0..1")
     policy = config.Data(faults=arguments.faults, most_skipped=arguments.most_skipped)
     faults = Faults(policy, OF_IMPORT)
     found = foreign.read(arguments.form, arguments.source, faults, **options)
+    if arguments.stuff is not None:
+        found = label_maps.take(found, arguments.stuff)
     if arguments.val is not None:
         found = divide.divide(found, arguments.val)
     if arguments.tiles is not None:

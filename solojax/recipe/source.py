@@ -82,7 +82,7 @@ def _only_folder(folder: Path) -> Path | None:
 
 def _read(folder: Path) -> tuple[str, foreign.Import]:
     """The only form that a folder can be read in."""
-    forms = [form for form in foreign.FORMS if form not in ("coco", *LAST)]
+    forms = [form for form in foreign.FORMS if form not in ("coco", "labels", *LAST)]
     for tried in (forms, LAST):
         found = {}
         for form in tried:

@@ -64,7 +64,8 @@ def test_a_plan_is_a_line_for_each_decision_and_a_config(shapes, tmp_path, monke
 def test_a_folder_without_val_is_divided_by_names(shapes, tmp_path, capsys):
     folder = tmp_path / "mine"
     shutil.copytree(shapes, folder)
-    (folder / "annotations" / "instances_val.json").unlink()
+    for path in (folder / "annotations").glob("*_val.json"):
+        path.unlink()
     data, decisions = source.open_folder(folder, tmp_path / "run")
     assert any(one.what == "validation" and "2 images" in one.value for one in decisions)
     again, _ = source.open_folder(folder, tmp_path / "other")
@@ -201,9 +202,9 @@ def test_a_folder_is_trained_scored_and_gone_on_with(shapes, tmp_path, monkeypat
     assert told.count("! AP50 is 0.000 at step") == 1  # of two steps' training
     workdir = tmp_path / "runs" / "shapes"
     assert {"config.json", "config.py", "eval.json", "report.html"} <= set(os.listdir(workdir))
-    assert config_lib.with_categories(
-        config_lib.load(workdir / "config.py"), checkpoint.read_config(workdir).data.categories
-    ) == checkpoint.read_config(workdir)
+    trained = checkpoint.read_config(workdir)
+    again = config_lib.load(workdir / "config.py")
+    assert config_lib.with_categories(again, trained.data.categories, trained.data.stuff) == trained
     # The config is not decided anew, and nothing is left to train.
     assert main(command) == 0
     assert "its config is taken" in capsys.readouterr().out

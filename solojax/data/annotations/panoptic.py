@@ -34,6 +34,7 @@ class LabelMap(NamedTuple):
     path: Path  # of the PNG
     ids: np.ndarray  # n int32, of its segments, ascending
     labels: np.ndarray  # n uint8
+    crowd: np.ndarray  # n bool
 
 
 def beside(json_path: Path) -> Path | None:
@@ -84,8 +85,8 @@ class Reader:
             if one["isthing"]:
                 self.things.add(ids.read(one.get("id")))
         self._keys: dict[int | str, int] = {}  # of categories that are used: their places here
-        # By image id: the PNG, ids and places of the categories of its segments.
-        self._found: dict[int, tuple[Path, np.ndarray, np.ndarray]] = {}
+        # By image id: the PNG, and of its segments the ids, places of categories, crowds.
+        self._found: dict[int, tuple[Path, np.ndarray, np.ndarray, np.ndarray]] = {}
         self._told = 0  # instances that were made
 
     def add(
@@ -115,7 +116,7 @@ class Reader:
         if fault := image_places.fault_of_name(name):
             self._faults.add_annotation(f"label maps whose file name {fault}", place, repr(name))
             return None
-        numbers: dict[int, int] = {}
+        numbers: dict[int, tuple[int, bool]] = {}
         for segment in filter(_is_object, segments):
             one, category = ids.read(segment.get("id")), ids.read(segment.get("category_id"))
             if not isinstance(one, int) or not 0 < one <= panoptic_ids.MOST or one in numbers:
@@ -124,10 +125,12 @@ class Reader:
             elif category is None:
                 self._add_unknown(one, name, segment.get("category_id"))
             else:
-                numbers[one] = self._keys.setdefault(category, len(self._keys))
+                place_of = self._keys.setdefault(category, len(self._keys))
+                numbers[one] = place_of, segment.get("iscrowd") in (1, "1")
         order = sorted(numbers)
-        columns = np.array(order, np.int32), np.array([numbers[one] for one in order], np.int32)
-        self._found[image.id] = (self._folder / name, *columns)
+        known, crowd = np.array([numbers[one] for one in order], np.int32).reshape(-1, 2).T
+        path = self._folder / name
+        self._found[image.id] = path, np.array(order, np.int32), known, crowd.astype(bool)
         return image
 
     def _add_unknown(self, segment: int, name: str, category: Any) -> None:
@@ -141,7 +144,7 @@ class Reader:
         Raises:
           InputError: the PNG is not what it should be.
         """
-        path, known, _ = self._found[image.id]
+        path, known, *_ = self._found[image.id]
         pixels = read_ids(path, (image.height, image.width))
         masks: dict[Any, dict[str, Any]] = dict(rle.rles_of(pixels))
         for segment in filter(_is_object, segments):
@@ -207,14 +210,14 @@ class Reader:
             )
         keys = list(self._keys)
         table = np.array([labels.get(key, IGNORED) for key in keys] or [IGNORED], np.uint8)
-        for path, numbers, places in self._found.values():
+        for path, numbers, places, _ in self._found.values():
             for place in np.flatnonzero(table[places] == IGNORED).tolist():
                 self._add_unknown(numbers[place], path.name, keys[places[place]])
         labelled, bare = [], []
         for image in images:
             if found := self._found.get(image.id):
-                path, numbers, places = found
-                image = image._replace(label_map=LabelMap(path, numbers, table[places]))
+                path, numbers, places, crowd = found
+                image = image._replace(label_map=LabelMap(path, numbers, table[places], crowd))
             else:
                 bare.append(f"image {image.id}")
             labelled.append(image)
@@ -263,7 +266,7 @@ def read_labels(image: Image) -> tuple[np.ndarray, list[int]]:
       InputError: as of ``read_ids``, or a pixel has an id that no segment has.
     """
     assert image.label_map is not None
-    path, known, labels = image.label_map
+    path, known, labels, _ = image.label_map
     line = read_ids(path, (image.height, image.width)).ravel()
     starts = np.flatnonzero(np.diff(line, prepend=-1))
     values = line[starts]

@@ -18,6 +18,7 @@ from solojax.data.foreign import (
     cvat,
     label_studio,
     labelme,
+    labels,
     lvis,
     pairs,
     supervisely,
@@ -37,6 +38,7 @@ FORMS: dict[str, Callable[..., Import]] = {
     "via": via.read,
     "supervisely": supervisely.read,
     "coco": coco.read,
+    "labels": labels.read,
 }
 """(the folder of a set, ``Faults``, its options) -> all of it, checked."""
 

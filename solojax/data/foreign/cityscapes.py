@@ -4,8 +4,9 @@ from pathlib import Path
 
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
+from solojax.data.foreign import label_maps
 from solojax.data.foreign.contents import SPLITS, STRICT, Import, Split, categories_of, skip
-from solojax.data.foreign.files import folder_of
+from solojax.data.foreign.files import files_in, folder_of
 from solojax.data.foreign.id_maps import read_id_maps
 from solojax.data.foreign.pairing import pair
 from solojax.types import InputError
@@ -15,6 +16,14 @@ SCORED = {
     28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle",
 }  # fmt: skip
 UNSCORED = {29: "caravan", 30: "trailer"}
+STUFF = {
+    7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole",
+    19: "traffic light", 20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky",
+}  # fmt: skip
+INSTANCES, LABELS, TRAIN = (
+    f"_gtfine_{kind}ids.png" for kind in ("instance", "label", "labeltrain")
+)
+MOST_OF_ONE = 1000  # values of instances are a class times this and a number
 
 
 def read(source: Path, faults: Faults = STRICT) -> Import:
@@ -22,21 +31,35 @@ def read(source: Path, faults: Faults = STRICT) -> Import:
 
     The instances are those of the eight classes that the benchmark scores, under Cityscapes' ids;
     caravans and trailers, which it does not score, are left out and counted. Objects that were not
-    told apart (values below 1000) are a crowd.
+    told apart (values below 1000) are a crowd. Its other eleven classes are stuff, and all else is
+    void. Where there are ``labelIds.png`` or ``labelTrainIds.png`` alone, all classes are stuff.
 
     Raises:
-      InputError: there are no images, or one has no ``instanceIds.png`` or one of another size.
+      InputError: there are no images, or one has no PNG or one of another size.
     """
     source, splits = folder_of(source), {}
     for split in SPLITS:
         images, masks = source / "leftImg8bit" / split, source / "gtFine" / split
         if images.is_dir():
-            samples = pair(
-                images, ("_leftimg8bit.png",), masks, ("_gtfine_instanceids.png",), faults
-            )
+            ends = (INSTANCES, LABELS, TRAIN)
+            end = next((one for one in ends if masks.is_dir() and files_in(masks, (one,))), ends[0])
+            samples = pair(images, ("_leftimg8bit.png",), masks, (end,), faults)
             findings = Findings()
-            pictures, _ = read_id_maps(samples, split, split, _classify, findings, faults)
-            splits[split] = Split(categories_of(SCORED), pictures, findings, {})
+            told = _classify if end == INSTANCES else lambda *_: None
+            pictures, values = read_id_maps(samples, split, split, told, findings, faults)
+            every = dict(sorted((SCORED | STUFF).items()))
+            table = {value: (value, int(value in SCORED)) for value in every}
+            if end == TRAIN:
+                table = {number: (one, 0) for number, one in enumerate(every)}
+            things, stuff = (SCORED, STUFF) if end == INSTANCES else ({}, every)
+            for value in values if end == INSTANCES else ():
+                if value // MOST_OF_ONE in SCORED:
+                    table[value] = value // MOST_OF_ONE, 0
+            paths = {sample.image: sample.masks[0] for sample in samples}
+            pictures = label_maps.give(pictures, paths, table)
+            splits[split] = Split(
+                categories_of(things), pictures, findings, {}, categories_of(stuff)
+            )
     if not splits:
         raise InputError(
             f"{source} has no leftImg8bit/train or leftImg8bit/val; give the folder that holds "
@@ -46,7 +69,8 @@ def read(source: Path, faults: Faults = STRICT) -> Import:
 
 
 def _classify(value: int, findings: Findings, place: str) -> tuple[int, int] | None:
-    category, crowd = (value // 1000, 0) if value >= 1000 else (value, 1)
+    crowd = int(value < MOST_OF_ONE)
+    category = value if crowd else value // MOST_OF_ONE
     if category in UNSCORED:
         skip(findings, f"{UNSCORED[category]}, which the benchmark does not score", place, "")
     return (category, crowd) if category in SCORED else None

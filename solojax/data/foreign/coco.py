@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import json
 import os
 from pathlib import Path
@@ -12,13 +13,21 @@ from tqdm import tqdm
 
 from solojax import config
 from solojax.data import annotations
-from solojax.data.annotations import ids
+from solojax.data.annotations import ids, panoptic
 from solojax.data.annotations.left_out import OF_IMPORT, Faults
-from solojax.data.foreign.contents import STRICT, Import, Picture, Split
+from solojax.data.foreign.contents import (
+    STRICT,
+    Import,
+    LabelMap,
+    Picture,
+    Split,
+    categories_of,
+    instance_of,
+)
 from solojax.data.foreign.files import check_name, folder_of, size_of
 from solojax.data.foreign.texts import load
 from solojax.data.records import layout
-from solojax.types import InputError
+from solojax.types import IGNORED, InputError
 
 
 def read(source: Path, faults: Faults = STRICT) -> Import:
@@ -62,6 +71,7 @@ def _read_split(
     for entry in filter(_is_object, content["images"]):
         entries.setdefault(ids.read(entry.get("id")), entry)
     by_image = collections.defaultdict(list)
+    names = [one.id for one in (*found.categories, *(found.stuff or ()))]
     for entry in filter(_is_object, content["annotations"]):
         if ids.read(entry.get("category_id")) in found.category_ids:
             by_image[ids.read(entry.get("image_id"))].append(entry)
@@ -74,9 +84,41 @@ def _read_split(
             size_of(file.read_bytes(), file)
             size = image.height, image.width  # the JSON's, in which its coordinates are
             drawn = by_image[key] if image.instances else []
-            pictures.append(Picture(name, file, file.read_bytes, size, drawn, entries[key]))
+            if image.instances and not drawn:  # things of a panoptic JSON
+                drawn = [_annotation_of(one, size, names) for one in image.instances]
+            label_map = None
+            if image.label_map is not None:
+                panoptic.read_labels(image)
+                label_map = functools.partial(_label_map, image, names)
+            about = name, file, file.read_bytes, size, drawn, entries[key], label_map
+            pictures.append(Picture(*about))
     extra = {key: content[key] for key in content if key not in annotations.LISTS}
-    return Split(content["categories"], pictures, found.findings, extra)
+    stuff = None
+    if found.stuff is not None:
+        stuff = categories_of({one.id: one.name for one in found.stuff})
+    things = [one for one in content["categories"] if not (_is_object(one) and _is_stuff(one))]
+    return Split(things, pictures, found.findings, extra, stuff)
+
+
+def _annotation_of(
+    one: annotations.Instance, size: tuple[int, int], categories: list[int]
+) -> dict[str, Any]:
+    mask = {"size": [*size], "counts": one.rle.decode()}
+    encoded = {**mask, "counts": one.rle}
+    return {"id": one.id} | instance_of(mask, encoded, categories[one.label], int(one.is_crowd))
+
+
+def _label_map(image: annotations.Image, categories: list[int]) -> LabelMap:
+    _, numbers, labels, crowd = image.label_map
+    rows = zip(numbers.tolist(), labels.tolist(), crowd.tolist(), strict=True)
+    segments = {
+        number: (categories[label], int(one)) for number, label, one in rows if label != IGNORED
+    }
+    return LabelMap(panoptic.read_ids(image.label_map.path, (image.height, image.width)), segments)
+
+
+def _is_stuff(entry: dict[str, Any]) -> bool:
+    return entry.get("isthing") == 0
 
 
 def _is_object(entry: Any) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
 from solojax import config
@@ -22,6 +23,13 @@ SHAPELESS = "instances skipped: "  # and why: those without a usable mask
 Size = tuple[int, int]  # height, width
 
 
+class LabelMap(NamedTuple):
+    """What each pixel of an image is of."""
+
+    ids: np.ndarray  # H W int of segments
+    segments: dict[int, tuple[int, int]]  # category and crowd by id; other ids are void
+
+
 class Picture(NamedTuple):
     """One image file and what is in it."""
 
@@ -31,6 +39,7 @@ class Picture(NamedTuple):
     size: Size
     instances: list[dict[str, Any]]  # COCO annotations; ``write`` numbers those without an id
     extra: dict[str, Any]  # further keys of its COCO entry, the id where it has one
+    label_map: Callable[[], LabelMap] | None = None
 
 
 class Split(NamedTuple):
@@ -40,6 +49,7 @@ class Split(NamedTuple):
     pictures: list[Picture]
     findings: Findings
     extra: dict[str, Any]  # further keys of the COCO JSON
+    stuff: list[dict[str, Any]] | None = None  # categories; None where it has no label maps
 
 
 class Import(NamedTuple):
@@ -56,6 +66,7 @@ class Import(NamedTuple):
             f"{split}: {len(content.pictures)} images, "
             f"{sum(len(picture.instances) for picture in content.pictures)} instances, "
             f"{len(content.categories)} classes"
+            + (f", label maps with {len(content.stuff)} kinds of stuff" if content.stuff else "")
             for split, content in self.splits.items()
         )
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from tqdm import tqdm
 
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import Import, Picture, Split
+from solojax.data.foreign.contents import Import, Picture
 from solojax.types import InputError
 
 ROBOFLOW = re.compile(r"\.rf\.[0-9A-Za-z]+(?=\.\w+$)")  # a.rf.<hash>.jpg: one of several of a.jpg
@@ -35,7 +35,7 @@ def divide(found: Import, share: float) -> Import:
     drawn: set[str] = set()
     families = _families(train.pictures)
     for filled in (True, False):
-        group = [one for one in families if any(picture.instances for picture in one) == filled]
+        group = [one for one in families if any(map(_is_labelled, one)) == filled]
         if filled and len(group) < 2:
             raise InputError(
                 f"{found.source} has {len(group)} images with instances, and to divide them into "
@@ -62,9 +62,13 @@ def divide(found: Import, share: float) -> Import:
     )
     splits = {
         "train": train._replace(pictures=parts["train"]),
-        "val": Split(train.categories, parts["val"], told, train.extra),
+        "val": train._replace(pictures=parts["val"], findings=told),
     }
     return found._replace(splits=splits)
+
+
+def _is_labelled(picture: Picture) -> bool:
+    return bool(picture.instances or picture.label_map)
 
 
 def _families(pictures: list[Picture]) -> list[list[Picture]]:

@@ -24,17 +24,17 @@ TOUCHING = 0.9  # of the pixels of soft edges lie beside others that are set
 VOID = (224, 224, 192)  # the colour of 255 in Pascal VOC: the seam around objects
 
 
-def read_ids(path: Path, place: str, findings: Findings) -> np.ndarray:
+def read_ids(path: Path, place: str, findings: Findings, are_labels: bool = False) -> np.ndarray:
     """The ids of a mask file, ``H W`` of unsigned integers, turned as EXIF asks for.
 
     Indices are the ids of a palette, unless it is of grays, which are then. Bits that are set in a
-    mask of one bit are 255.
+    mask of one bit are 255. Where values ``are_labels``, all are as they are written.
 
     Raises:
       InputError: the file is damaged or has colours, fractions or numbers below 0.
     """
     encoded = path.read_bytes()
-    pixels = _decode(encoded, place, findings)
+    pixels = _decode(encoded, place, findings, are_labels)
     if pixels is None:
         kind = "is a JPEG, which changes ids;" if encoded[:2] == b"\xff\xd8" else ""
         raise InputError(
@@ -49,7 +49,7 @@ def read_ids(path: Path, place: str, findings: Findings) -> np.ndarray:
             )
         pixels = pixels[..., 0]
         findings.add("repaired", "masks of three equal channels, read as one", place)
-    if pixels.dtype == np.uint8:
+    if pixels.dtype == np.uint8 and not are_labels:
         _check_edges(pixels, path)
     if pixels.dtype.kind == "f":
         if not (np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()):
@@ -103,13 +103,13 @@ def _check_edges(pixels: np.ndarray, path: Path) -> None:
         )
 
 
-def _decode(encoded: bytes, place: str, findings: Findings) -> np.ndarray | None:
+def _decode(encoded: bytes, place: str, findings: Findings, are_labels: bool) -> np.ndarray | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
                 pages = getattr(image, "n_frames", 1)
-                ids = _ids_of(ImageOps.exif_transpose(image), place, findings)
+                ids = _ids_of(ImageOps.exif_transpose(image), place, findings, are_labels)
     except Image.DecompressionBombError:  # its limit is lower than what OpenCV holds
         return decode(encoded, cv2.IMREAD_UNCHANGED)
     except Exception:  # whatever a damaged file brings about
@@ -124,7 +124,9 @@ def _decode(encoded: bytes, place: str, findings: Findings) -> np.ndarray | None
     return ids
 
 
-def _ids_of(image: Image.Image, place: str, findings: Findings) -> np.ndarray:
+def _ids_of(image: Image.Image, place: str, findings: Findings, are_labels: bool) -> np.ndarray:
+    if image.mode == "1" and are_labels:
+        return np.array(image, np.uint8)
     if image.mode in ("1", "LA", "La"):
         return np.array(image.convert("L"))
     if image.mode == "PA":
@@ -138,6 +140,8 @@ def _ids_of(image: Image.Image, place: str, findings: Findings) -> np.ndarray:
     used = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
     if is_gray and not (0 in used and colours[0].any()):  # that a program made smaller
         return colours[pixels, 0]
+    if are_labels:
+        return pixels
     if tuple(colours[255]) == VOID and 255 in used:
         what = "masks of a palette in which 255 is Pascal VOC's seam, left out"
         findings.add("told", what, place)

@@ -56,7 +56,7 @@ def read(
     if divisor is not None and divisor < 1:
         raise InputError(f"the divisor {divisor} must be at least 1")
     source = folder_of(source)
-    parts = _parts(source, faults)
+    parts = parts_of(source, faults)
     found, values = _read(parts, divisor, bool(components), faults)
     first = next(iter(found.values())).findings
     if len(values) == 1 and divisor is None and components is None:
@@ -84,7 +84,7 @@ def read(
         _look_for_inverted(found)
     if divisor is None and not components and values != {SET} and len(values) <= MOST_CLASSES:
         _look_for_classes(found, len(values))
-    for place in _tests(source):
+    for place in tests_in(source):
         first.add("told", "folders left out: only train and val are read", place)
     names = {1: name}
     if divisor:
@@ -100,7 +100,8 @@ def read(
     return Import("pairs", source, splits)
 
 
-def _parts(source: Path, faults: Faults) -> dict[str, Part]:
+def parts_of(source: Path, faults: Faults) -> dict[str, Part]:
+    """The splits of a set, in whichever of the layouts it is."""
     train = folder_called(source, SPELLINGS["train"])
     if folders := split_folders(source) or ({"train": train} if train else {}):
         found = {
@@ -121,7 +122,7 @@ def _parts(source: Path, faults: Faults) -> dict[str, Part]:
     return {"train": Part(samples, "")}
 
 
-def _tests(source: Path) -> list[str]:
+def tests_in(source: Path) -> list[str]:
     """The folders of test in a set, which is left out."""
     folders = (source, *(halves(source) or ()))
     tests = [folder_called(folder, SPELLINGS["test"]) for folder in folders]
@@ -169,7 +170,7 @@ def _look_for_classes(found: dict[str, Split], count: int) -> None:
             places += [picture.source.name] if several else []
         if scattered >= FEWEST and scattered > SCATTERED * seen and parts >= PARTS * seen:
             cure = "if values are classes, give --divisor 1 --components: of each value each "
-            cure += "connected part is an instance"
+            cure += "connected part is an instance; or data import labels, which makes label maps"
             if count == 1:
                 cure = "give --components, and each connected part is an instance"
             content.findings.add_all(

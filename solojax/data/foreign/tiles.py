@@ -10,6 +10,7 @@ import numpy as np
 
 from solojax.data import rle
 from solojax.data.annotations.segmentations import to_rle
+from solojax.data.foreign import label_maps
 from solojax.data.foreign.contents import Import, Picture, Split, instance_of
 from solojax.data.images import files as image_files
 from solojax.data.windows import Window, clip, cut
@@ -70,9 +71,9 @@ def _part(
         for one, masks in zip(picture.instances, shown, strict=True)
         if (part := _cut_out(one, masks, window))
     ]
-    return Picture(
-        str(named), picture.source, encode, (bottom - top, right - left), instances, extra
-    )
+    label_map = functools.partial(label_maps.cut, picture, window) if picture.label_map else None
+    size = bottom - top, right - left
+    return Picture(str(named), picture.source, encode, size, instances, extra, label_map)
 
 
 def _shown(instance: dict[str, Any], size: tuple[int, int]) -> rle.Masks:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from solojax import writing
 from solojax.data.findings import Effect, Findings
+from solojax.data.foreign import label_maps
 from solojax.data.foreign.contents import SPLITS, Import, Split
 from solojax.data.foreign.texts import load
 from solojax.types import InputError
@@ -19,6 +20,8 @@ DESCRIPTION = "solojax import"  # marks a JSON file as ours: only such a file is
 
 def write(found: Import, out: Path) -> None:
     """Writes ``annotations/instances_{train,val}.json`` and ``images/`` into ``out``.
+
+    Where the set has label maps, ``panoptic_{train,val}.json`` and the folders of their PNGs too.
 
     Prints what was found. Image files are copied byte by byte, and the JSONs follow when all images
     are there. The same set gives the same bytes again. Of what ``out`` holds already, only JSONs of
@@ -31,7 +34,8 @@ def write(found: Import, out: Path) -> None:
     if out.resolve().is_relative_to(found.source.resolve()):
         raise InputError(f"{out} lies in the source {found.source}; choose a folder outside of it")
     paths = {split: out / "annotations" / f"instances_{split}.json" for split in SPLITS}
-    for path in filter(Path.exists, paths.values()):
+    maps = {split: out / "annotations" / f"panoptic_{split}.json" for split in SPLITS}
+    for path in filter(Path.exists, (*paths.values(), *maps.values())):
         info = load(path, json.loads).get("info")
         if not isinstance(info, dict) or info.get("description") != DESCRIPTION:
             raise InputError(f"{path} is not by this importer; choose another folder")
@@ -52,8 +56,12 @@ def write(found: Import, out: Path) -> None:
                     "delete it or choose another folder"
                 )
     for split, path in paths.items():
+        maps[split].unlink(missing_ok=True)  # an earlier import's
         if split in found.splits:
-            writing.put(path, json.dumps(_to_coco(found.form, found.splits[split])).encode())
+            about = _to_coco(found.form, found.splits[split])
+            if found.splits[split].stuff is not None:
+                _write_maps(found.splits[split], about, maps[split])
+            writing.put(path, json.dumps(about).encode())
             for finding in found.splits[split].findings:
                 print(f"{path}: {finding}")
         else:
@@ -66,6 +74,23 @@ def write(found: Import, out: Path) -> None:
         print(f"{listed}: what is left out, with the reason of each")
     else:
         listed.unlink(missing_ok=True)  # of an earlier import
+
+
+def _write_maps(split: Split, content: dict[str, Any], path: Path) -> None:
+    """Writes the label maps of a split whose JSON of instances is ``content``."""
+    annotations = []
+    pairs = zip(split.pictures, content["images"], strict=True)
+    bar = tqdm(pairs, "writing label maps", total=len(split.pictures), unit="image")
+    for number, (picture, image) in enumerate(bar, 1):
+        if picture.label_map is not None:
+            name = f"{number:06d}.png"
+            encoded, annotation = label_maps.encode(picture.label_map(), name)
+            writing.put(path.with_suffix("") / name, encoded)
+            annotations.append({"image_id": image["id"], **annotation})
+    categories = [{**one, "isthing": 1} for one in split.categories]
+    categories += [{**one, "isthing": 0} for one in split.stuff or ()]
+    panoptic = {**content, "annotations": annotations, "categories": categories}
+    writing.put(path, json.dumps(panoptic).encode())
 
 
 def _tell_equals(first: str, place: str, findings: Findings) -> None:
@@ -85,7 +110,7 @@ def _check_pictures(found: Import) -> None:
                 f"{found.source} has no image for {split}{why and f' ({why})'}; add some or leave "
                 "it out"
             )
-        if not any(picture.instances for picture in content.pictures):
+        if not any(picture.instances or picture.label_map for picture in content.pictures):
             raise InputError(
                 f"{found.source}: {split} has no instance with a mask "
                 f"({why or 'none was skipped'}); there is nothing to learn from it; draw some"
@@ -101,7 +126,8 @@ def _check_pictures(found: Import) -> None:
 def _to_coco(form: str, split: Split) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
-    for number, (name, _, _, (height, width), instances, extra) in enumerate(split.pictures, 1):
+    for number, picture in enumerate(split.pictures, 1):
+        name, _, _, (height, width), instances, extra, _ = picture
         about = {"file_name": name, "height": height, "width": width}
         images.append({"id": number, **extra, **about})
         for instance in instances:

@@ -60,7 +60,7 @@ def draw_image(index: int, *, split: str, number: int, root: Path, size: int, se
             "iscrowd": 0,
         })  # fmt: skip
     ids = np.full((size, size), GROUND, np.int32)
-    segments = [{"id": GROUND, "category_id": len(CLASSES) + ground + 1}]
+    segments: list[dict[str, Any]] = [{"id": GROUND, "category_id": len(CLASSES) + ground + 1}]
     for place, (shape, mask) in enumerate(zip(shapes, visible, strict=True), GROUND + 1):
         ids[mask] = place
         segments.append({"id": place, "category_id": shape.label + 1})

@@ -125,7 +125,7 @@ def spoil(form: str, source: Path) -> tuple[Path, Path]:
         case "cityscapes":
             put_city(source, blobs(24000), city="bonn")
             (image,) = source.rglob("bonn*leftImg8bit.png")
-        case "pairs":
+        case "pairs" | "labels":
             put_pairs(source, blobs(5), "b")
             image = source / "images/b.jpg"
         case "cvat":
