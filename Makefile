@@ -60,6 +60,7 @@ help:
 
 .venv/installed-dev: .venv/installed
 	$(call install,--editable ".[dev]")
+	$(call install,--no-deps "trackers>=2.6") # its opencv-python would lie on top of the headless one
 	@touch $@
 
 demo: .venv/installed

@@ -35,6 +35,7 @@ def test_the_package_asks_for_what_it_imports_and_for_no_tools_of_tests():
             [
                 *EXTRAS["wandb"],
                 *EXTRAS["mlflow"],
+                *EXTRAS["track"],
                 *EXTRAS["supervision"],
                 *EXTRAS["heif"],
                 *EXTRAS["hub"],

@@ -68,6 +68,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the page or frame of TIFFs and animations, counted from 1",
     )
+    parser.add_argument(
+        "--track", action="store_true", help="give the instances of a video ids that they keep"
+    )
     parser.add_argument("--batch", type=int, default=1, help="images in the network at a time")
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures and films")
 
@@ -76,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Predicts."""
     from solojax.data.findings import Findings
     from solojax.data.images import values as image_values
-    from solojax.inference import known_images, predict_files, save, sources
+    from solojax.inference import known_images, predict_files, save, sources, tracking
     from solojax.inference.predictor import Predictor
 
     forms = save.check_forms(arguments.save)
@@ -95,6 +98,10 @@ def run(arguments: argparse.Namespace) -> None:
     inputs = sources.find(arguments.paths, findings)
     if arguments.page and not inputs.images:
         raise InputError("--page is for images, and there is none")
+    if arguments.track:
+        if not (inputs.videos or inputs.webcams):
+            raise InputError("--track is for videos and webcams, and there is none")
+        tracking.Tracker()  # refuses where its package is missing, before anything is done
     known: Sequence[known_images.Known] = ()
     if arguments.gt:
         inputs, known, told = known_images.find(inputs, arguments.gt)
@@ -117,5 +124,6 @@ def run(arguments: argparse.Namespace) -> None:
         value_range=image_values.range_of(arguments.range or ()),
         most_pixels=arguments.megapixels and arguments.megapixels * 10**6,
         page=arguments.page,
+        track=arguments.track,
         findings=findings,
     )

@@ -75,6 +75,7 @@ def draw_instances(
     labels: Sequence[int],
     notes: Sequence[str],
     categories: Sequence[Category],
+    colors: Sequence[int] | None = None,
 ) -> np.ndarray:
     """``draw_masks`` with each mask's class and a note, such as a score, written on it.
 
@@ -86,6 +87,7 @@ def draw_instances(
       labels: ``n``, places in categories.
       notes: ``n``.
       categories: that there are.
+      colors: ``n`` numbers of instances, where colours are to tell those apart.
     """
     size = image.shape[:2]
     seen = [i for i, one in enumerate(rles) if coco_mask.area({"size": size, "counts": one})]
@@ -93,9 +95,13 @@ def draw_instances(
     decoded = (rle.decode_patches([rles[i]], size[0]) for i in reversed(seen))
     masks = ((one.patches[0], one.corners[0]) for one in decoded)
     if len(categories) == 1:
-        return draw_masks(image, masks, [notes[i] for i in seen], seen)
-    texts = [f"{categories[labels[i]].name} {notes[i]}".strip() for i in seen]
-    return draw_masks(image, masks, texts, [labels[i] for i in seen])
+        numbers: Sequence[int] = range(len(rles))
+        texts = [notes[i] for i in seen]
+    else:
+        numbers = labels
+        texts = [f"{categories[labels[i]].name} {notes[i]}".strip() for i in seen]
+    numbers = numbers if colors is None else colors
+    return draw_masks(image, masks, texts, [numbers[i] for i in seen])
 
 
 def side_by_side(panels: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:

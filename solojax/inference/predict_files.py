@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from solojax.data.findings import Findings, shorten
 from solojax.data.images.values import Range
-from solojax.inference import save, sources
+from solojax.inference import save, sources, tracking
 from solojax.inference.known_images import Known
 from solojax.inference.predictor import Predictor
 from solojax.inference.result import Result
@@ -38,6 +38,7 @@ def predict_files(
     value_range: Range | None = None,
     most_pixels: int | None = None,
     page: int | None = None,
+    track: bool = False,
     findings: Findings | None = None,
 ) -> None:
     """Finds what is in the inputs and writes it to a folder, with progress bars and a summary.
@@ -58,6 +59,7 @@ def predict_files(
         the predictor's.
       most_pixels: the most that an image may have, where that is not to be what memory holds.
       page: of images of several pages or frames, from 1 on; where none is given, the first.
+      track: whether the instances of each video and webcam get ids (``tracking``).
       findings: what is to be told beside.
 
     Raises:
@@ -84,8 +86,10 @@ def predict_files(
     ):
         for stream in streams(inputs, save.name_outputs(inputs), faults, read_image, known):
             with tqdm(total=stream.total, desc=stream.title, unit=stream.unit) as bar:
+                tracker = tracking.Tracker() if track and stream.unit == "frame" else None
                 for origin, result in _predict_each(predictor, stream, tile, stop):
                     result = result.above(least_score)
+                    result = tracker(result) if tracker else result
                     files.add(origin, result)
                     done[stream.unit] += 1
                     giants += max(result.size) > GIANT and not tile

@@ -28,6 +28,7 @@ class Result:
     source: str = ""  # the file it came from, if any
     given_boxes: np.ndarray | None = None  # K 4 float32, of a head that predicts them
     least_scores: np.ndarray | None = None  # C, of the classes, that its run shows; None: SCORE
+    ids: np.ndarray | None = None  # K int32, of instances that are tracked through a film
     # Of a network that labels pixels; labels are places in categories and then in stuff.
     stuff: tuple[Category, ...] = ()
     label_map: np.ndarray | None = None  # H W uint8, IGNORED where there is none
@@ -80,6 +81,7 @@ class Result:
             labels=self.labels[chosen],
             rles=[self.rles[i] for i in chosen],
             given_boxes=None if self.given_boxes is None else self.given_boxes[chosen],
+            ids=None if self.ids is None else self.ids[chosen],
         )
 
     def above(self, score: float | None = None) -> "Result":
@@ -98,16 +100,22 @@ class Result:
     def plot(self) -> np.ndarray:
         """The image with masks, names and scores drawn: ``H' W' 3`` uint8 RGB (``draw``).
 
-        Colours tell classes apart, or instances where there is one class only.
+        Colours tell classes apart, or instances where there is one class only or they have ids.
         """
         notes = [f"{score:.2f}" for score in self.scores]
-        labels = self.labels.tolist()
-        return draw.draw_instances(self.image, self.rles, labels, notes, self.categories)
+        labels, colors = self.labels.tolist(), None
+        if self.ids is not None:
+            notes = [f"#{number} {note}" for number, note in zip(self.ids, notes, strict=True)]
+            colors = self.ids.tolist()
+        return draw.draw_instances(self.image, self.rles, labels, notes, self.categories, colors)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """The detections in the form of COCO's result files, ready for ``json.dump``."""
+        """The detections in the form of COCO's result files, ready for ``json.dump``.
+
+        Ids of instances are ``track_id``.
+        """
         columns = self.scores, self.labels, self.boxes.tolist(), self._encoded()
-        return [
+        rows: list[dict[str, Any]] = [
             {
                 "image_id": image_id,
                 "category_id": self.categories[label].id,
@@ -117,6 +125,10 @@ class Result:
             }
             for score, label, (x0, y0, x1, y1), one in zip(*columns, strict=True)
         ]
+        if self.ids is not None:
+            for row, number in zip(rows, self.ids.tolist(), strict=True):
+                row["track_id"] = number
+        return rows
 
     def to_supervision(self) -> Any:
         """As ``supervision.Detections``, masks still as run lengths (``supervision.CompactMask``).
@@ -139,6 +151,7 @@ class Result:
             mask=supervision.CompactMask.from_coco_rle(self._encoded(), around, self.size),
             confidence=self.scores,
             class_id=self.labels.astype(int),
+            tracker_id=None if self.ids is None else self.ids.astype(int),
             data={"class_name": np.array(self.names, str)},
         )
 

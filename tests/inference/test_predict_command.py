@@ -1,5 +1,6 @@
 """Claims about ``solojax predict``, with a stand-in that finds what is bright."""
 
+import dataclasses
 import itertools
 import json
 import signal
@@ -15,7 +16,7 @@ from PIL import Image
 from solojax import cli
 from solojax.config import Category
 from solojax.data import rle
-from solojax.inference import predictor
+from solojax.inference import predictor, tracking
 from solojax.inference.result import Result
 from solojax.inference.thresholds import Thresholds
 from solojax.types import InputError
@@ -233,6 +234,7 @@ def test_images_that_are_not_those_of_a_ground_truth_are_told(
         (["gone.png"], "gone.png: no such file or folder"),
         (["a.png", "--save", "jsn"], "--save jsn is none of json, rle, polygons, png"),
         (["a.png", "--score", "30"], "--score 30 must be in 0..1"),
+        (["a.png", "--track"], "--track is for videos and webcams, and there is none"),
         (["a.png", "--score", "nan"], "--score nan must be in 0..1"),
         (["a.png", "--mask-threshold", "5"], "--mask-threshold 5 must be in 0..1"),
         (["a.png", "--no-overlays"], "--no-overlays leaves nothing to do; give --save"),
@@ -284,6 +286,29 @@ def test_a_video_becomes_a_film_with_its_times(capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr()
     assert "in 1 images and 5 frames" in printed.out
     assert "5/5" in printed.err
+
+
+class Tracker:
+    """Stands for ``tracking.Tracker``: ids are how many frames it has seen."""
+
+    frames = 0
+
+    def __call__(self, result: Result) -> Result:
+        self.frames += 1
+        return dataclasses.replace(result, ids=np.full(len(result), self.frames, np.int32))
+
+
+def test_ids_are_of_one_film_and_images_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "Tracker", Tracker)
+    for name in ("walk.mp4", "run.mp4"):
+        make_video(Path(name), [0.0, 0.1, 0.2])
+    draw_image("7.png", 7)
+    options = "--track", "--score", "0", "--save", "json", "--no-overlays", "--batch", "2"
+    assert predict("walk.mp4", "7.png", "run.mp4", *options) == 0
+    image, *rows = load(Path("predictions/detections.json"))
+    assert image["detections"] and not any("track_id" in one for one in image["detections"])
+    found = [{one["track_id"] for one in row["detections"]} for row in rows]
+    assert found == [{1}, {2}, {3}] * 2
 
 
 def test_of_a_cut_video_what_is_there_is_done_and_the_code_is_2(

@@ -34,7 +34,7 @@ def _row(origin: Origin, result: Result) -> dict[str, Any]:
     row: dict[str, Any] = {"file": origin.file, "id": origin.id, "name": origin.name}
     if origin.frame is not None:
         row |= {"frame": origin.frame, "time": round(origin.time or 0.0, 6)}
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "class": name,
             "category_id": result.categories[label].id,
@@ -51,4 +51,7 @@ def _row(origin: Origin, result: Result) -> dict[str, Any]:
             strict=True,
         )
     ]
+    if result.ids is not None:
+        for one, number in zip(found, result.ids.tolist(), strict=True):
+            one["track_id"] = number
     return {**row, "height": height, "width": width, "detections": found}
