@@ -16,7 +16,7 @@ from flax import traverse_util
 from solojax import config as config_lib
 from solojax.convert import architecture, choice
 from solojax.data import plan, transforms
-from solojax.models import layers
+from solojax.models import detector, layers
 from solojax.models.detector import Detector
 from solojax.training import optimizer
 from tests.convert import published
@@ -58,6 +58,29 @@ PARAMETERS = {
     "yolact_r101_400": 50_157_071,
     "yolact_r101_700": 50_157_071,
     "yolact_plus_r50_550": 33_762_876,
+    # As torchvision counts its fcn_resnet50, auxiliary classifier included.
+    "fcn_r50": 35_322_218,
+    # Segmentation Models: 32,521,105 with one label, whose last convolution has 3x3 taps: 9 of 16
+    # channels, where 149 more labels of a 1x1 one are 17 weights each.
+    "unet_r50": 32_521_105 - 8 * 16 + 149 * 17,
+    "pspnet_r50": 48_975_494 - 19_232 + (512 + 256 + 2) * (150 - 19),  # of mmsegmentation's, below
+    # Of 2048 channels two 1x1 layers and three of 9 taps a channel and then 1x1; what is beside each
+    # other together; the low level; twice 9 taps a channel and then 1x1; and the labels.
+    "deeplabv3plus_r50": 23_508_032
+    + 2 * (2048 * 256 + 512)
+    + 3 * (2048 * (9 + 2 + 256) + 512)
+    + (5 * 256 * 256 + 512)
+    + (256 + 2) * 48
+    + ((256 + 48) * (9 + 2 + 256) + 512)
+    + (256 * (9 + 2 + 256) + 512)
+    + 257 * 21,
+    # PaddleSeg's have 4 x 128 biases that norms take away again, and none of the 3 x 19 here.
+    "pp_liteseg_stdc1": 8_141_600 - 4 * 128 + 3 * 19,
+    "pp_liteseg_stdc2": 12_366_464 - 4 * 128 + 3 * 19,
+    # solov2_r50_fpn_3x, and a branch of 4 convolutions of 256 channels, 3 of 128, and 133 labels.
+    "panoptic_solov2_r50_fpn": 46_592_912
+    + (4 * (9 * 256 + 2) + 3 * (9 * 128 + 2)) * 128
+    + 129 * 133,
     "sparseinst_r50": 31_637_493,
     "sparseinst_r50vd": 31_656_725,
     "sparseinst_r101": 51_840_033,
@@ -161,7 +184,7 @@ def shapes_of(model: Detector) -> dict[str, Any]:
     pyramid, neck = jax.eval_shape(model.neck.init_with_output, key, levels)
     head = jax.eval_shape(model.head.init, key, pyramid)
     parts = {"backbone": backbone, "neck": neck, "head": head}
-    return {name: variables["params"] for name, variables in parts.items()}
+    return {name: variables.get("params", {}) for name, variables in parts.items()}
 
 
 def params_of(name: str) -> dict[str, Any]:
@@ -173,7 +196,7 @@ def count(tree: Any) -> int:
 
 
 def frozen_parameters(name: str) -> int:
-    if name.startswith("yolact"):  # trains all of its backbone
+    if name.startswith(("yolact", "fcn", "unet", "pspnet", "deeplab")):  # all of it trains
         return 0
     if name.startswith("sparseinst"):
         return FROZEN_NORMS[name.split("_")[1]]
@@ -222,11 +245,11 @@ def test_parameter_count(name):
 
 @each_config
 def test_frozen_parameters_are_those_of_the_stem_and_the_first_stage(name):
-    backbone = load(name).model.backbone
+    model = load(name).model
     frozen = {
         path: leaf
         for path, leaf in traverse_util.flatten_dict(params_of(name)["backbone"]).items()
-        if backbone.is_frozen(path)
+        if detector.is_frozen(model, "/".join(("backbone", *path)))
     }
     assert count(frozen) == frozen_parameters(name)
 
@@ -274,6 +297,15 @@ def test_parameter_count_of_a_light_solov2_with_weighted_taps():
 def test_parameter_count_of_solo_on_resnet_18():
     model = load("solo_r50_fpn_3x").model
     assert count(shapes_of(model.clone(backbone=model.backbone.clone(depth=18)))) == 23_232_432
+
+
+def test_parameter_count_of_the_pspnet_of_mmsegmentation():
+    """48.98 M by its own count: on Cityscapes, with a stem of three convolutions."""
+    model = load("pspnet_r50").model
+    model = model.clone(
+        backbone=model.backbone.clone(variant="d"), head=model.head.clone(num_labels=19)
+    )
+    assert count(shapes_of(model)) == 48_975_494
 
 
 @each_published

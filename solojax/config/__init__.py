@@ -157,7 +157,7 @@ class Optimizer:
     decay_biases: bool = True  # all others
     undecayed: tuple[str, ...] = ()  # patterns of more that does not decay
     by_adam: tuple[str, ...] = ()  # patterns of kernels that AdamW moves all the same, with muon
-    schedule: Literal["step", "cosine"] = "step"
+    schedule: Literal["step", "cosine", "poly"] = "step"
     drop_epochs: tuple[float, ...] = (27, 33)  # of "step": the rate falls to a tenth at each
     warmup_steps: int = 500
     warmup_factor: float = 0.01  # of the rate at step 0

@@ -25,6 +25,8 @@ MUON_ADAM_FACTOR = 0.4  # of Muon's learning rate, for what Adam moves beside it
 # what is given once: half the lines to compile.
 _ITERATIONS = ((3.4445, -4.775, 2.0315),) * 5
 
+POLY_POWER = 0.9  # of the share of the steps that is left (ParseNet, Liu et al., 2015)
+
 # A convolution's kernel h w C O, or a stack of them, as a matrix of hwC x O; a layer's I O.
 _CONVOLUTION = contrib.MuonDimensionNumbers(reduction_axis=(-4, -3, -2), output_axis=-1)
 _LINEAR = contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
@@ -40,11 +42,13 @@ def scaled_learning_rate(optimizer: config_lib.Optimizer, batch_size: int) -> fl
 def make_schedule(
     optimizer: config_lib.Optimizer, *, batch_size: int, steps: int, steps_per_epoch: int
 ) -> optax.Schedule:
-    """Step -> learning rate: linear warm-up, then drops or a cosine to zero at the last step."""
+    """Step -> learning rate: linear warm-up, then drops, or a fall to zero at the last step."""
     peak = scaled_learning_rate(optimizer, batch_size)
     warmup = min(optimizer.warmup_steps, steps // 2)
     if optimizer.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
+    elif optimizer.schedule == "poly":
+        after = optax.polynomial_schedule(peak, 0, POLY_POWER, max(steps - warmup, 1))
     else:
         ends = (round(epoch * steps_per_epoch) for epoch in optimizer.drop_epochs)
         # Those beyond the end may be at numbers that a program has no bits for.

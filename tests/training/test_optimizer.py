@@ -97,6 +97,13 @@ def test_the_cosine_ends_at_zero():
     np.testing.assert_allclose(rate(110), 0, atol=1e-9)
 
 
+def test_the_power_is_of_the_share_of_the_steps_that_is_left():
+    settings = Optimizer(schedule="poly", warmup_steps=10)
+    rate = schedule_of(settings, batch_size=16, steps=110, steps_per_epoch=1)
+    found = [float(rate(step)) for step in (10, 60, 100, 110)]
+    np.testing.assert_allclose(found, [0.01, 0.01 * 0.5**0.9, 0.01 * 0.1**0.9, 0], rtol=1e-5)
+
+
 def test_a_short_run_still_reaches_its_full_rate():
     rate = schedule_of(PUBLISHED, batch_size=16, steps=100, steps_per_epoch=1000)
     assert max(float(rate(step)) for step in range(100)) == pytest.approx(0.01)
