@@ -64,8 +64,8 @@ PARAMETERS = {
     # channels, where 149 more labels of a 1x1 one are 17 weights each.
     "unet_r50": 32_521_105 - 8 * 16 + 149 * 17,
     "pspnet_r50": 48_975_494 - 19_232 + (512 + 256 + 2) * (150 - 19),  # of mmsegmentation's, below
-    # Of 2048 channels two 1x1 layers and three of 9 taps a channel and then 1x1; what is beside each
-    # other together; the low level; twice 9 taps a channel and then 1x1; and the labels.
+    # Of 2048 channels two 1x1 layers, and three of 9 taps a channel and then 1x1; their fusion; the
+    # low level; twice 9 taps a channel and then 1x1; and the labels.
     "deeplabv3plus_r50": 23_508_032
     + 2 * (2048 * 256 + 512)
     + 3 * (2048 * (9 + 2 + 256) + 512)
