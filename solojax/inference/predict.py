@@ -139,20 +139,22 @@ def tile_side(canvas: tuple[int, int]) -> int:
     return min(TILE, -(-TILE_CANVASES * max(canvas) // 8) * 8)
 
 
-def make_label_block(canvas: tuple[int, int]) -> Callable[..., Array]:
+def make_label_block(
+    canvas: tuple[int, int],
+    restore: Callable[[Array, masks.Frame], Array] = label_maps.restore,
+) -> Callable[..., Array]:
     """Builds ``make(corner, logits, sizes, originals) -> labels``, pure and of fixed shapes.
 
     That of ``make_block`` for label maps: ``corner`` (top, left), ``logits`` ``B h w L``; it makes
-    ``B side side`` uint8.
+    ``B side side`` uint8, or what else ``restore`` makes of logits.
     """
     output_size = (tile_side(canvas),) * 2
 
     def make(corner: Array, logits: Array, sizes: Array, originals: Array) -> Array:
-        def restore(logits: Array, size: Array, original: Array) -> Array:
-            frame = masks.Frame(size, original, output_size, canvas, corner)
-            return label_maps.restore(logits, frame)
+        def of_image(logits: Array, size: Array, original: Array) -> Array:
+            return restore(logits, masks.Frame(size, original, output_size, canvas, corner))
 
-        return jax.vmap(restore)(logits, sizes, originals)
+        return jax.vmap(of_image)(logits, sizes, originals)
 
     return make
 

@@ -1,6 +1,5 @@
 """A trained network for use: images in, results out."""
 
-import contextlib
 import copy
 import itertools
 import math
@@ -18,14 +17,25 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from solojax import config as config_lib
-from solojax import device_memory, parallel
-from solojax.data import fit
 from solojax.data.images import files as image_files
 from solojax.data.images import values as image_values
+from solojax.data.panoptic_ids import Segment
 from solojax.data.windows import cut
+from solojax.heads import protocol
+from solojax.heads.merging import merging_of
 from solojax.heads.selection import selection_of
-from solojax.inference import predict, programs, room, sources, thresholds, tiles, trained
+from solojax.inference import (
+    predict,
+    programs,
+    room,
+    scenes,
+    sources,
+    thresholds,
+    tiles,
+    trained,
+)
 from solojax.inference.look import Look
+from solojax.inference.network import Network
 from solojax.inference.result import Result
 from solojax.training import hub, shared
 from solojax.types import MASK_STRIDE, InputError
@@ -67,16 +77,14 @@ class Predictor:
     ):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be a whole number of at least 1")
-        all_devices = batch_size % jax.local_device_count() == 0
-        self.categories = data.categories
+        self.categories, self.stuff = data.categories, data.stuff
         self.thresholds = least_scores or thresholds.Thresholds()
         self.value_range = image_values.range_of(data.value_range)
-        self._data = data
         self._batch_size = batch_size
-        self._selection = selection_of(model.head)
-        self._variables = (parallel.replicate if all_devices else jax.device_put)(variables)
+        self._selection, self._merging = selection_of(model.head), merging_of(model.head)
+        self._finds_instances = protocol.finds_instances(model.head)
         self.mask_threshold = float(predict.mask_threshold(model))
-        self._programs = programs.make_programs(model, all_devices=all_devices)
+        self._network = Network(model, variables, data, batch_size)
 
     @classmethod
     def from_run(
@@ -135,9 +143,9 @@ class Predictor:
         coming = iter(images)
         while window := list(itertools.islice(coming, WINDOW * self._batch_size)):
             pictures = [self._read(image) for image in window]
-            found = dict(self._find_each(pictures))
-            for place, (picture, image) in enumerate(zip(pictures, window, strict=True)):
-                yield self._result(picture, found[place], _name(image))
+            found = self._find(pictures)
+            for picture, image, one in zip(pictures, window, found, strict=True):
+                yield self._result(picture, one, _name(image))
 
     def at(self, mask_threshold: float) -> "Predictor":
         """The same, of which a pixel is in a mask where its probability is above that.
@@ -155,8 +163,7 @@ class Predictor:
 
     def compile(self) -> None:
         """Compiles for every canvas now what else compiles when the first image needs it."""
-        for canvas in tqdm(self._data.canvases, "compiling", unit="canvas", delay=1):
-            self._programs.compile(self._variables, (self._batch_size, *canvas, 3))
+        self._network.compile()
 
     def look(self, image: Image) -> Look:
         """What is found in one image, with probabilities of masks in place of masks.
@@ -164,22 +171,17 @@ class Predictor:
         They are of network size, so this takes as long whatever the size of the image.
         """
         picture = self._read(image)
-        size = picture.shape[0], picture.shape[1]
-        (canvas,) = fit.eval_canvases_of(np.array([size]), self._data).tolist()
-        batch, sizes, _ = self._place([picture], canvas)
-        with self._told():
-            found, _ = self._programs.look(self._variables, batch, sizes)
+        found, seen, shape = self._network.look(picture)
         chosen = np.flatnonzero(found.valid[0])
         masks = found.masks[0, chosen]
-        shape = batch.shape[1:3]
-        frame = [sizes[0, axis] * masks.shape[1 + axis] / shape[axis] for axis in (0, 1)]
+        frame = [seen[axis] * masks.shape[1 + axis] / shape[axis] for axis in (0, 1)]
         return Look(
             picture,
             found.scores[0, chosen],
             found.labels[0, chosen],
             masks[:, : math.ceil(frame[0]), : math.ceil(frame[1])],
             (frame[0], frame[1]),
-            (shape[0] / sizes[0, 0], shape[1] / sizes[0, 1]),
+            (shape[0] / seen[0], shape[1] / seen[1]),
             None if found.cells is None else found.cells[0, chosen],
         )
 
@@ -193,18 +195,17 @@ class Predictor:
         picture = self._read(image)
         size = picture.shape[0], picture.shape[1]
         windows = cut(size, tile)
-        ((_, whole),) = self._find_each([picture])
+        (whole,) = self._find([picture])
         if len(windows) == 1:
             return self._result(picture, whole, _name(image))
         looks = [picture[y0:y1, x0:x1] for y0, x0, y1, x1 in windows]
-        bar = tqdm(self._find_each(looks), "tiles", len(looks), leave=False, disable=None)
-        found = dict(bar)
         extent = looks[0].shape[0], looks[0].shape[1]
-        (canvas,) = fit.eval_canvases_of(np.array([extent]), self._data)
-        seen = fit.size_on_canvas(extent, self._data, int(canvas))
+        seen, _ = self._network.size_on_canvas(extent)
+        bar = tqdm(desc="tiles", total=len(looks), leave=False, disable=None)
+        found = self._find(looks, bar, as_logits=True)
         merged = tiles.merge(
             whole,
-            [found[i] for i in range(len(looks))],
+            found,
             windows,
             size,
             margin=MASK_STRIDE * max(extent[0] / seen[0], extent[1] / seen[1]),
@@ -212,7 +213,37 @@ class Predictor:
             sigma=self._selection.nms_sigma,
             threshold=self._selection.final_threshold,
         )
-        return self._result(picture, merged, _name(image))
+        if whole.label_map is not None:
+            for where, shares in self._network.average(found, windows, size):
+                whole.label_map[where] = np.argmax(shares, -1)
+        return self._result(picture, merged._replace(label_map=whole.label_map), _name(image))
+
+    def probabilities(self, image: Image) -> np.ndarray:
+        """Of each label at each pixel of an image, ``H W L`` float32, of a head that labels pixels.
+
+        Raises:
+          InputError: the head labels none.
+        """
+        picture = self._read(image)
+        size = picture.shape[0], picture.shape[1]
+        (whole,) = self._find([picture], as_logits=True)
+        if whole.label_logits is None:
+            raise InputError("probabilities are of labels, and this network labels no pixels")
+        shares = np.empty((*size, whole.label_logits.shape[2]), np.float32)
+        for where, some in self._network.average([whole], [(0, 0, *size)], size):
+            shares[where] = some
+        return shares
+
+    def _find(
+        self, pictures: Sequence[np.ndarray], bar: tqdm | None = None, as_logits: bool = False
+    ) -> list[programs.Found]:
+        """What is found in each picture; the bar goes on with each."""
+        found: dict[int, programs.Found] = {}
+        for place, one in self._network.find_each(pictures, self.mask_threshold, as_logits):
+            found[place] = one
+            if bar is not None:
+                bar.update()
+        return [found[place] for place in range(len(pictures))]
 
     def _read(self, image: Image) -> np.ndarray:
         if isinstance(image, str | os.PathLike):
@@ -228,6 +259,9 @@ class Predictor:
         return pixels
 
     def _result(self, picture: np.ndarray, found: programs.Found, name: str) -> Result:
+        ids, segments = None, tuple[Segment, ...]()
+        if found.label_map is not None and self._finds_instances:
+            ids, segments = scenes.segments_of(found, len(self.categories), self._merging)
         result = Result(
             picture,
             found.scores,
@@ -237,42 +271,13 @@ class Predictor:
             name,
             found.boxes,
             self.thresholds.of(self.categories),
+            self.stuff,
+            found.label_map,
+            ids,
+            segments,
         )
         # What is finer than a pixel of the original has none there.
         return result.take(np.flatnonzero(result.areas))
-
-    def _find_each(self, pictures: Sequence[np.ndarray]) -> Iterator[tuple[int, programs.Found]]:
-        """What is found in each picture, by its place, in batches of those that share a canvas."""
-        sizes = np.array([picture.shape[:2] for picture in pictures], np.int32)
-        canvases = fit.eval_canvases_of(sizes, self._data)
-        for canvas in np.unique(canvases).tolist():
-            places = np.flatnonzero(canvases == canvas).tolist()
-            for first in range(0, len(places), self._batch_size):
-                chosen = places[first : first + self._batch_size]
-                yield from zip(
-                    chosen, self._find_batch([pictures[i] for i in chosen], canvas), strict=True
-                )
-
-    def _find_batch(self, pictures: Sequence[np.ndarray], canvas: int) -> list[programs.Found]:
-        placed = self._place(pictures, canvas)
-        with self._told():
-            found = self._programs.find(self._variables, *placed, self.mask_threshold)
-        return found[: len(pictures)]
-
-    def _place(self, pictures: Sequence[np.ndarray], canvas: int) -> tuple[np.ndarray, ...]:
-        """A batch of at most so many pictures, their sizes in it and their own."""
-        shape = self._batch_size, *self._data.canvases[canvas]
-        batch = np.zeros((*shape, 3), np.uint8)
-        sizes, original_sizes = np.ones((2, self._batch_size, 2), np.int32)
-        for place, picture in enumerate(pictures):
-            batch[place], sizes[place] = fit.on_canvas(picture, self._data, canvas)
-            original_sizes[place] = picture.shape[:2]
-        return batch, sizes, original_sizes
-
-    def _told(self) -> contextlib.AbstractContextManager[None]:
-        return device_memory.out_of_memory_told(
-            lambda: f"a device has too little memory; lower {room.AT_ONCE}"
-        )
 
 
 def _name(image: Image) -> str:

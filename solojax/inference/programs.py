@@ -18,6 +18,7 @@ import numpy as np
 from solojax import parallel
 from solojax.data import rle
 from solojax.inference import predict
+from solojax.ops import label_maps
 from solojax.types import Answer, Array
 
 IN_FLIGHT = 4  # tiles that the device may be ahead
@@ -32,6 +33,7 @@ class Found(NamedTuple):
     overflow: int  # candidates above the score threshold that the cap left out
     boxes: np.ndarray | None = None  # K 4 float32 x0 y0 x1 y1; None: they are those of the masks
     label_map: np.ndarray | None = None  # H W uint8, of a network that labels pixels
+    label_logits: np.ndarray | None = None  # h w L float32, in place of it where it is asked for
 
 
 class Programs(NamedTuple):
@@ -39,10 +41,13 @@ class Programs(NamedTuple):
 
     Arguments are those of ``make_predict``. ``find`` takes as ``threshold`` what a mask is
     above, where that is not to be the head's; no other number depends on it.
+    With ``as_logits`` label maps stay what the network says of them.
     """
 
     find: Callable[..., list[Found]]  # variables, images, sizes, original sizes
     look: Callable[[dict[str, Any], Array, Array], Answer]  # variables, images, sizes
+    # (corner, (logits, sizes, original sizes), canvas) -> B side side L: a part of the originals.
+    probabilities: Callable[..., np.ndarray]
     compile: Callable[..., None]  # variables, shape of the images
 
 
@@ -81,6 +86,10 @@ def make_programs(
     def label_block(canvas: tuple[int, int]) -> Callable:
         return compiled(predict.make_label_block(canvas))
 
+    @functools.cache
+    def probable_block(canvas: tuple[int, int]) -> Callable:
+        return compiled(predict.make_label_block(canvas, label_maps.probabilities))
+
     def look(variables: dict[str, Any], batch: Array, sizes: Array) -> Answer:
         return fetch(answer_batch(variables, place((batch, sizes))))
 
@@ -101,6 +110,7 @@ def make_programs(
         sizes: Array,
         original_sizes: Array,
         threshold: float | None = None,
+        as_logits: bool = False,
     ) -> list[Found]:
         threshold = predict.mask_threshold(model) if threshold is None else threshold
         inputs, network, originals = place((batch, sizes, original_sizes))
@@ -108,6 +118,8 @@ def make_programs(
         scores, labels, valid, overflow, boxes = fetch(
             (found.scores, found.labels, found.valid, found.overflow, found.boxes)
         )
+        if as_logits:
+            logits = fetch(logits)
         boxes = predict.restore_boxes(boxes, sizes, original_sizes)
         counts = valid.sum(1)
         rles: list[list[bytes]] = [[] for _ in counts]
@@ -133,8 +145,9 @@ def make_programs(
                             mask[...] = bits[: here.shape[1], : here.shape[2]]
             for encoded, packed, size in zip(rles, whole, original_sizes, strict=True):
                 encoded += rle.encode_packed(packed, (int(size[0]), int(size[1])))
-        maps = [np.empty(size, np.uint8) for size in original_sizes]
-        if logits is not None:
+        maps: list[Any] = [None] * len(counts)
+        if logits is not None and not as_logits:
+            maps = [np.empty(size, np.uint8) for size in original_sizes]
             label = label_block(batch.shape[1:3])
             tiles = ((corner, label(corner, (logits, network, originals))) for corner in corners)
             for (top, left), tile in _ahead(tiles, IN_FLIGHT):
@@ -148,12 +161,16 @@ def make_programs(
                 rles[b],
                 int(overflow[b]),
                 None if boxes is None else np.asarray(boxes[b, :count]),
-                None if logits is None else maps[b],
+                maps[b],
+                None if logits is None or not as_logits else logits[b],
             )
             for b, count in enumerate(counts)
         ]
 
-    return Programs(find, look, compile_all)
+    def probabilities(corner: Array, batch: Any, canvas: tuple[int, int]) -> np.ndarray:
+        return fetch(probable_block(canvas)(corner, place(batch)))
+
+    return Programs(find, look, probabilities, compile_all)
 
 
 def _ahead(coming: Iterable[Any], count: int) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import numbers
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from solojax.config import Category
 from solojax.data import rle
 from solojax.data.panoptic_ids import Segment
 from solojax.inference import draw
-from solojax.types import InputError
+from solojax.types import IGNORED, InputError
 
 SCORE = 0.3  # the least that is shown, where a run has chosen none
 
@@ -101,13 +102,21 @@ class Result:
         """The image with masks, names and scores drawn: ``H' W' 3`` uint8 RGB (``draw``).
 
         Colours tell classes apart, or instances where there is one class only or they have ids.
+        Under instances lies the stuff of a label map; of a head that finds none, all of it.
         """
         notes = [f"{score:.2f}" for score in self.scores]
-        labels, colors = self.labels.tolist(), None
+        rles, labels, colors = list(self.rles), self.labels.tolist(), None
         if self.ids is not None:
             notes = [f"#{number} {note}" for number, note in zip(self.ids, notes, strict=True)]
             colors = self.ids.tolist()
-        return draw.draw_instances(self.image, self.rles, labels, notes, self.categories, colors)
+        for label, counts in self._ground():
+            rles.append(counts)
+            labels.append(label)
+            notes.append("")
+            if colors is not None:
+                colors.append(label)
+        known = *self.categories, *self.stuff
+        return draw.draw_instances(self.image, rles, labels, notes, known, colors)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """The detections in the form of COCO's result files, ready for ``json.dump``.
@@ -154,6 +163,14 @@ class Result:
             tracker_id=None if self.ids is None else self.ids.astype(int),
             data={"class_name": np.array(self.names, str)},
         )
+
+    def _ground(self) -> Iterator[tuple[int, bytes]]:
+        """The labels of pixels that are drawn, and the run lengths of each."""
+        if self.label_map is not None:
+            things = 0 if self.segment_ids is None else len(self.categories)
+            for number, mask in rle.rles_of(self.label_map.astype(np.int32) + 1):
+                if things < number <= IGNORED:
+                    yield number - 1, mask["counts"]
 
     def _encoded(self) -> list[dict[str, Any]]:
         return [{"size": list(self.size), "counts": counts} for counts in self.rles]

@@ -61,3 +61,24 @@ class Bright(Colors):
             valid=jnp.ones((batch, 1), bool),
             overflow=jnp.zeros(batch, jnp.int32),
         )
+
+
+class Scenes(Colors):
+    """Labels pixels as well: behind the three things stuff that is bright or dark in the red."""
+
+    num_labels, label_strides = 5, (1,)
+
+    def label_logits(self, outputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+        red = outputs[0][:, 0]
+        return jnp.stack([jnp.full_like(red, -9)] * 3 + [red, -red], -1)
+
+
+class Grounds:
+    """Labels pixels as ``Scenes`` does, and finds nothing."""
+
+    num_labels, label_strides, mask_strides = 5, (1,), ()
+    normalize, apply, label_logits = Scenes.normalize, Scenes.apply, Scenes.label_logits
+
+    @property
+    def head(self) -> "Grounds":
+        return self

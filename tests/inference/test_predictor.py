@@ -276,7 +276,8 @@ def test_too_little_memory_is_told_with_what_needs_less(monkeypatch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
 
     small = make()
-    monkeypatch.setattr(small, "_programs", small._programs._replace(find=find))
+    network = small._network
+    monkeypatch.setattr(network, "_programs", network._programs._replace(find=find))
     with pytest.raises(InputError, match=r"too little memory; lower .* \(max_detections\)"):
         small(noise(60, 90))
 
