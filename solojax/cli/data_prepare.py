@@ -18,4 +18,5 @@ def run(arguments: argparse.Namespace) -> None:
 
     data = options.load_data(arguments).data
     for split, records in coco.prepare_all(data):
-        print(f"{split}: {len(records.image_ids)} images, {len(records.categories)} classes")
+        stuff = f", {len(records.stuff)} kinds of stuff" if records.stuff else ""
+        print(f"{split}: {len(records.image_ids)} images, {len(records.categories)} classes{stuff}")

@@ -12,7 +12,7 @@ from solojax.data import annotations
 from solojax.data.annotations import categories
 from solojax.data.annotations.suspicions import MOST_EQUAL
 from solojax.data.findings import Effect, Finding, Findings, shorten
-from solojax.data.health import checksums, file_survey, orientation
+from solojax.data.health import checksums, file_survey, label_maps, orientation
 from solojax.data.images import values as image_values
 from solojax.data.records import coco
 from solojax.types import InputError, escaped
@@ -141,6 +141,14 @@ def folder(
             value_range=value_range,
         )
         file_survey.tell(images, files, content.findings)
+        if content.stuff is not None:
+            label_maps.look(
+                images,
+                [*content.categories, *content.stuff],
+                content.findings,
+                threads=coco.workers(),
+                decode=decode,
+            )
         photos = [
             orientation.Photo(image, file.size, file.orientation)
             for image, file in zip(images, files, strict=True)
@@ -164,6 +172,12 @@ def folder(
         if len(read) == 2:
             _compare_classes(read["train"], read["val"], both)
         named = [image.path for content in read.values() for image in content.images]
+        named += [
+            image.label_map.path
+            for content in read.values()
+            for image in content.images
+            if image.label_map
+        ]
         named += [Path(about["json"]) for about in counts.values()]
         left_out = [one.file_name for content in read.values() for one in content.faults.left_out]
         for root in roots:

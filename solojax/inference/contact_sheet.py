@@ -13,7 +13,8 @@ from solojax.data.records import coco
 from solojax.heads import assign
 from solojax.heads.grid import Grid, grid_of
 from solojax.inference import draw
-from solojax.types import Batch
+from solojax.models import detector
+from solojax.types import IGNORED, Batch
 
 COLUMNS = 2
 SHORT_SIDE = 512  # of an example on the picture: smaller ones are enlarged by drawing anyway
@@ -35,11 +36,14 @@ def of_training(
     """
     grid = grid_of(config.model.head)
     records = coco.prepare(config.data, split)
+    strides = config.model.head.mask_strides, detector.label_strides(config.model)
+    masks, maps = ((min(one),) if one else () for one in strides)
     batch_size = config.training.batch_size
     load = examples.train_examples(
         records,
         config.data,
-        mask_strides=(min(config.model.head.mask_strides),),
+        mask_strides=masks,
+        label_strides=maps,
         batch_size=batch_size,
         seed=config.training.seed,
     )
@@ -51,28 +55,38 @@ def of_training(
         [records.image_ids[one.indices] for one in shown],
         grid,
         [category.name for category in records.categories],
+        [category.name for category in records.stuff],
     )
 
 
 def contact_sheet(
-    batches: Sequence[Batch], ids: Sequence[int], grid: Grid | None, names: Sequence[str]
+    batches: Sequence[Batch],
+    ids: Sequence[int],
+    grid: Grid | None,
+    names: Sequence[str],
+    stuff: Sequence[str] = (),
 ) -> np.ndarray:
     """Draws examples with masks, names and, where there is a grid, the cells each instance owns.
 
-    With a grid, below each example stands a map for every level: its S x S cells, those that
-    instances own in their colours. A red cross marks an instance that owns its centre's cell on no
-    level: nothing teaches its class.
+    Label maps are drawn beneath, of stuff alone where there are masks, and below them what their
+    colours mean. With a grid, below each example stands a map for every level: its S x S cells,
+    those that instances own in their colours. A red cross marks an instance that owns its centre's
+    cell on no level: nothing teaches its class.
 
     Args:
-      batches: one example each, without the leading axis, with packed masks at one stride.
+      batches: one example each, without the leading axis, with packed masks or a label map at one
+        stride.
       ids: of their images.
       grid: whose cells to draw, if any.
       names: of the classes.
+      stuff: names of the labels behind them.
 
     Returns:
       ``H W 3`` uint8 RGB.
     """
-    tiles = [_tile(one, image_id, grid, names) for one, image_id in zip(batches, ids, strict=True)]
+    tiles = [
+        _tile(one, image_id, grid, names, stuff) for one, image_id in zip(batches, ids, strict=True)
+    ]
     height, width = np.max([tile.shape[:2] for tile in tiles], axis=0) + draw.MARGIN
     rows = -(-len(tiles) // COLUMNS)
     sheet = np.full((rows * height, min(COLUMNS, len(tiles)) * width, 3), 255, np.uint8)
@@ -83,7 +97,9 @@ def contact_sheet(
     return sheet
 
 
-def _tile(example: Batch, image_id: int, grid: Grid | None, names: Sequence[str]) -> np.ndarray:
+def _tile(
+    example: Batch, image_id: int, grid: Grid | None, names: Sequence[str], stuff: Sequence[str]
+) -> np.ndarray:
     canvas = example.images.shape[:2]
     scale = SHORT_SIDE / min(canvas)
     size = round(canvas[1] * scale), round(canvas[0] * scale)
@@ -91,16 +107,27 @@ def _tile(example: Batch, image_id: int, grid: Grid | None, names: Sequence[str]
     image[example.sizes[0] :] = OUTSIDE
     image[:, example.sizes[1] :] = OUTSIDE
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    used = np.flatnonzero(example.instances.valid)
-    ((stride, bits),) = example.instances.masks.items()
-    targets = np.unpackbits(bits[used], axis=-1, count=canvas[1] // stride)
-    masks = [cv2.resize(target, size, interpolation=cv2.INTER_NEAREST) for target in targets]
+    meaning = []
+    for labels in example.instances.label_maps.values():
+        if example.instances.masks:
+            labels = np.where(labels < len(names), IGNORED, labels).astype(np.uint8)
+        whole = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+        image = draw.draw_labels(image, whole)
+        seen = np.setdiff1d(labels, [IGNORED]).tolist()
+        meaning = [([*names, *stuff][label], label) for label in seen]
+    used = np.flatnonzero(example.instances.valid) if example.instances.masks else np.arange(0)
+    masks = []
+    for stride, bits in example.instances.masks.items():
+        targets = np.unpackbits(bits[used], axis=-1, count=canvas[1] // stride)
+        masks = [cv2.resize(target, size, interpolation=cv2.INTER_NEAREST) for target in targets]
     # The later instance wins a cell, and so it lies on top here.
     order = used[::-1].tolist()
     labels = [names[example.instances.labels[i]] for i in order]
     corner = np.zeros(2, np.int64)
     picture = draw.draw_masks(image, ((mask, corner) for mask in masks), labels, order)
-    caption = f"image {image_id}: {len(used)} instances"
+    caption = f"image {image_id}" + (f": {len(used)} instances" if example.instances.masks else "")
+    if meaning:
+        picture = np.concatenate([picture, draw.legend(meaning, picture.shape[1])])
     beyond = f", {example.dropped} beyond the limit" if example.dropped else ""
     if grid is None:
         return draw.side_by_side([(caption + beyond, picture)])

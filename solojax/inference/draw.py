@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 
 from solojax.config import Category
 from solojax.data import rle
+from solojax.types import IGNORED
 
 OPACITY = 0.45  # of a mask's fill
 LEAST_SIDE = 512  # smaller images are enlarged by a whole factor, so that their labels can be read
@@ -102,6 +103,32 @@ def draw_instances(
         texts = [f"{categories[labels[i]].name} {notes[i]}".strip() for i in seen]
     numbers = numbers if colors is None else colors
     return draw_masks(image, masks, texts, [numbers[i] for i in seen])
+
+
+def draw_labels(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """An image, ``H W 3`` uint8 RGB, in the colours of the labels ``H W`` that are not IGNORED."""
+    colors = np.array([color_of(label) for label in range(IGNORED + 1)])
+    blended = image * (1 - OPACITY) + colors[labels] * OPACITY
+    return np.where((labels != IGNORED)[..., None], blended, image).astype(np.uint8)
+
+
+def legend(names: Sequence[tuple[str, int]], width: int) -> np.ndarray:
+    """Rows of names, each behind a square in the colour of its number: ``h width 3`` uint8 RGB."""
+    row = 24
+    places, x, y = [], MARGIN, 0
+    for name, _ in names:
+        taken = cv2.getTextSize(name, FONT, FONT_SCALE, 1)[0][0] + row + 2 * MARGIN
+        if x > MARGIN and x + taken > width:
+            x, y = MARGIN, y + row
+        places.append((x, y))
+        x += taken
+    strip = np.full((y + row, width, 3), 255, np.uint8)
+    for (name, number), (x, y) in zip(names, places, strict=True):
+        strip[y + 4 : y + row - 4, x : x + row - 8] = color_of(number)
+        cv2.putText(
+            strip, name, (x + row - 2, y + 16), FONT, FONT_SCALE, (40, 40, 40), 1, cv2.LINE_AA
+        )
+    return strip
 
 
 def side_by_side(panels: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:

@@ -14,8 +14,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from solojax.config import Augmentation, Category, Data
-from solojax.data import panoptic_ids, pipeline
+from solojax.data import check, panoptic_ids, pipeline
 from solojax.data.records import coco
+from solojax.evaluation.dataset import label_maps
 from solojax.types import InputError
 
 SIZE = (24, 32)
@@ -260,3 +261,41 @@ def test_batches_carry_maps_at_the_strides_that_are_asked_for(tmp_path: Path) ->
     ):
         with pytest.raises(InputError, match="set has (no label maps|label maps of stuff alone)"):
             next(pipeline.train_batches(unfit, data, **wanted, **settings))
+
+
+def test_data_check_tells_of_maps_that_are_void_do_not_fit_or_cannot_be_read(
+    tmp_path: Path,
+) -> None:
+    def found(**how: bool) -> dict[str, tuple[str, int]]:
+        report = check.folder(Data(root=str(tmp_path)), **how)
+        return {
+            one.what: (one.effect, one.count) for _, one in report.findings if "label" in one.what
+        }
+
+    put_instances(put(tmp_path))
+    assert found(decode=True) == {"of 4 labels are in no label map": ("told", 1)}
+    # What is the cat in the JSON of instances is sky in the map.
+    no_cat = np.where(segment_ids() == CAT, SKY, segment_ids())
+    put(tmp_path, png=encoded(panoptic_ids.to_rgb(no_cat)))
+    assert found(decode=True) == {
+        "of 4 labels are in no label map": ("told", 1),
+        "label maps that lack a pixel of a segment that segments_info lists": ("told", 1),
+        "of 1 instances are something else in most of their pixels' label map": ("doubtful", 1),
+    }
+    for how in (True, False):
+        put(tmp_path, png=encoded(RGB[:20]))
+        assert found(decode=how)["label maps that cannot be read"] == ("lost", 1)
+        put(tmp_path, png=encoded(0 * RGB), annotation={"segments_info": []})
+        void = "label maps without a label, from which nothing is learned"
+        assert found(decode=how)[void] == ("told", 1)
+
+
+def test_statistics_tell_the_share_of_each_label(tmp_path: Path) -> None:
+    records = prepare(put(tmp_path))
+    counts = label_maps.count(records)
+    values = [(expected() == label).sum() for label in range(4)]
+    assert (counts.pixels.tolist(), counts.images.tolist()) == (values, [1, 1, 1, 0])
+    assert (counts.ignored, counts.labelled) == ((expected() == 255).sum(), 1)
+    told = label_maps.table(counts, records)
+    assert f"{100 * values[2] / expected().size:.2f}        1  sky (stuff)" in told
+    assert "0.00        0  road (stuff)" in told

@@ -88,3 +88,19 @@ def test_a_sheet_has_a_place_for_every_example(count: int) -> None:
     rows, columns = -(-count // 2), min(count, 2)
     assert sheet.shape == (rows * one.shape[0], columns * one.shape[1], 3)
     assert sheet.dtype == np.uint8
+
+
+def test_stuff_is_drawn_beneath_the_instances_with_what_its_colors_mean() -> None:
+    one = example([(8, 8, 20, 20)])
+    labels = np.full((16, 16), 1, np.uint8)
+    labels[2:5, 2:5], labels[:, 12:] = 0, 255
+    one = one._replace(instances=one.instances._replace(label_maps={4: labels}))
+    sheet = contact_sheet.contact_sheet([one], [7], None, ["box"], ["sky"])
+    assert colored(sheet, 1).sum() > 100  # the square of the legend
+    seen = sheet[28:540, :512].astype(int)
+    tint = np.array(draw.color_of(1)) * draw.OPACITY
+    assert np.abs(seen[500, 100] - tint).max() <= 1
+    assert (seen[500, 500] == contact_sheet.OUTSIDE).all()
+    bare = one._replace(instances=one.instances._replace(masks={}))
+    alone = contact_sheet.contact_sheet([bare], [7], None, ["box"], ["sky"])
+    assert colored(alone, 0).sum() > 100

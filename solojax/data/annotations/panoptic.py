@@ -230,11 +230,11 @@ def _is_object(entry: Any) -> bool:
     return isinstance(entry, dict)
 
 
-def read_ids(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The ids of the segments of an image of that (height, width), ``H W`` int32.
+def open_ids(path: Path, size: tuple[int, int]) -> bytes:
+    """The PNG of an image of that (height, width), its header checked.
 
     Raises:
-      InputError: the file is missing or damaged, of another size or no RGB PNG of 8 bits.
+      InputError: the file is missing, of another size or no RGB PNG of 8 bits.
     """
     encoded = image_files.read_file(path)
     header = image_headers.read(encoded)
@@ -252,6 +252,16 @@ def read_ids(path: Path, size: tuple[int, int]) -> np.ndarray:
             f"{path} is a {kind} PNG of {depth} bits where ids are wanted as RGB of 8 (red + 256 "
             "green + 65536 blue); data import labels reads folders of other PNGs"
         )
+    return encoded
+
+
+def read_ids(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The ids of the segments of an image of that (height, width), ``H W`` int32.
+
+    Raises:
+      InputError: as of ``open_ids``, or the file is damaged.
+    """
+    encoded = open_ids(path, size)
     try:
         pixels, _ = image_files.decode(encoded, as_stored=True)
     except InputError as fault:

@@ -8,7 +8,7 @@ from solojax import config as config_lib
 from solojax.data import fit
 from solojax.data.findings import shorten
 from solojax.data.records import coco
-from solojax.evaluation.dataset import collisions, grid_search
+from solojax.evaluation.dataset import collisions, grid_search, label_maps
 from solojax.heads.grid import grid_of
 from solojax.types import escaped
 
@@ -63,6 +63,8 @@ def report(config: config_lib.Config, split: coco.Split) -> str:
         f"{data.root} ({split}), network pixels as for testing: {sizes}",
         table(measure(surveyed, records, data), records, data),
     ]
+    if records.stuff_labels is not None:
+        lines += ["", label_maps.table(label_maps.count(records), records)]
     if grid:
         lines += [
             "",
