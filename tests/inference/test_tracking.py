@@ -78,6 +78,9 @@ def test_ids_are_in_what_is_saved(tmp_path: Path) -> None:
         assert [row["track_id"] for row in rows] == [12, 7]
     untracked = dataclasses.replace(TRACKED, ids=None)
     assert not any("track_id" in row for row in untracked.to_coco(1))
+    pytest.importorskip("supervision")
+    assert TRACKED.to_supervision().tracker_id.tolist() == [7, 2, 12]
+    assert untracked.to_supervision().tracker_id is None
 
 
 def test_colours_follow_ids(monkeypatch) -> None:
