@@ -271,10 +271,10 @@ class Predictor:
             name,
             found.boxes,
             self.thresholds.of(self.categories),
-            self.stuff,
-            found.label_map,
-            ids,
-            segments,
+            stuff=self.stuff,
+            label_map=found.label_map,
+            segment_ids=ids,
+            segments=segments,
         )
         # What is finer than a pixel of the original has none there.
         return result.take(np.flatnonzero(result.areas))
