@@ -299,3 +299,25 @@ def test_statistics_tell_the_share_of_each_label(tmp_path: Path) -> None:
     told = label_maps.table(counts, records)
     assert f"{100 * values[2] / expected().size:.2f}        1  sky (stuff)" in told
     assert "0.00        0  road (stuff)" in told
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside instances"])
+def test_an_image_with_a_bad_map_is_left_out_where_that_is_asked_for(
+    tmp_path: Path, beside: bool
+) -> None:
+    root = put(tmp_path)
+    for path in (root / "annotations/panoptic_train/b.png", root / "train/b.jpg"):
+        path.write_bytes((root / "train/a.jpg").read_bytes())
+    one = {"id": 1, "file_name": "a.jpg", "height": SIZE[0], "width": SIZE[1]}
+    images = [one, {**one, "id": 2, "file_name": "b.jpg"}]
+    maps = [
+        {"image_id": number, "file_name": name, "segments_info": segments()}
+        for number, name in ((1, "a.png"), (2, "b.png"))
+    ]
+    put(root, images=images, annotations=maps)
+    if beside:
+        put_instances(root, images=images)
+    records = prepare(root, faults="skip", most_skipped=0.5)
+    assert records.image_ids == [1]
+    (listed,) = (tmp_path / "records").glob("*/left_out.json")
+    assert "b.png is no PNG" in listed.read_text()

@@ -38,7 +38,8 @@ def read(
     source = folder_of(source)
     names = [line.strip() for line in lines_of(labels) if line.strip()] if labels else []
     if labels and not names:
-        raise InputError(f"{labels} has no name; write one in each line, in the order of values")
+        what = "has no name" if labels.is_file() else "is no file"
+        raise InputError(f"{labels} {what}; write one name in each line, in the order of values")
     names = names[1:] if names[:1] == [NOTHING] else names
     first: dict[int, Path] = {}  # where each value was seen
     paths: dict[Path, Path] = {}  # of the PNG of each image
