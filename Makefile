@@ -30,7 +30,7 @@ RESULTS ?= runs/bench
 # Of the container; jax[cuda12] for one that uses NVIDIA's GPUs.
 JAX ?= jax
 
-.PHONY: bench bench-accelerator demo test test-fast test-all test-oldest soak check site image format clean
+.PHONY: bench bench-accelerator demo test test-fast test-all test-oldest soak check site notebook image format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -49,6 +49,7 @@ help:
 	@echo "make soak       a whole training of the shapes set, watched for leaks: for the night"
 	@echo "make check      what CI checks: format, lint, types, known holes, all tests"
 	@echo "make site       the documents with an API reference, as pages: build/site/site/index.html"
+	@echo "make notebook   runs docs/inside_solo.ipynb anew, a training included, and stores its pictures"
 	@echo "make image      a container for make demo and make test; with JAX='jax[cuda12]' for GPUs"
 	@echo "make format     format the code and mend what lint can mend"
 	@echo "make clean      remove .venv and what the demo drew; runs are yours to remove"
@@ -107,6 +108,9 @@ check: .venv/installed-dev
 
 site: .venv/installed-dev
 	$(BIN)/python tools/site.py build/site
+
+notebook: .venv/installed-dev
+	$(BIN)/python tools/notebook.py
 
 image:
 	docker build --build-arg "JAX=$(JAX)" --tag solojax .

@@ -55,8 +55,8 @@ def test_every_document_has_its_place_in_the_menu():
         for one in entry.values()
         for page in ([one] if isinstance(one, str) else [p for e in one for p in e.values()])
     }
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
-    assert places == {str(page.relative_to(ROOT)) for page in pages}
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*.ipynb")]
+    assert places == {str(page.relative_to(ROOT).with_suffix(".md")) for page in pages}
 
 
 def test_links_and_anchors_within_the_site_lead_somewhere(site):

@@ -4,8 +4,11 @@
 
 leaves it in ``FOLDER/site``. Needs the extra ``docs``. The pages lie in it as in the repository, so
 that a link means the same in both; a file that one links to and that is no page comes along.
+Notebooks become pages as they are stored, with their outputs.
 """
 
+import base64
+import json
 import os
 import re
 import shutil
@@ -19,12 +22,32 @@ LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)")
 
 def lay_out(pages: Path) -> None:
     """Copies the documents and whatever they link to."""
+    (pages / "docs").mkdir(parents=True)
+    for notebook in ROOT.glob("docs/*.ipynb"):
+        write_notebook(notebook, pages / "docs")
+    shutil.copy(ROOT / "docs/site.css", pages / "docs")
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
-        links = [page.parent / link for link in LINK.findall(page.read_text())]
-        for source in (page, ROOT / "docs/site.css", *links):
-            target = pages / source.resolve().relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+        text = page.read_text()
+        (pages / page.relative_to(ROOT)).write_text(text.replace(".ipynb)", ".md)"))
+        for link in LINK.findall(text):
+            if not link.endswith((".md", ".ipynb")):
+                shutil.copy(page.parent / link, pages / (page.parent / link).relative_to(ROOT))
+
+
+def write_notebook(notebook: Path, folder: Path) -> None:
+    """A notebook as Markdown, and its pictures."""
+    parts = []
+    for number, cell in enumerate(json.loads(notebook.read_text())["cells"]):
+        text = "".join(cell["source"])
+        parts.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
+        for place, output in enumerate(cell.get("outputs", ())):
+            if picture := output.get("data", {}).get("image/jpeg"):
+                name = f"{notebook.stem}_{number}_{place}.jpg"
+                (folder / name).write_bytes(base64.b64decode(picture))
+                parts.append(f"![What the code above draws]({name})")
+            elif output.get("name") == "stdout":
+                parts.append(f"```text\n{''.join(output['text'])}```")
+    (folder / f"{notebook.stem}.md").write_text("\n\n".join(parts) + "\n")
 
 
 def main(folder: Path) -> int:
