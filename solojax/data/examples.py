@@ -34,16 +34,7 @@ def train_examples(
     Raises:
       InputError: label maps are asked for, or masks, and the set has none.
     """
-    if label_strides and records.stuff_labels is None:
-        raise InputError(
-            f"{data.root} has no label maps, which the head asks for; give it panoptic_train.json "
-            "and the folder of its PNGs beside the instances JSON, as solojax data import does"
-        )
-    if mask_strides and records.stuff and not records.categories:
-        raise InputError(
-            f"{data.root} has label maps of stuff alone, and the head asks for instances; take a "
-            "head that labels pixels"
-        )
+    check_asked(records, data, mask_strides, label_strides)
     canvas_of = train_canvases_of(records, data)
     repeats = balance.repeats_of(records, data.repeat_threshold)
     epoch_steps = plan.steps_per_epoch(canvas_of, batch_size, repeats)
@@ -65,6 +56,25 @@ def train_examples(
         return batch._replace(instances=batch.instances._replace(label_maps=maps))
 
     return load
+
+
+def check_asked(
+    records: coco.Records,
+    data: config_lib.Data,
+    mask_strides: tuple[int, ...],
+    label_strides: tuple[int, ...],
+) -> None:
+    """Raises InputError where a head asks for label maps or masks, and the set has none."""
+    if label_strides and records.stuff_labels is None:
+        raise InputError(
+            f"{data.root} has no label maps, which the head asks for; give it panoptic_train.json "
+            "and the folder of its PNGs beside the instances JSON, as solojax data import does"
+        )
+    if mask_strides and records.stuff and not records.categories:
+        raise InputError(
+            f"{data.root} has label maps of stuff alone, and the head asks for instances; take a "
+            "head that labels pixels"
+        )
 
 
 def steps_per_epoch(records: coco.Records, data: config_lib.Data, batch_size: int) -> int:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from solojax import config as config_lib
 from solojax import parallel, processes
+from solojax.data import examples
 from solojax.data.records import coco
+from solojax.models import detector
 from solojax.training import agreement, loop
 from solojax.types import TrainState
 
@@ -33,6 +35,8 @@ def train(config: config_lib.Config, workdir: Path, make_evaluate: MakeEvaluate)
     """
     parallel.check_divisible(config.training.batch_size, config.training.accumulate)
     records = processes.in_turn(lambda: coco.prepare(config.data, "train"))
+    strides = config.model.head.mask_strides, detector.label_strides(config.model)
+    examples.check_asked(records, config.data, *strides)
     config = config_lib.with_categories(config, records.categories, records.stuff)
     scores = bool(config.training.evaluate_every or coco.has_split(config.data, "val"))
     agreement.check_processes(config, records, scores)

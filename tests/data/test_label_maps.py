@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from solojax.config import Augmentation, Category, Data
-from solojax.data import check, panoptic_ids, pipeline
+from solojax.data import check, examples, panoptic_ids, pipeline
 from solojax.data.records import coco
 from solojax.evaluation.dataset import label_maps
 from solojax.types import InputError
@@ -139,6 +139,20 @@ def test_a_set_of_stuff_alone_is_legal(tmp_path: Path) -> None:
     record = coco.read(records, 0)
     assert record.instances == []
     np.testing.assert_array_equal(coco.labels_of(records, record), expected())
+
+
+def test_of_an_image_without_a_map_nothing_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = prepare(put_instances(put(tmp_path, annotations=[])))
+    assert "1 images without a label map, whose pixels are ignored" in capsys.readouterr().out
+    record = coco.read(records, 0)
+    assert (len(record.instances), coco.labels_of(records, record)) == (1, None)
+    data = Data(root="set", canvases=((24, 32),), train_short_sides=(24,), long_side=32)
+    load = examples.train_examples(
+        records, data, mask_strides=(), label_strides=(1,), batch_size=1, seed=0
+    )
+    assert (load(0, 0).instances.label_maps[1] == 255).all()
 
 
 def test_labels_of_a_validation_set_are_those_of_the_model(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images and PNGs whose values are classes, as ADE20K has them: label maps alone."""
+"""Images and PNGs whose values are classes, as ADE20K has them, or VOC: label maps."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from tqdm import tqdm
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
 from solojax.data.foreign import label_maps
-from solojax.data.foreign.contents import STRICT, Import, Picture, Split, categories_of
-from solojax.data.foreign.files import folder_of, size_in_frame
+from solojax.data.foreign.contents import SPLITS, STRICT, Import, Picture, Split, categories_of
+from solojax.data.foreign.files import folder_called, folder_of, size_in_frame
 from solojax.data.foreign.mask_files import read_ids
-from solojax.data.foreign.pairs import parts_of, tests_in
+from solojax.data.foreign.pairing import Sample
+from solojax.data.foreign.pairs import Part, parts_of, tests_in
 from solojax.data.foreign.texts import lines_of
 from solojax.types import InputError
 
@@ -21,7 +22,9 @@ NOTHING = "__ignore__"  # the first line of labelme's lists, which no value stan
 def read(
     source: Path, faults: Faults = STRICT, *, labels: Path | None = None, ignore: int = 255
 ) -> Import:
-    """Reads images and the PNGs of their classes, in the layouts of ``pairs``; all is stuff.
+    """Reads images and the PNGs of their classes, in the layouts of ``pairs`` or Pascal VOC's.
+
+    All is stuff.
 
     Gray and palette PNGs are read by their values. Value 0 is the first name of the list; where
     the values end at the number of names, 0 is ignored and 1 the first name, as in ADE20K.
@@ -44,7 +47,7 @@ def read(
     first: dict[int, Path] = {}  # where each value was seen
     paths: dict[Path, Path] = {}  # of the PNG of each image
     splits: dict[str, Split] = {}
-    for split, (samples, folder) in parts_of(source, faults).items():
+    for split, (samples, folder) in (_voc(source) or parts_of(source, faults)).items():
         pictures = []
         for sample in tqdm(samples, f"reading {split}", unit="image"):
             with faults.one_image(sample.name):
@@ -81,3 +84,20 @@ def read(
         pictures = label_maps.give(content.pictures, paths, table)
         splits[split] = content._replace(pictures=pictures, stuff=categories)
     return Import("labels", source, splits)
+
+
+def _voc(source: Path) -> dict[str, Part]:
+    """The images that ``ImageSets/Segmentation`` lists; none where there are no such folders."""
+    images, masks = (folder_called(source, (n,)) for n in ("jpegimages", "segmentationclass"))
+    if not images or not masks:
+        return {}
+    lists = source / "ImageSets/Segmentation"
+    stems = {split: "\n".join(lines_of(lists / f"{split}.txt")).split() for split in SPLITS}
+    if not any(stems.values()):
+        stems = {"train": sorted(path.stem for path in masks.glob("*.png"))}
+    found = {}
+    for split, names in stems.items():
+        pairs = [(images / f"{one}.jpg", masks / f"{one}.png") for one in names]
+        if pairs:
+            found[split] = Part([Sample(a.name, a, [b]) for a, b in pairs], split)
+    return found

@@ -14,7 +14,7 @@ from solojax.types import InputError
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "raw")
 MASK_FOLDERS = (
     "masks", "mask", "labels", "label", "instances", "ground_truth", "ground truth", "groundtruth",
-    "gt", "annotations", "segmentationobject", "segmentationclass",
+    "gt", "annotations", "segmentationobject",
 )  # fmt: skip
 SPLIT_NAMES = frozenset(name for names in SPELLINGS.values() for name in names)
 IMAGE_TAILS = ("_img", "_image", "_raw")  # of file names, before their endings

@@ -98,6 +98,21 @@ def test_where_values_end_at_the_number_of_names_0_is_void_which_is_told(
         np.testing.assert_array_equal(maps(found)[0], expected(values, {1: 0, 3: 2}))
 
 
+def test_pascal_voc_has_the_images_that_are_listed(source: Path, out: Path) -> None:
+    values = blobs(1, VOID, dtype=np.uint8)
+    for number, stem in enumerate("abc"):
+        put(source / f"JPEGImages/{stem}.jpg", png(number, end=".jpg"))
+        put_palette(source / f"SegmentationClass/{stem}.png", values)
+        put_palette(source / f"SegmentationObject/{stem}.png", blobs(2, dtype=np.uint8))
+    put(source / "ImageSets/Segmentation/train.txt", "a\n")
+    put(source / "ImageSets/Segmentation/val.txt", "c\n")
+    bring("labels", source, out)
+    for split, name in (("train", "train/a.jpg"), ("val", "val/c.jpg")):
+        found = read(out, split)
+        assert [image.name for image in found.images] == [name]
+        np.testing.assert_array_equal(maps(found)[0], expected(values, {0: 0, 1: 1}))
+
+
 def test_values_without_a_list_are_names(source: Path, out: Path) -> None:
     values = blobs(4, 9, dtype=np.uint8)
     bring("labels", put_pairs(source, values), out, ignore=9)
