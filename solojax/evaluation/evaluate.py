@@ -13,19 +13,25 @@ from solojax import parallel, processes
 from solojax.data import fit, pipeline, plan
 from solojax.data.records import coco
 from solojax.evaluation.metrics import coco as coco_evaluation
-from solojax.inference import programs
+from solojax.evaluation.run_scenes import Scenes
+from solojax.heads import protocol
+from solojax.inference import draw, pictures, programs
 
 Score = Callable[[dict[str, Any], list[dict[str, Any]]], dict[str, Any]]
 """(truth, results), as of ``coco.mask_ap`` -> numbers by name."""
+
+HEADLINES = {"panoptic": "PQ", "semantic": "mIoU"}
+"""Of whole scenes, the number that stands for all."""
 
 
 class Evaluation(NamedTuple):
     """A score and what it was given for."""
 
-    numbers: dict[str, Any]  # by the function that scored; COCO's twelve are among them
+    numbers: dict[str, Any]  # by the function that scored, as COCO's twelve; and ``HEADLINES``
     results: dict[int, list[dict[str, Any]]]  # by record number, in COCO's form
     overflow: int  # candidates that the cap left out, over all images
     truth: dict[str, Any]  # what they were scored against, as coco.mask_ap takes it
+    scenes: Scenes | None = None  # of a head that labels pixels
 
 
 def make_evaluate(
@@ -41,6 +47,7 @@ def make_evaluate(
       records: the images.
       score: what the numbers are made by; a training looks at the twelve alone.
     """
+    head = config.model.head
     batch_size, first = config.training.batch_size, processes.is_first()
     # In float32, whatever the training computes in: bfloat16 makes neighbouring scores equal.
     find = programs.make_find(config.model, all_devices=True)
@@ -57,6 +64,7 @@ def make_evaluate(
         placed = parallel.replicate(variables)
         results: dict[int, list[dict[str, Any]]] = {}
         overflow = 0
+        scenes = Scenes(head, records) if protocol.labels_pixels(head) else None
         batches = pipeline.eval_batches(
             records,
             config.data,
@@ -73,14 +81,27 @@ def make_evaluate(
                 results[index] = to_coco(
                     found[place], records.sizes[index], records.image_ids[index], records.categories
                 )
+                if scenes:
+                    scenes.add(index, found[place])
         results, overflow = _bring_together(results, overflow)
-        numbers = {}
-        if first:
-            numbers = score(truth, [one for here in results.values() for one in here])
+        if scenes:
+            scenes.bring_together()
+        scored = scenes.scores() if scenes else {}
+        numbers = {name: scored[part][name] for part, name in HEADLINES.items() if part in scored}
+        if first and protocol.finds_instances(head):
+            numbers |= score(truth, [one for here in results.values() for one in here])
         numbers = pickle.loads(processes.collect(pickle.dumps(numbers))[0])
-        return Evaluation(numbers, results, overflow, truth)
+        return Evaluation(numbers, results, overflow, truth, scenes)
 
     return evaluate
+
+
+def picture(found: Evaluation, records: coco.Records, index: int) -> np.ndarray:
+    """What was found in an image beside what is there, ``H W 3`` uint8 RGB."""
+    if found.scenes is None:
+        return pictures.beside_truth(records, index, found.results[index])
+    panels = zip(("prediction", "ground truth"), found.scenes.look(index), strict=True)
+    return draw.side_by_side(list(panels))
 
 
 def _bring_together(

@@ -19,10 +19,12 @@ from solojax.evaluation.analysis import confusion, oracle
 from solojax.evaluation.dataset import collisions
 from solojax.evaluation.metrics import coco as coco_evaluation
 from solojax.evaluation.report import advice, alarms, caps, gallery, history, page
+from solojax.evaluation.report import scenes as report
+from solojax.heads import protocol
 from solojax.inference import pictures, room, thresholds
 from solojax.inference.save import files
 from solojax.models import detector
-from solojax.training import checkpoint, hub
+from solojax.training import checkpoint, deciding, hub
 from solojax.types import InputError
 
 PICTURES = 24  # images that are drawn
@@ -77,7 +79,8 @@ def score_run(
     room.check_room(config.model, config.data.canvases, images)
     step, variables = checkpoint.read_variables(workdir, wanted, which)
     score = functools.partial(scores.score, most=most)
-    if processes.is_first():
+    finds = protocol.finds_instances(config.model.head)
+    if processes.is_first() and finds:
         surveyed = collisions.survey(records, config.data)
         score.keywords["traits"] = advice.traits_of(config, surveyed)
     with device_memory.out_of_memory_told(
@@ -87,8 +90,20 @@ def score_run(
     if not processes.is_first():
         return ""
     what = "training images" if split == "train" else "images"
-    title = f"mask AP of {run} at step {step} on {len(records.image_ids)} {what}"
-    scored = {**evaluation.numbers, "step": step, "overrides": list(overrides)}
+    name = deciding.name_of(evaluation.numbers)
+    named = "mask AP" if name == "AP" else name
+    title = f"{named} of {run} at step {step} on {len(records.image_ids)} {what}"
+    seen = evaluation.scenes
+    of_scenes = seen.scores() if seen else {}
+    scored = {**evaluation.numbers, **of_scenes, "step": step, "overrides": list(overrides)}
+    base = out or workdir
+    place = base if split == "val" else base / split
+    figures = report.draw_figures(of_scenes, seen.look_at) if seen else report.NONE
+    if not finds:
+        told = [title, report.table(of_scenes)]
+        with page.or_print(told):
+            told += page.save(place, report.render(title, of_scenes, figures), scored)
+            return "\n".join([*told, *_draw(place, evaluation, records)])
     findings = Findings()
     flat = [one for here in evaluation.results.values() for one in here]
     caps.tell_head(config.model.head, evaluation.truth, most, findings)
@@ -99,6 +114,8 @@ def score_run(
     advice.advise(scored, facts)
     scored["alarms"] = [*alarms.tell(scored, facts), *map(str, findings)]
     told = [*map(str, findings), title, scores.table(scored), advice.table(scored)]
+    if seen:
+        told.append(report.table(of_scenes))
     if evaluation.overflow:
         told.append(
             f"  {evaluation.overflow} candidates exceeded the head's cap on them "
@@ -114,20 +131,23 @@ def score_run(
     extremes = confusion.extremes(scored["images"], page.EXTREMES)
     worst, best = ([show(image_id) for image_id in here] for here in extremes)
     cut = gallery.draw(scored, records, evaluation.truth, flat, config.data.root)
-    base = out or workdir
-    place = base if split == "val" else base / split
-    folder = place / FOLDER
-    chosen = pictures.spread(len(records.image_ids), PICTURES)
     with page.or_print(told):
         if split == "val":
             told.append(_keep_thresholds(base, scored, overrides, len(records.image_ids)))
-        html = page.render(title, scored, worst, best, logged, cut)
+        scenes = report.sections(of_scenes, figures) if seen else ""
+        html = page.render(title, scored, worst, best, logged, cut, scenes)
         saved = page.save(place, html, scored)
-        for index in tqdm(chosen, "drawing", unit="image"):
-            picture = pictures.beside_truth(records, index, evaluation.results[index])
-            encoded = files.encode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            writing.put(folder / f"{records.image_ids[index]}.png", encoded)
-    return "\n".join([*told, f"{len(chosen)} pictures in {folder}", *saved])
+        drawn = _draw(place, evaluation, records)
+    return "\n".join([*told, *drawn, *saved])
+
+
+def _draw(place: Path, found: evaluate.Evaluation, records: coco.Records) -> list[str]:
+    """Draws some images; a line for people."""
+    folder, chosen = place / FOLDER, pictures.spread(len(records.image_ids), PICTURES)
+    for index in tqdm(chosen, "drawing", unit="image"):
+        picture = cv2.cvtColor(evaluate.picture(found, records, index), cv2.COLOR_RGB2BGR)
+        writing.put(folder / f"{records.image_ids[index]}.png", files.encode(".png", picture))
+    return [f"{len(chosen)} pictures in {folder}"]
 
 
 def _trained_on(config: config_lib.Config) -> tuple[int, ...]:

@@ -26,9 +26,7 @@ def make_watch(config: config_lib.Config, records: coco.Records) -> loop.Evaluat
     def watch(state: TrainState) -> loop.Scores:
         found = score(step.eval_variables(state))
         drawn = {
-            f"val {records.image_ids[index]}": pictures.beside_truth(
-                records, index, found.results[index]
-            )
+            f"val {records.image_ids[index]}": evaluate.picture(found, records, index)
             for index in watched
             if processes.is_first()
         }

@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from solojax import processes
-from solojax.training import checkpoint, manager
+from solojax.training import checkpoint, deciding, manager
 from solojax.types import InputError, TrainState
 
 KEPT = 2  # newest checkpoints; the one before the last is the way back from a damaged one
@@ -169,7 +169,7 @@ class _NewestAndBest:
     """Which checkpoints to keep. Of equal ones, Orbax's own policy would keep the last."""
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        scores = {one.step: one.metrics[manager.SCORE] for one in checkpoints if one.metrics}
+        scores = {one.step: deciding.score_of(one.metrics) for one in checkpoints if one.metrics}
         kept = {*[one.step for one in checkpoints][-KEPT:], manager.best_of(scores)}
         return [one.step in kept for one in checkpoints]
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from solojax import config as config_lib
 from solojax import processes, writing
-from solojax.training import boards, goodput
+from solojax.training import boards, deciding, goodput
 
 METRICS = "metrics.jsonl"  # in the run folder, a line for each time that something was logged
 
@@ -96,7 +96,7 @@ class Log:
         for board in self._boards:
             with self._bearing(Exception):
                 board.numbers(step, rounded)
-        for name in {"loss", "AP"} & values.keys():
+        for name in {"loss", *deciding.DECIDING} & values.keys():
             self._about[name] = f"{values[name]:.3f}"
         self._bar.set_postfix(self._about)
         if "goodput" in values:
@@ -179,8 +179,9 @@ def _forget(path: Path, after: int, scored: bool) -> set[str]:
     for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
-            scores |= {*row} if "AP" in row else set()
-            if row["step"] < after or (row["step"] == after and (scored or "AP" not in row)):
+            is_score = deciding.name_of(row) is not None
+            scores |= {*row} if is_score else set()
+            if row["step"] < after or (row["step"] == after and (scored or not is_score)):
                 kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError, RecursionError):
             continue

@@ -39,7 +39,7 @@ IN_FLIGHT = 2  # steps that the devices may be behind
 class Scores(NamedTuple):
     """What an evaluation found."""
 
-    numbers: dict[str, float]  # named; "AP" decides which checkpoint is the best
+    numbers: dict[str, float]  # named; one of ``deciding`` says which checkpoint is the best
     pictures: dict[str, np.ndarray]  # H W 3 uint8, by name; on process 0
 
 
@@ -216,7 +216,7 @@ def train(
 
 
 def _is_stale(checkpoints: Checkpoints, training: config_lib.Training, done: int) -> bool:
-    """Whether so many evaluations brought no better AP that the training ends."""
+    """Whether so many evaluations brought no better score that the training ends."""
     if not training.early_stop or done % training.evaluate_every:
         return False
     best = checkpoints.best()  # on process 0, which decides for all

@@ -14,9 +14,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from solojax import fields
+from solojax.training import deciding
 
 FOLDER = "checkpoints"  # in the run folder
-SCORE = "AP"  # whose best checkpoint is kept as well
 STATE, DIGEST = "state", "digest"  # what is in a checkpoint, beside the scores
 ABOUT = "_CHECKPOINT_METADATA"  # Orbax's, in a checkpoint
 JSONS = (ABOUT, "_METADATA", "metadata", "metrics")  # wherever they are
@@ -30,7 +30,7 @@ class _Manager(ocp.CheckpointManager):
             return None
         try:
             scores = super().metrics(step)
-            return scores if np.isfinite(scores[SCORE]) else None
+            return scores if np.isfinite(deciding.score_of(scores)) else None
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
@@ -109,7 +109,7 @@ def manager_of(workdir: Path, **options: Any) -> ocp.CheckpointManager:
     return _Manager(
         (workdir / FOLDER).resolve(),
         options=ocp.CheckpointManagerOptions(
-            best_fn=lambda scores: scores[SCORE],
+            best_fn=deciding.score_of,
             step_name_format=_Steps(),
             # A checkpoint is seldom and takes seconds; one at a time is easier to be sure of.
             enable_async_checkpointing=False,
@@ -124,7 +124,7 @@ def manager_of(workdir: Path, **options: Any) -> ocp.CheckpointManager:
 def scores_in(manager: ocp.CheckpointManager) -> dict[int, float]:
     """The score of each checkpoint that has one, by step."""
     scores = {step: manager.metrics(step) for step in manager.all_steps()}
-    return {step: float(here[SCORE]) for step, here in scores.items() if here}
+    return {step: float(deciding.score_of(here)) for step, here in scores.items() if here}
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ Metrics = dict[str, Array]
 OTHERS_LOGGED = (
     # By the step itself, by the loop and the log, by the clock.
     *("loss", "grad_norm", "dropped_instances", "finite"),
-    *("step", "time", "learning_rate", "AP"),
+    *("step", "time", "learning_rate", "PQ", "AP", "mIoU"),
     *("waiting_for_data", "compiling", "checkpointing", "evaluating", "compilations"),
     *("goodput", "step_seconds", "images_per_second", "share_of_peak"),
 )

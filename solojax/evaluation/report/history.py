@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from solojax.training import deciding
 from solojax.training.log import METRICS
 from solojax.training.step import OTHERS_LOGGED
 
 LOSS, RATE = "loss", "learning_rate"
-SCORES = ("AP", "AP50")
+SCORES = ("PQ", "AP", "AP50", "mIoU")
 MOST_TERMS = 12  # names that are tried
 MOST_POINTS = 240  # of a line; of more, means of neighbours are drawn
 SIZE = 480, 220  # width and height of a chart, SVG units
@@ -62,12 +63,12 @@ def read(workdir: Path) -> History | None:
     trained = [row for row in rows if LOSS in row]
     if not trained:
         return None
-    scored = [row for row in rows if "AP" in row]
+    scored = [row for row in rows if deciding.name_of(row)]
     times = [row["time"] for row in rows if "time" in row]
     return History(
         losses=[_line(trained, name) for name in (LOSS, *_terms(trained))],
         rates=[_line(trained, RATE)],
-        scores=[_line(scored, name) for name in SCORES] if scored else [],
+        scores=[_line(scored, name) for name in SCORES if any(name in row for row in scored)],
         seconds=max(times, default=0) - min(times, default=0),
     )
 
@@ -77,12 +78,12 @@ def charts(history: History, scored: dict[str, Any]) -> list[dict[str, Any]]:
 
     Args:
       history: of the training.
-      scored: ``AP``, ``AP50`` and ``step`` of the scoring that the page is about; its point is
+      scored: those of ``SCORES`` and ``step`` of the scoring that the page is about; its point is
         there too, where the training has not scored that step itself.
     """
-    scores = history.scores or [Line(name, [], []) for name in SCORES]
+    scores = history.scores or [Line(name, [], []) for name in SCORES if name in scored]
     step = scored.get("step")
-    if step is not None and step not in scores[0].steps:
+    if step is not None and scores and step not in scores[0].steps:
         scores = [
             Line(one.name, [*one.steps, step], [*one.values, max(scored[one.name], 0.0)])
             for one in scores
@@ -91,7 +92,7 @@ def charts(history: History, scored: dict[str, Any]) -> list[dict[str, Any]]:
     known = [line for line in scores if line.steps]
     return [
         _chart("Loss", history.losses, last, SIZE[1]),
-        *([_chart("AP on the validation images", known, last, SIZE[1])] if known else []),
+        *([_chart("Scores on the validation images", known, last, SIZE[1])] if known else []),
         _chart("Learning rate", history.rates, last, LOW),
     ]
 
