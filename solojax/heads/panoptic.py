@@ -8,6 +8,7 @@ import jax
 from solojax.fields import check_fields
 from solojax.heads import protocol
 from solojax.heads.grid import Grid, grid_of
+from solojax.heads.merging import Merging
 from solojax.heads.selection import Selection, selection_of
 from solojax.types import Detections, InputError, Instances, Mean
 
@@ -35,6 +36,7 @@ class Panoptic(nn.Module):
 
     things: nn.Module  # finds instances
     stuff: nn.Module  # labels pixels
+    merging: Merging = Merging()
 
     def __post_init__(self) -> None:
         check_fields(self, "head")
