@@ -269,4 +269,6 @@ def gather(tree: Any) -> Any:
     """Fetches the results of ``pmap_predict`` to the host as NumPy ``B ...``."""
     if not _is_pmap():
         return jax.device_get(tree)
-    return jax.tree.map(lambda x: np.asarray(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:]), tree)
+    return jax.tree.map(
+        lambda x: np.asarray(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:]), tree
+    )

@@ -52,10 +52,12 @@ def dice(logits: jax.Array, wanted: jax.Array) -> jax.Array:
 def lovasz_softmax(logits: jax.Array, wanted: jax.Array) -> jax.Array:
     """Lovász-softmax loss of each class, ``B H W C -> B C`` float32 (Berman et al., 2018).
 
-    The convex extension of 1 - IoU of the pixels taken for the class. It sorts the pixels of an
-    image once for each class: on a core, with its gradient, 0.13 s for 8 images of 64 x 64 pixels
-    and 12 classes, and 4.2 s for one of 512 x 1024 and 19; cross entropy takes 0.001 and 0.06. Of a class that the image lacks it is the greatest probability that a
-    pixel has of it; the paper leaves such classes out.
+    The convex extension of 1 - IoU of the pixels taken for the class. Of a class that the image
+    lacks it is the greatest probability that a pixel has of it; the paper leaves such classes out.
+
+    It sorts the pixels of an image once for each class: on a core, with its gradient, 0.13 s for 8
+    images of 64 x 64 pixels and 12 classes, and 4.2 s for one of 512 x 1024 and 19, where cross
+    entropy takes 0.001 and 0.06.
     """
     labelled = _by_class(jnp.sum(wanted, -1, keepdims=True))
     own = _by_class(wanted)
