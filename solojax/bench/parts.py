@@ -9,6 +9,7 @@ import numpy as np
 from solojax import config as config_lib
 from solojax import parallel
 from solojax.bench import rows, synthetic
+from solojax.inference import predict
 from solojax.models import detector
 from solojax.training import memory
 
@@ -46,7 +47,9 @@ def by_part(
         parameters = sum(leaf.size for leaf in jax.tree.leaves(own.get("params", {})))
         found[name] = Part(parameters, *rows.count(lowered))
         x = lowered.out_info
-    found["detection"] = Part(0, *rows.count(lower(model.head.detect, x)))
+    found["detection"] = Part(
+        0, *rows.count(lower(lambda outputs: predict.answer_of(model.head, outputs, 1, canvas), x))
+    )
     return found
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from solojax import config as config_lib
+from solojax.heads.panoptic import Panoptic
 from solojax.models import detector
 from solojax.training import memory
 from solojax.types import Batch
@@ -30,7 +31,7 @@ def batch(
     rng = np.random.default_rng(0)
     height, width = canvas
     shapes = memory.abstract_batch(config, canvas, images)
-    most = config.data.max_instances
+    most, head = config.data.max_instances, config.model.head
     sides = (rng.uniform(0.1, 0.5, (images, most, 2)) * (width, height)).astype(np.float32)
     corners = (rng.random((images, most, 2)) * ((width, height) - sides)).astype(np.float32)
     boxes = np.concatenate([corners, corners + sides], -1)
@@ -47,7 +48,11 @@ def batch(
             },
             boxes=boxes,
             centers=corners + sides / 2,
-            labels=rng.integers(0, config.model.head.num_classes, (images, most), np.int32),
+            labels=rng.integers(0, getattr(head, "num_classes", 1), (images, most), np.int32),
+            label_maps={
+                stride: rng.integers(0, head.num_labels, one.shape, np.uint8)
+                for stride, one in shapes.instances.label_maps.items()
+            },
             valid=np.tile(numbers < min(instances, most), (images, 1)),
             crowd=np.zeros((images, most), bool),
         ),
@@ -74,7 +79,12 @@ def finds_all(model: Any) -> Any:
 
     Of the SOLO family as many candidates are measured as enter the NMS.
     """
-    head = model.head
+    return model.clone(head=_finds_all(model.head))
+
+
+def _finds_all(head: Any) -> Any:
+    if isinstance(head, Panoptic):
+        return head.clone(things=_finds_all(head.things))
     if hasattr(head, "selection"):
         lower = {
             field.name: 0.0
@@ -83,10 +93,10 @@ def finds_all(model: Any) -> Any:
         }
         if hasattr(head.selection, "max_candidates"):
             lower["max_candidates"] = head.selection.nms_candidates
-        return model.clone(head=head.clone(selection=dataclasses.replace(head.selection, **lower)))
+        return head.clone(selection=dataclasses.replace(head.selection, **lower))
     if hasattr(head, "score_threshold"):
-        return model.clone(head=head.clone(score_threshold=0.0))
-    return model
+        return head.clone(score_threshold=0.0)
+    return head
 
 
 @functools.cache

@@ -3,8 +3,10 @@
 from typing import Any
 
 from solojax import __version__
+from solojax.heads import protocol
 from solojax.inference import draw
 from solojax.inference.trained import Trained
+from solojax.types import InputError
 
 INPUTS = {
     "images": "B H W 3 uint8 RGB, each at the top left of its canvas, zeros elsewhere",
@@ -23,6 +25,11 @@ def describe(trained: Trained, kind: str, batch: int | None, most: int) -> dict[
       most: detections of an image.
     """
     data, head = trained.config.data, trained.config.model.head
+    if not protocol.finds_instances(head):
+        raise InputError(
+            f"{type(head).__name__} labels pixels, and what is exported finds instances; "
+            "`solojax predict --save labels` and Predictor give its label maps"
+        )
     by_instance = len(data.categories) == 1
     return {
         "format": f"solojax {kind}",

@@ -33,23 +33,26 @@ def make_answer(
     The built function's arguments: ``images`` ``B H W 3`` uint8 RGB on their canvas, ``sizes``
     ``B 2`` (height, width) of what is image there, network pixels.
     """
-    head: Head = model.head
 
     def answer(variables: dict[str, Any], batch: Array, sizes: Array) -> Answer:
         inputs = model.normalize(batch, sizes, jnp.dtype(precision))
-        images, *canvas = batch.shape[:3]
-        found, logits = nothing_found(images, (canvas[0], canvas[1])), None
+        images, height, width = batch.shape[:3]
         with whole_products(inputs.dtype):
-            outputs = model.apply(variables, inputs)
-            if protocol.finds_instances(head):
-                found = head.detect(outputs)
-                protocol.check_detections(head, found, images, (canvas[0], canvas[1]))
-            if protocol.labels_pixels(head):
-                logits = head.label_logits(outputs)
-                protocol.check_label_logits(head, logits, images)
-        return Answer(found, logits)
+            return answer_of(model.head, model.apply(variables, inputs), images, (height, width))
 
     return answer
+
+
+def answer_of(head: Head, outputs: Any, images: int, canvas: tuple[int, int]) -> Answer:
+    """What a head says by its outputs of so many images on a canvas (height, width)."""
+    found, logits = nothing_found(images, canvas), None
+    if protocol.finds_instances(head):
+        found = head.detect(outputs)
+        protocol.check_detections(head, found, images, canvas)
+    if protocol.labels_pixels(head):
+        logits = head.label_logits(outputs)
+        protocol.check_label_logits(head, logits, images)
+    return Answer(found, logits)
 
 
 def make_detect(

@@ -1,0 +1,49 @@
+"""FCN on the shapes set, from scratch: a label for every pixel.
+
+    solojax data shapes data/shapes
+    python train.py --config configs/shapes_fcn.py --workdir runs/shapes_fcn
+    python eval.py --workdir runs/shapes_fcn
+
+`make demo CONFIG=shapes_fcn` does it all. Labels are shapes and textures.
+"""
+
+from solojax.config import Config, Data, Optimizer, Training
+from solojax.heads.fcn import FCN
+from solojax.heads.labeller import Labeller
+from solojax.models.detector import Detector
+from solojax.models.levels import Levels
+from solojax.models.resnet import ResNet
+
+config = Config(
+    model=Detector(
+        backbone=ResNet(depth=10, width=16, norm="sync", frozen_stages=0, output_stride=8),
+        neck=Levels(),
+        head=Labeller(
+            FCN(width=64, auxiliary_width=32),
+            num_labels=12,
+        ),
+    ),
+    data=Data(
+        root="data/shapes",
+        canvases=((128, 128),),
+        train_short_sides=(128,),
+        test_short_side=128,
+        long_side=128,
+        max_instances=8,
+    ),
+    optimizer=Optimizer(
+        algorithm="muon",
+        learning_rate=0.02,
+        base_batch_size=8,
+        weight_decay=1e-2,
+        decay_norms=False,
+        decay_biases=False,
+        schedule="cosine",
+        warmup_steps=100,
+        clip_norm=10,
+        ema_decay=0.99,
+    ),
+    training=Training(
+        batch_size=8, steps=1600, log_every=100, checkpoint_every=800, evaluate_every=1600
+    ),
+)
