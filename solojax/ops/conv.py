@@ -46,12 +46,13 @@ def conv_general_dilated(
         # For the kernel's gradient XLA for CPUs would compute the input again, element by element
         # in another order, from whatever it was made of.
         x = lax.optimization_barrier(x)
-    dilated = {*others["lhs_dilation"], *others["rhs_dilation"]} != {1}
-    if dilated or others.get("batch_group_count", 1) != 1:
+    if {*others["lhs_dilation"]} != {1} or others.get("batch_group_count", 1) != 1:
         return direct(x, kernel)
-    groups = others.get("feature_group_count", 1)
+    groups, apart = others.get("feature_group_count", 1), others["rhs_dilation"]
     if is_trained_on_cpus() and groups > 1 and not isinstance(padding, str):
-        return _tap_by_tap(x, kernel, window_strides, padding, groups)
+        return _tap_by_tap(x, kernel, window_strides, padding, groups, apart)
+    if {*apart} != {1}:
+        return direct(x, kernel)
     # What is named pads nothing where there is one tap, whatever the stride.
     pads = not isinstance(padding, str) and any(map(any, padding))
     if kernel.shape[:3] == (1, 1, x.shape[3]) and not pads:
@@ -96,18 +97,22 @@ def _tap_by_tap(
     strides: Sequence[int],
     padding: Sequence[tuple[int, int]],
     groups: int,
+    apart: Sequence[int],
 ) -> jax.Array:
     """A convolution in groups; its gradient in XLA for CPUs knows no matrix product."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    counts = [(x.shape[1 + a] - kernel.shape[a]) // strides[a] + 1 for a in (0, 1)]
-    ends = [(count - 1) * stride + 1 for count, stride in zip(counts, strides, strict=True)]
+    reach = [(kernel.shape[a] - 1) * apart[a] for a in (0, 1)]  # of the taps
+    counts = [(x.shape[1 + a] - reach[a] - 1) // strides[a] + 1 for a in (0, 1)]
     out = jnp.zeros((), sum_type(x.dtype))
-    for i, j in np.ndindex(*kernel.shape[:2]):
-        seen = x[:, i : i + ends[0] : strides[0], j : j + ends[1] : strides[1]]
+    for tap in np.ndindex(*kernel.shape[:2]):
+        rows, columns = (
+            slice(first := tap[a] * apart[a], first + (counts[a] - 1) * strides[a] + 1, strides[a])
+            for a in (0, 1)
+        )
         out += jnp.einsum(
             "bhwgi,igo->bhwgo",
-            seen.reshape(len(x), *counts, groups, -1),
-            kernel[i, j].reshape(-1, groups, kernel.shape[3] // groups),
+            x[:, rows, columns].reshape(len(x), *counts, groups, -1),
+            kernel[tap].reshape(-1, groups, kernel.shape[3] // groups),
             preferred_element_type=sum_type(x.dtype),
         )
     return out.reshape(len(x), *counts, -1).astype(x.dtype)

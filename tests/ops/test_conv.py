@@ -105,12 +105,14 @@ def test_a_training_convolves_as_ever(taps):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
-    "kernel, groups, pads", [((1, 1, 8, 4), 1, 0), ((3, 3, 2, 12), 4, 1), ((3, 3, 1, 8), 8, 1)]
+    "kernel, groups, apart",
+    [((1, 1, 8, 4), 1, 1), ((3, 3, 2, 12), 4, 1), ((3, 3, 1, 8), 8, 1), ((3, 3, 1, 8), 8, 2)],
 )
-def test_a_training_on_cpus_multiplies_taps_to_the_same_numbers(kernel, groups, pads, stride):
+def test_a_training_on_cpus_multiplies_taps_to_the_same_numbers(kernel, groups, apart, stride):
     x, kernel = numbers(2, 8, 6, 8), numbers(*kernel, seed=1)
+    pads = len(kernel) // 2 * apart
     strides, padding = (stride, stride), [(pads, pads)] * 2
-    others = {**OTHERS, "feature_group_count": groups}
+    others = {**OTHERS, "feature_group_count": groups, "rhs_dilation": (apart, apart)}
 
     def of(convolve):
         return lambda x, kernel: jnp.sin(convolve(x, kernel, strides, padding, **others))
