@@ -18,7 +18,9 @@ endef
 # Neither compiles all to bytecode: twice the time of what is ever imported, which Python compiles
 # on the way. It must be let to write that down.
 unexport PYTHONDONTWRITEBYTECODE
-# The other heads: shapes_solo, shapes_decoupled_solo, shapes_sparseinst, shapes_yolact.
+# The other heads: shapes_solo, shapes_decoupled_solo, shapes_sparseinst, shapes_yolact; of whole
+# scenes shapes_panoptic; of pixels shapes_fcn, shapes_unet, shapes_pspnet, shapes_deeplabv3plus,
+# shapes_pp_liteseg.
 CONFIG ?= shapes
 WORKDIR ?= runs/$(CONFIG)
 
@@ -36,7 +38,8 @@ JAX ?= jax
 help:
 	@echo "make demo       draw the shapes set, train on it, score it, draw what was found;"
 	@echo "                with CONFIG=shapes_solo, shapes_decoupled_solo, shapes_sparseinst or"
-	@echo "                shapes_yolact by another head"
+	@echo "                shapes_yolact by another head, with shapes_panoptic whole scenes, with"
+	@echo "                shapes_fcn, _unet, _pspnet, _deeplabv3plus or _pp_liteseg their labels"
 	@echo "make test       the tests of every claim"
 	@echo "make test-fast  those that take seconds"
 	@echo "make test-all   the long forms of some as well: more kills, whole sizes"

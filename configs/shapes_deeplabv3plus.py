@@ -9,7 +9,7 @@
 
 from solojax.config import Config, Data, Optimizer, Training
 from solojax.heads.deeplab import DeepLabV3Plus
-from solojax.heads.labeller import Labeller
+from solojax.heads.labeller import Labeller, Objective
 from solojax.models.detector import Detector
 from solojax.models.levels import Levels
 from solojax.models.resnet import ResNet
@@ -19,8 +19,11 @@ config = Config(
         backbone=ResNet(depth=10, width=16, norm="sync", frozen_stages=0, output_stride=16),
         neck=Levels(),
         head=Labeller(
-            DeepLabV3Plus(width=48, low_width=16, rates=(1, 2, 3)),
+            DeepLabV3Plus(width=48, low_width=16, rates=(1, 2, 3), separable=False),
             num_labels=12,
+            dropout=0,
+            # Shapes have an eighth of the pixels; dice counts classes, not pixels.
+            objective=Objective(stride=2, dice_weight=1),
         ),
     ),
     data=Data(
@@ -44,6 +47,6 @@ config = Config(
         ema_decay=0.99,
     ),
     training=Training(
-        batch_size=8, steps=1600, log_every=100, checkpoint_every=800, evaluate_every=1600
+        batch_size=8, steps=2600, log_every=100, checkpoint_every=1300, evaluate_every=2600
     ),
 )

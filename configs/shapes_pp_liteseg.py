@@ -21,7 +21,9 @@ config = Config(
         head=Labeller(
             PPLiteSeg(context_width=48, widths=(48, 48, 32), label_widths=(32, 32, 32)),
             num_labels=12,
-            objective=Objective(auxiliary_weight=1),
+            dropout=0,
+            # Shapes have an eighth of the pixels; dice counts classes, not pixels.
+            objective=Objective(stride=2, dice_weight=1, auxiliary_weight=1),
         ),
     ),
     data=Data(
@@ -45,6 +47,6 @@ config = Config(
         ema_decay=0.99,
     ),
     training=Training(
-        batch_size=8, steps=2400, log_every=100, checkpoint_every=1200, evaluate_every=2400
+        batch_size=8, steps=2600, log_every=100, checkpoint_every=1300, evaluate_every=2600
     ),
 )

@@ -8,7 +8,7 @@
 """
 
 from solojax.config import Config, Data, Optimizer, Training
-from solojax.heads.labeller import Labeller
+from solojax.heads.labeller import Labeller, Objective
 from solojax.heads.pspnet import PSPNet
 from solojax.models.detector import Detector
 from solojax.models.levels import Levels
@@ -21,6 +21,9 @@ config = Config(
         head=Labeller(
             PSPNet(width=48, auxiliary_width=32),
             num_labels=12,
+            dropout=0,
+            # Shapes have an eighth of the pixels; dice counts classes, not pixels.
+            objective=Objective(stride=2, dice_weight=1),
         ),
     ),
     data=Data(
@@ -44,6 +47,6 @@ config = Config(
         ema_decay=0.99,
     ),
     training=Training(
-        batch_size=8, steps=1600, log_every=100, checkpoint_every=800, evaluate_every=1600
+        batch_size=8, steps=2600, log_every=100, checkpoint_every=1300, evaluate_every=2600
     ),
 )

@@ -8,7 +8,7 @@
 """
 
 from solojax.config import Config, Data, Optimizer, Training
-from solojax.heads.labeller import Labeller
+from solojax.heads.labeller import Labeller, Objective
 from solojax.heads.unet import UNet
 from solojax.models.detector import Detector
 from solojax.models.levels import Levels
@@ -16,11 +16,14 @@ from solojax.models.resnet import ResNet
 
 config = Config(
     model=Detector(
-        backbone=ResNet(depth=10, width=16, norm="sync", frozen_stages=0, c1=True),
+        backbone=ResNet(depth=10, width=16, norm="sync", frozen_stages=0),
         neck=Levels(),
         head=Labeller(
-            UNet(widths=(64, 48, 32, 24, 16)),
+            UNet(widths=(64, 48, 32)),
             num_labels=12,
+            dropout=0,
+            # Shapes have an eighth of the pixels; dice counts classes, not pixels.
+            objective=Objective(stride=2, dice_weight=1),
         ),
     ),
     data=Data(
@@ -44,6 +47,6 @@ config = Config(
         ema_decay=0.99,
     ),
     training=Training(
-        batch_size=8, steps=1200, log_every=100, checkpoint_every=600, evaluate_every=1200
+        batch_size=8, steps=2600, log_every=100, checkpoint_every=1300, evaluate_every=2600
     ),
 )
