@@ -11,6 +11,7 @@ from tests.test_architecture import MODULES, imports_of
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+NOT_ITS_NAME = {"skimage": "scikit-image"}  # module of an extra -> its package
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -40,12 +41,13 @@ def test_the_package_asks_for_what_it_imports_and_for_no_tools_of_tests():
                 *EXTRAS["heif"],
                 *EXTRAS["hub"],
                 *EXTRAS["onnx"],
+                *EXTRAS["superpixels"],
             ]
         ),
     )
     used = set()
     for module in third_party:
-        packages = names(packages_of.get(module, [module]))
+        packages = names(packages_of.get(module, [NOT_ITS_NAME.get(module, module)]))
         assert packages & (asked | extras), module
         used |= packages
     # TFDS imports the one, and TensorFlow the other to write summaries.

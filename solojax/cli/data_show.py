@@ -17,6 +17,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", type=int, default=0, help="of the training, to begin with")
     parser.add_argument("--count", type=int, default=8, help="examples")
     parser.add_argument("--out", type=Path, default=Path("examples.png"))
+    parser.add_argument(
+        "--superpixels", action="store_true", help="draw the outlines of SLIC's; needs scikit-image"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -29,6 +32,12 @@ def run(arguments: argparse.Namespace) -> None:
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}")
     config = options.load_data(arguments)
-    sheet = contact_sheet.of_training(config, arguments.split, step=step, count=count)
+    sheet = contact_sheet.of_training(
+        config,
+        arguments.split,
+        step=step,
+        count=count,
+        with_superpixels=arguments.superpixels,
+    )
     draw.save_png(str(out), sheet)
     print(f"{count} examples from step {step} on in {out}")

@@ -7,6 +7,7 @@ another origin.
 
 import base64
 import contextlib
+import functools
 import gzip
 import hashlib
 import http.server
@@ -128,8 +129,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer({"/": self._page, "/about": self._about, "/sample": self._sample})
 
     def do_POST(self) -> None:
-        posts = {"/look": self._look, "/results.json": self._results, "/picture.png": self._picture}
-        self._answer(posts)
+        answers = self.server.answers
+        files = {  # path -> how it is made of an upload and a choice, and its kind
+            "/results.json": (answers.results, "application/json"),
+            "/picture.png": (answers.picture, "image/png"),
+            "/labels.png": (answers.label_map, "image/png"),
+            "/segments.zip": (answers.segments, "application/zip"),
+            "/mask.json": (answers.mask_row, "application/json"),
+            "/mask.png": (answers.mask_picture, "image/png"),
+            "/look": (lambda upload, _: answers.look(upload), "application/json"),
+            "/superpixels": (lambda upload, _: answers.superpixels(upload), "application/json"),
+        }
+        self._answer({path: functools.partial(self._make, *about) for path, about in files.items()})
 
     def _answer(self, routes: dict[str, Callable[[], None]]) -> None:
         address = urllib.parse.urlsplit(self.path)
@@ -171,26 +182,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise Refusal(404, "there is no such sample, or its file is gone") from None
         self._send(200, encoded, "application/octet-stream")
 
-    def _look(self) -> None:
-        self._send_json(self._of_upload(lambda upload, _: self.server.answers.look(upload)))
-
-    def _results(self) -> None:
-        self._send_json(self._of_upload(self.server.answers.results))
-
-    def _picture(self) -> None:
-        self._send(200, self._of_upload(self.server.answers.picture), "image/png")
-
-    def _of_upload(self, make: Callable[[Upload, Choice], Any]) -> Any:
-        """What is made of the body, when it is its turn."""
+    def _make(self, make: Callable[[Upload, Choice], Any], kind: str) -> None:
+        """Answers with what is made of the body, when it is its turn."""
         length = self._length()
-        choice = Choice(self._share("score"), self._share("mask"))
+        choice = Choice(self._share("score"), self._share("mask"), self._superpixels())
         name = Path(self._query.get("name", "")).name[:LONGEST_NAME] or "the image"
         if not self.server.turns.acquire(timeout=PATIENCE):
             raise Refusal(503, "too many images are waiting; try again in a moment")
         try:
-            return make(Upload(self._read(length), name), choice)
+            made = make(Upload(self._read(length), name), choice)
         finally:
             self.server.turns.release()
+        if kind == "application/json":
+            self._send_json(made)
+        else:
+            self._send(200, made, kind)
 
     def _length(self) -> int:
         told = self.headers.get("Content-Length", "")
@@ -214,6 +220,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not 0 <= value <= 1:
             raise Refusal(400, f"{name}={self._query[name]!r} must be a number in 0..1")
         return value
+
+    def _superpixels(self) -> frozenset[int]:
+        given = self._query.get("superpixels", "")
+        if not re.fullmatch(r"(\d{1,9}(,\d{1,9})*)?", given, re.ASCII):
+            raise Refusal(400, f"superpixels={given[:99]!r} must be numbers with commas between")
+        return frozenset(map(int, filter(None, given.split(","))))
 
     def _read(self, length: int) -> bytes:
         content, end = bytearray(), time.monotonic() + PATIENCE

@@ -12,7 +12,7 @@ from solojax.data import examples
 from solojax.data.records import coco
 from solojax.heads import assign
 from solojax.heads.grid import Grid, grid_of
-from solojax.inference import draw
+from solojax.inference import draw, superpixels
 from solojax.models import detector
 from solojax.types import IGNORED, Batch
 
@@ -20,11 +20,17 @@ COLUMNS = 2
 SHORT_SIDE = 512  # of an example on the picture: smaller ones are enlarged by drawing anyway
 STRIP = 8  # pixels between the maps of the levels
 OUTSIDE = (96, 96, 96)  # RGB of the canvas beside the image
+EDGE = (255, 230, 60)  # RGB of the outlines of superpixels
 LOST = (255, 40, 40)  # RGB of the cross on an instance that owns no cell of its own
 
 
 def of_training(
-    config: config_lib.Config, split: coco.Split, *, step: int, count: int
+    config: config_lib.Config,
+    split: coco.Split,
+    *,
+    step: int,
+    count: int,
+    with_superpixels: bool = False,
 ) -> np.ndarray:
     """Draws the first ``count`` examples of a training from a step on, with a progress bar.
 
@@ -32,8 +38,10 @@ def of_training(
       As ``contact_sheet``.
 
     Raises:
-      InputError: ``coco.prepare`` refuses the data set.
+      InputError: ``coco.prepare`` refuses the data set, or superpixels need a package.
     """
+    if with_superpixels:
+        superpixels.check()
     grid = grid_of(config.model.head)
     records = coco.prepare(config.data, split)
     strides = config.model.head.mask_strides, detector.label_strides(config.model)
@@ -56,6 +64,7 @@ def of_training(
         grid,
         [category.name for category in records.categories],
         [category.name for category in records.stuff],
+        with_superpixels,
     )
 
 
@@ -65,6 +74,7 @@ def contact_sheet(
     grid: Grid | None,
     names: Sequence[str],
     stuff: Sequence[str] = (),
+    with_superpixels: bool = False,
 ) -> np.ndarray:
     """Draws examples with masks, names and, where there is a grid, the cells each instance owns.
 
@@ -80,12 +90,14 @@ def contact_sheet(
       grid: whose cells to draw, if any.
       names: of the classes.
       stuff: names of the labels behind them.
+      with_superpixels: whether to draw their outlines on the images.
 
     Returns:
       ``H W 3`` uint8 RGB.
     """
     tiles = [
-        _tile(one, image_id, grid, names, stuff) for one, image_id in zip(batches, ids, strict=True)
+        _tile(one, image_id, grid, names, stuff, with_superpixels)
+        for one, image_id in zip(batches, ids, strict=True)
     ]
     height, width = np.max([tile.shape[:2] for tile in tiles], axis=0) + draw.MARGIN
     rows = -(-len(tiles) // COLUMNS)
@@ -98,7 +110,12 @@ def contact_sheet(
 
 
 def _tile(
-    example: Batch, image_id: int, grid: Grid | None, names: Sequence[str], stuff: Sequence[str]
+    example: Batch,
+    image_id: int,
+    grid: Grid | None,
+    names: Sequence[str],
+    stuff: Sequence[str],
+    with_superpixels: bool,
 ) -> np.ndarray:
     canvas = example.images.shape[:2]
     scale = SHORT_SIDE / min(canvas)
@@ -115,6 +132,12 @@ def _tile(
         image = draw.draw_labels(image, whole)
         seen = np.setdiff1d(labels, [IGNORED]).tolist()
         meaning = [([*names, *stuff][label], label) for label in seen]
+    if with_superpixels:
+        height, width = example.sizes.tolist()
+        numbers = np.zeros(canvas, np.uint16)
+        found = superpixels.segment(example.images[:height, :width])
+        numbers[:height, :width] = superpixels.enlarge(found, (height, width))
+        image[superpixels.outlines(superpixels.enlarge(numbers, size[::-1]))] = EDGE
     used = np.flatnonzero(example.instances.valid) if example.instances.masks else np.arange(0)
     masks = []
     for stride, bits in example.instances.masks.items():

@@ -15,6 +15,7 @@ from solojax import device_memory, parallel
 from solojax.data import fit
 from solojax.data.windows import Window
 from solojax.inference import averages, predict, programs, room
+from solojax.inference.look import shown_size
 from solojax.inference.programs import Found
 from solojax.types import Detections
 
@@ -48,13 +49,14 @@ class Network:
         number = self._canvas_of(size)
         return fit.size_on_canvas(size, self._data, number), self._data.canvases[number]
 
-    def look(self, picture: np.ndarray) -> tuple[Detections, tuple[int, int], tuple[int, int]]:
-        """What the network finds in one picture, and its ``size_on_canvas``."""
+    def look(self, picture: np.ndarray) -> tuple[Detections, np.ndarray | None]:
+        """What the network finds in one picture, and its label map at ``shown_size``, if any."""
         size = picture.shape[0], picture.shape[1]
-        batch, sizes, _ = self._place([picture], self._canvas_of(size))
+        batch, sizes, label_sizes = self._place([picture], self._canvas_of(size))
+        label_sizes[0] = shown_size(size)
         with self._told():
-            answer = self._programs.look(self._variables, batch, sizes)
-        return answer.detections, *self.size_on_canvas(size)
+            found, maps = self._programs.look(self._variables, batch, sizes, label_sizes)
+        return found, maps[0]
 
     def _canvas_of(self, size: tuple[int, int]) -> int:
         (number,) = fit.eval_canvases_of(np.array([size]), self._data).tolist()

@@ -168,10 +168,12 @@ class Predictor:
     def look(self, image: Image) -> Look:
         """What is found in one image, with probabilities of masks in place of masks.
 
-        They are of network size, so this takes as long whatever the size of the image.
+        They are of network size, and the label map is of the size that is shown, so this takes as
+        long whatever the size of the image.
         """
         picture = self._read(image)
-        found, seen, shape = self._network.look(picture)
+        found, label_map = self._network.look(picture)
+        seen, shape = self._network.size_on_canvas((picture.shape[0], picture.shape[1]))
         chosen = np.flatnonzero(found.valid[0])
         masks = found.masks[0, chosen]
         frame = [seen[axis] * masks.shape[1 + axis] / shape[axis] for axis in (0, 1)]
@@ -183,6 +185,7 @@ class Predictor:
             (frame[0], frame[1]),
             (shape[0] / seen[0], shape[1] / seen[1]),
             None if found.cells is None else found.cells[0, chosen],
+            label_map,
         )
 
     def tiled(self, image: Image, tile: int) -> Result:

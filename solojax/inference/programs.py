@@ -19,7 +19,7 @@ from solojax import parallel
 from solojax.data import rle
 from solojax.inference import predict
 from solojax.ops import label_maps
-from solojax.types import Answer, Array
+from solojax.types import Array, Detections
 
 IN_FLIGHT = 4  # tiles that the device may be ahead
 
@@ -45,7 +45,8 @@ class Programs(NamedTuple):
     """
 
     find: Callable[..., list[Found]]  # variables, images, sizes, original sizes
-    look: Callable[[dict[str, Any], Array, Array], Answer]  # variables, images, sizes
+    # variables, images, sizes, sizes to label pixels at -> detections, label maps or None each
+    look: Callable[[dict[str, Any], Array, Array, Array], tuple[Detections, list[Any]]]
     # (corner, (logits, sizes, original sizes), canvas) -> B side side L: a part of the originals.
     probabilities: Callable[..., np.ndarray]
     compile: Callable[..., None]  # variables, shape of the images
@@ -90,8 +91,26 @@ def make_programs(
     def probable_block(canvas: tuple[int, int]) -> Callable:
         return compiled(predict.make_label_block(canvas, label_maps.probabilities))
 
-    def look(variables: dict[str, Any], batch: Array, sizes: Array) -> Answer:
-        return fetch(answer_batch(variables, place((batch, sizes))))
+    def label_maps_of(logits: Any, network: Any, sizes: Array, canvas: tuple[int, int]) -> list:
+        maps = [np.empty(size, np.uint8) for size in sizes]
+        side, label, originals = predict.tile_side(canvas), label_block(canvas), place(sizes)
+        corners = _corners(sizes, side)
+        tiles = ((corner, label(corner, (logits, network, originals))) for corner in corners)
+        for (top, left), tile in _ahead(tiles, IN_FLIGHT):
+            for mine, part in zip(maps, fetch(tile), strict=True):
+                here = mine[top : top + side, left : left + side]
+                here[...] = part[: here.shape[0], : here.shape[1]]
+        return maps
+
+    def look(
+        variables: dict[str, Any], batch: Array, sizes: Array, label_sizes: Array
+    ) -> tuple[Detections, list[Any]]:
+        inputs, network = place((batch, sizes))
+        found, logits = answer_batch(variables, (inputs, network))
+        maps: list[Any] = [None] * len(batch)
+        if logits is not None:
+            maps = label_maps_of(logits, network, label_sizes, batch.shape[1:3])
+        return fetch(found), maps
 
     def compile_all(variables: dict[str, Any], shape: tuple[int, int, int, int]) -> None:
         canvas = shape[1], shape[2]
@@ -123,10 +142,9 @@ def make_programs(
         boxes = predict.restore_boxes(boxes, sizes, original_sizes)
         counts = valid.sum(1)
         rles: list[list[bytes]] = [[] for _ in counts]
-        height, width = np.max(original_sizes, 0)
         side = predict.tile_side(batch.shape[1:3])
         restore = restore_block(batch.shape[1:3])
-        corners = list(itertools.product(range(0, height, side), range(0, width, side)))
+        corners = _corners(original_sizes, side)
         for first in range(0, int(counts.max()), predict.BLOCK):
             whole = [
                 np.zeros((min(max(count - first, 0), predict.BLOCK), h, -(-w // 8)), np.uint8)
@@ -147,13 +165,7 @@ def make_programs(
                 encoded += rle.encode_packed(packed, (int(size[0]), int(size[1])))
         maps: list[Any] = [None] * len(counts)
         if logits is not None and not as_logits:
-            maps = [np.empty(size, np.uint8) for size in original_sizes]
-            label = label_block(batch.shape[1:3])
-            tiles = ((corner, label(corner, (logits, network, originals))) for corner in corners)
-            for (top, left), tile in _ahead(tiles, IN_FLIGHT):
-                for mine, part in zip(maps, fetch(tile), strict=True):
-                    here = mine[top : top + side, left : left + side]
-                    here[...] = part[: here.shape[0], : here.shape[1]]
+            maps = label_maps_of(logits, network, original_sizes, batch.shape[1:3])
         return [
             Found(
                 scores[b, :count],
@@ -171,6 +183,12 @@ def make_programs(
         return fetch(probable_block(canvas)(corner, place(batch)))
 
     return Programs(find, look, probabilities, compile_all)
+
+
+def _corners(sizes: Array, side: int) -> list[tuple[int, int]]:
+    """Where tiles of that side begin that together show the largest of images, ``B 2``."""
+    height, width = np.max(sizes, 0)
+    return list(itertools.product(range(0, height, side), range(0, width, side)))
 
 
 def _ahead(coming: Iterable[Any], count: int) -> Iterator[Any]:

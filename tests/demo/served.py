@@ -45,6 +45,9 @@ class Squares(Colors):
         return found._replace(cells=jax.lax.broadcasted_iota(jnp.int32, found.labels.shape, 1))
 
 
+SQUARES = Squares()
+
+
 class Answer(NamedTuple):
     """What came back."""
 
@@ -63,10 +66,10 @@ def predictor() -> Predictor:
 
 
 @contextlib.contextmanager
-def serving(found_by: Predictor) -> Iterator[Server]:
+def serving(found_by: Predictor, head: Any = SQUARES) -> Iterator[Server]:
     """A server that answers, with drawn samples."""
     with Server("127.0.0.1", 0) as server:
-        server.answers = Answers(found_by, Squares(), "toy", samples.find(DATA))
+        server.answers = Answers(found_by, head, "toy", samples.find(DATA))
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

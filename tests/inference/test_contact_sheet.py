@@ -104,3 +104,12 @@ def test_stuff_is_drawn_beneath_the_instances_with_what_its_colors_mean() -> Non
     bare = one._replace(instances=one.instances._replace(masks={}))
     alone = contact_sheet.contact_sheet([bare], [7], None, ["box"], ["sky"])
     assert colored(alone, 0).sum() > 100
+
+
+def test_superpixels_are_outlined_on_the_image_and_not_beside_it() -> None:
+    pytest.importorskip("skimage")
+    sheet = contact_sheet.contact_sheet(
+        [example([(8, 8, 20, 20)])], [7], None, ["box"], with_superpixels=True
+    )
+    seen = (sheet == contact_sheet.EDGE).all(-1)[28:]
+    assert seen[:, :384].sum() > 2000 and not seen[:, 384:].any()

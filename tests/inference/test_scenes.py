@@ -73,6 +73,14 @@ def test_tiles_say_together_what_a_pixel_is(grounds: Predictor) -> None:
     assert (tiled != image[..., 0]).mean() < 0.01
 
 
+def test_a_look_has_the_label_map_as_it_is_shown(scenes: Predictor) -> None:
+    image = noise(*SIZE)
+    np.testing.assert_array_equal(scenes.look(image).label_map, scenes(image).label_map)
+    long = scenes.look(cv2.resize(image, (2560, 300))).label_map
+    assert long.shape == (150, 1280) and (long == 3).any()
+    assert make(Colors()).look(image).label_map is None
+
+
 def test_segments_are_instances_and_the_stuff_between_them(scenes: Predictor) -> None:
     image = noise(*SIZE)
     result = scenes(image)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
+import numpy as np
 from pycocotools import mask as coco_mask
 
 from solojax import writing
@@ -41,32 +42,45 @@ class Panoptic:
         height, width = result.size
         name = self._files.name(origin, result)
         self._images.append({"id": origin.id, "file_name": name, "height": height, "width": width})
-        picture = cv2.cvtColor(panoptic_ids.to_rgb(result.segment_ids), cv2.COLOR_RGB2BGR)
-        writing.put(self._folder / f"{origin.path}.png", encode(".png", picture))
-        labels = {one.id: one.label for one in result.segments}
-        known = (*self._things, *self._stuff)
-        segments = [
-            {
-                "id": number,
-                "category_id": known[labels[number]].id,
-                "area": int(coco_mask.area(mask)),
-                "bbox": [int(side) for side in coco_mask.toBbox(mask)],
-                "iscrowd": 0,
-            }
-            for number, mask in rle.rles_of(result.segment_ids)
-        ]
-        row = {"image_id": origin.id, "file_name": f"{origin.path}.png", "segments_info": segments}
-        self._rows.add(row)
+        writing.put(self._folder / f"{origin.path}.png", picture(result.segment_ids))
+        self._rows.add(row(result, result.segment_ids, origin.id, f"{origin.path}.png"))
 
     def close(self, begun: bool) -> None:
-        classes = [
-            {"id": one.id, "name": one.name, "isthing": is_thing}
-            for is_thing, some in ((1, self._things), (0, self._stuff))
-            for one in some
-        ]
+        classes = categories_of(self._things, self._stuff)
         images = ",\n".join(map(json.dumps, self._images))
         tail = f'],\n"categories": {json.dumps(classes)},\n"images": [\n{images}\n]}}'
         self._rows.close(tail, begun)
 
     def describe(self) -> str:
         return f"{self.NAMES[0]} with {self.NAMES[1]}/ (of images in {self._files.root})"
+
+
+def row(result: Result, ids: np.ndarray, image_id: int, file_name: str) -> dict[str, Any]:
+    """The segments of a result, whose ``segment_ids`` these are, of which a PNG has that name."""
+    labels = {one.id: one.label for one in result.segments}
+    known = (*result.categories, *result.stuff)
+    segments = [
+        {
+            "id": number,
+            "category_id": known[labels[number]].id,
+            "area": int(coco_mask.area(mask)),
+            "bbox": [int(side) for side in coco_mask.toBbox(mask)],
+            "iscrowd": 0,
+        }
+        for number, mask in rle.rles_of(ids)
+    ]
+    return {"image_id": image_id, "file_name": file_name, "segments_info": segments}
+
+
+def picture(ids: np.ndarray) -> memoryview:
+    """``H W`` ids of segments as a PNG."""
+    return encode(".png", cv2.cvtColor(panoptic_ids.to_rgb(ids), cv2.COLOR_RGB2BGR))
+
+
+def categories_of(things: Sequence[Category], stuff: Sequence[Category]) -> list[dict[str, Any]]:
+    """What COCO's panoptic form says of classes."""
+    return [
+        {"id": one.id, "name": one.name, "isthing": is_thing}
+        for is_thing, some in ((1, things), (0, stuff))
+        for one in some
+    ]
