@@ -99,16 +99,17 @@ def score_run(
     base = out or workdir
     place = base if split == "val" else base / split
     figures = report.draw_figures(of_scenes, seen.look_at) if seen else report.NONE
+    logged = history.read(workdir)
     if not finds:
         told = [title, report.table(of_scenes)]
         with page.or_print(told):
-            told += page.save(place, report.render(title, of_scenes, figures), scored)
+            html = report.render(title, of_scenes, figures, logged, step)
+            told += page.save(place, html, scored)
             return "\n".join([*told, *_draw(place, evaluation, records)])
     findings = Findings()
     flat = [one for here in evaluation.results.values() for one in here]
     caps.tell_head(config.model.head, evaluation.truth, most, findings)
     caps.tell(evaluation.truth, flat, most, findings)
-    logged = history.read(workdir)
     known = _trained_on(trained) if split == "val" else _counts(surveyed, records)
     facts = advice.Facts(config, surveyed, records.sizes, logged, known)
     advice.advise(scored, facts)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from solojax.evaluation.metrics import panoptic, semantic
-from solojax.evaluation.report import crops, matrix, page, templates
+from solojax.evaluation.report import crops, history, matrix, page, templates
 from solojax.inference import draw
 from solojax.types import IGNORED
 
@@ -120,11 +120,33 @@ def sections(scores: dict[str, Any], figures: Figures = NONE) -> str:
     )
 
 
-def render(title: str, scores: dict[str, Any], figures: Figures = NONE) -> str:
-    """The report of scenes alone as HTML; arguments as of ``sections``."""
+def render(
+    title: str,
+    scores: dict[str, Any],
+    figures: Figures = NONE,
+    logged: history.History | None = None,
+    step: int | None = None,
+) -> str:
+    """The report of scenes alone as HTML.
+
+    Args:
+      title: what was scored.
+      scores: as of ``sections``.
+      figures: as of ``sections``.
+      logged: of the training.
+      step: that was scored.
+    """
     one = scores.get("panoptic") or scores["semantic"]
     facts = [f"{len(one['classes'])} labels", f"{len(one['images']):,} images"]
-    return templates.fill("scene", title=title, facts=facts, scenes=sections(scores, figures))
+    scored = {"mIoU": scores["semantic"]["mIoU"], "step": step} if "semantic" in scores else {}
+    return templates.fill(
+        "scene",
+        title=title,
+        facts=facts,
+        scenes=sections(scores, figures),
+        charts=history.charts(logged, scored) if logged else [],
+        history_facts=history.describe(logged) if logged else "",
+    )
 
 
 def table(scores: dict[str, Any]) -> str:
