@@ -211,4 +211,9 @@ def test_superpixels_that_are_clicked_make_a_mask(browser, grounds, folder):
     assert page.text("#picked").startswith("Click some")
     page.click("#show-superpixels")
     assert page.run("return document.getElementById('picking').hidden")
+    page.run("superpixels = null; document.getElementById('show-superpixels').click(); look(file)")
+    page.click("#samples button:last-child")  # while those of the discs come
+    page.wait(f"document.getElementById('name').innerText === 'shapes 6.png' && {READY}")
+    assert page.run("return superpixels.numbers.length === canvas.width * canvas.height")
+    assert page.text("#picked").startswith("Click some")
     assert page.complaints() == []
