@@ -27,6 +27,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=int, metavar="N", help="images at a time; else any number (stablehlo) or 1"
     )
+    parser.add_argument(
+        "--weights",
+        default="float32",
+        choices=("float32", "float16", "int8"),  # of export.WEIGHTS
+        help="what the file keeps kernels as (default %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -44,15 +50,15 @@ def run(arguments: argparse.Namespace) -> None:
     if kind == "onnx":
         from solojax.export.onnx import file
 
-        written = file.write(found, path)
+        written = file.write(found, path, arguments.weights)
     elif kind == "stablehlo":
         from solojax.export import stablehlo
 
-        written = stablehlo.write(found, path, batch)
+        written = stablehlo.write(found, path, batch, arguments.weights)
     else:
         from solojax.export import savedmodel
 
         make = savedmodel.write if kind == "savedmodel" else savedmodel.write_lite
-        written = make(found, path, batch or 1)
+        written = make(found, path, batch or 1, arguments.weights)
     for path in written:
         print(f"{path}: {path.stat().st_size:,} bytes" if path.is_file() else path)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from solojax import __version__
+from solojax.export import WEIGHTS
 from solojax.heads import protocol
 from solojax.inference import draw
 from solojax.inference.trained import Trained
@@ -15,7 +16,9 @@ INPUTS = {
 }
 
 
-def describe(trained: Trained, kind: str, batch: int | None, most: int) -> dict[str, Any]:
+def describe(
+    trained: Trained, kind: str, batch: int | None, most: int, weights: str
+) -> dict[str, Any]:
     """Class names, preprocessing and thresholds, the same for every target.
 
     Args:
@@ -23,6 +26,7 @@ def describe(trained: Trained, kind: str, batch: int | None, most: int) -> dict[
       kind: the target.
       batch: images that go through the network together; None: any number.
       most: detections of an image.
+      weights: of ``export.WEIGHTS``.
     """
     data, head = trained.config.data, trained.config.model.head
     if not protocol.finds_instances(head):
@@ -41,6 +45,7 @@ def describe(trained: Trained, kind: str, batch: int | None, most: int) -> dict[
         "least_scores": trained.least_scores.of(data.categories).tolist(),
         "least_scores_chosen_by": trained.least_scores.origin or "nothing",
         "mask_threshold": head.mask_threshold,
+        "weights": WEIGHTS[weights],
         "batch": batch,
         "resize": data.resize,
         "short_side": data.test_short_side,

@@ -16,10 +16,9 @@ import tensorflow as tf
 from jax.experimental import jax2tf
 
 from solojax import writing
-from solojax.export import metadata, stablehlo
+from solojax.export import metadata, quantised, stablehlo
 from solojax.inference import predict
 from solojax.inference.trained import Trained
-from solojax.training import checkpoint
 from solojax.types import InputError
 
 SEEN = ("images", "sizes", "originals")
@@ -27,7 +26,7 @@ PLACES = ("block", "soft", "sizes", "originals")
 FOUND = ("scores", "labels", "soft", "valid", "overflow", "boxes")
 
 
-def write(trained: Trained, path: Path, batch: int) -> list[Path]:
+def write(trained: Trained, path: Path, batch: int, weights: str = "float32") -> list[Path]:
     """Writes a SavedModel, a folder: ``find_HxW`` and ``masks_HxW`` of each canvas.
 
     Raises:
@@ -35,7 +34,7 @@ def write(trained: Trained, path: Path, batch: int) -> list[Path]:
     """
     if path.exists():
         raise InputError(f"{path} is there already; remove it, or give another --out")
-    module, described = _module(trained, batch)
+    module, described = _module(trained, batch, weights)
     with writing.told(path), tempfile.TemporaryDirectory(dir=path.resolve().parent) as folder:
         part = Path(folder) / "part"
         tf.saved_model.save(module, str(part), signatures=_signatures(module))
@@ -45,13 +44,13 @@ def write(trained: Trained, path: Path, batch: int) -> list[Path]:
     return [path]
 
 
-def write_lite(trained: Trained, path: Path, batch: int) -> list[Path]:
+def write_lite(trained: Trained, path: Path, batch: int, weights: str = "float32") -> list[Path]:
     """Writes files of LiteRT, one for each program.
 
     Raises:
       InputError: its converter refuses an operation, or a file cannot be written.
     """
-    module, described = _module(trained, batch)
+    module, described = _module(trained, batch, weights)
     made = {path.with_suffix(".json"): described}
     for name, function in _signatures(module).items():
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
@@ -67,14 +66,14 @@ def write_lite(trained: Trained, path: Path, batch: int) -> list[Path]:
     return list(made)
 
 
-def _module(trained: Trained, batch: int) -> tuple[tf.Module, bytes]:
+def _module(trained: Trained, batch: int, kind: str) -> tuple[tf.Module, bytes]:
     """A function for each program, with the names of its results; and the metadata."""
-    module, weights = tf.Module(), checkpoint.by_name(trained.variables)
-    module.weights = [tf.Variable(np.asarray(one), trainable=False) for one in weights.values()]
+    module, weights = tf.Module(), quantised.arrays_of(quantised.store(trained.variables, kind))
+    module.weights = [tf.Variable(one, trainable=False) for one in weights.values()]
     canvases, programs = trained.config.data.canvases, []
     for canvas in canvases:
         with _sorting():  # here as well: what has been traced is not traced again
-            find, masks = stablehlo.programs(trained, canvas, batch)
+            find, masks = stablehlo.programs(trained, canvas, batch, weights)
         most, size = masks[1][1].shape[1], f"{canvas[0]}x{canvas[1]}"
         programs.append((f"find_{size}", f"masks_{size}"))
         setattr(
@@ -82,7 +81,7 @@ def _module(trained: Trained, batch: int) -> tuple[tf.Module, bytes]:
         )
         setattr(module, f"masks_{size}", _function(*masks, PLACES, ("masks",)))
     described = {
-        **metadata.describe(trained, "savedmodel", batch, most),
+        **metadata.describe(trained, "savedmodel", batch, most, kind),
         "programs": programs,
         "programs_are": stablehlo.OUTPUTS,
         "tiles": [predict.tile_side(canvas) for canvas in canvases],

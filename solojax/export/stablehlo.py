@@ -19,7 +19,7 @@ import numpy as np
 from jax import export
 
 from solojax import writing
-from solojax.export import metadata
+from solojax.export import metadata, quantised
 from solojax.inference import predict
 from solojax.inference.trained import Trained
 from solojax.training import checkpoint
@@ -38,33 +38,33 @@ OUTPUTS = {
 }
 
 
-def write(trained: Trained, path: Path, batch: int | None) -> list[Path]:
+def write(trained: Trained, path: Path, batch: int | None, weights: str = "float32") -> list[Path]:
     """Writes the file and, beside it, its runner; says what was written.
 
     Args:
       trained: the network.
       path: of the file.
       batch: images that go through the network together; None: any number.
+      weights: how they are kept, of ``export.WEIGHTS``.
 
     Raises:
       InputError: a file cannot be written, or a part of the network is for fixed batches alone.
     """
-    weights = checkpoint.by_name(trained.variables)
+    arrays: dict[str, Any] = quantised.arrays_of(quantised.store(trained.variables, weights))
     stored = io.BytesIO()
-    arrays: dict[str, Any] = {name: np.asarray(array) for name, array in weights.items()}
     np.savez(stored, **arrays)
     members, pairs = {"weights.npz": stored.getvalue()}, []
     canvases = trained.config.data.canvases
     (b,) = export.symbolic_shape("b") if batch is None else (batch,)
     for height, width in canvases:
         with _batch_told():
-            two = programs(trained, (height, width), b)
+            two = programs(trained, (height, width), b, arrays)
         find, masks = (_export(function, *given) for function, given in two)
         pairs.append((f"find_{height}x{width}.bin", f"masks_{height}x{width}.bin"))
         contents = (bytes(one.serialize()) for one in (find, masks))
         members |= zip(pairs[-1], contents, strict=True)
     described = {
-        **metadata.describe(trained, "stablehlo", batch, find.out_avals[0].shape[1]),
+        **metadata.describe(trained, "stablehlo", batch, find.out_avals[0].shape[1], weights),
         "programs": pairs,
         "programs_are": OUTPUTS,
         "tiles": [predict.tile_side(canvas) for canvas in canvases],
@@ -80,26 +80,28 @@ def write(trained: Trained, path: Path, batch: int | None) -> list[Path]:
     return [path, runner]
 
 
-def programs(trained: Trained, canvas: tuple[int, int], b: Any) -> list[tuple[Callable, tuple]]:
+def programs(
+    trained: Trained, canvas: tuple[int, int], b: Any, arrays: dict[str, Any]
+) -> list[tuple[Callable, tuple]]:
     """``find`` and ``masks`` of a canvas (``OUTPUTS``), each with the shapes of its arguments.
 
     Args:
       trained: the network.
       canvas: (height, width), network pixels.
       b: images that go through the network together; may be a dimension of ``jax.export``.
+      arrays: ``quantised.arrays_of`` its weights.
     """
-    model, tree = trained.config.model, jax.tree.structure(trained.variables)
+    model = trained.config.model
     detect = predict.make_detect(model)
 
     def find(weights: dict[str, Any], images: Any, sizes: Any, originals: Any) -> tuple[Any, ...]:
-        found = detect(jax.tree.unflatten(tree, [weights[name] for name in names]), images, sizes)
+        variables = checkpoint.fill(trained.variables, quantised.restore(weights))
+        found = detect(variables, images, sizes)
         boxes = predict.restore_boxes(found.boxes, sizes, originals)
         always = (found.scores, found.labels, found.masks, found.valid, found.overflow)
         return always if boxes is None else (*always, boxes)
 
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), trained.variables)
-    weights = checkpoint.by_name(shapes)
-    names = list(weights)
+    weights = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
     images = jax.ShapeDtypeStruct((b, *canvas, 3), np.uint8)
     sizes = jax.ShapeDtypeStruct((b, 2), np.int32)
     given = (weights, images, sizes, sizes)

@@ -40,10 +40,10 @@ def live(network: Trained, batch_size: int = 1) -> Predictor:
     return Predictor(model, network.variables, data, batch_size=batch_size)
 
 
-def run_stablehlo(folder, monkeypatch, network, *images, batch=None):
+def run_stablehlo(folder, monkeypatch, network, *images, batch=None, weights="float32"):
     """Writes the file of a network and runs its runner; gives what the runner defines."""
     path = folder / "network.zip"
-    _, runner = stablehlo.write(network, path, batch)
+    _, runner = stablehlo.write(network, path, batch, weights)
     monkeypatch.setattr(sys, "argv", [str(runner), str(path), *map(str, images)])
     return runpy.run_path(str(runner))
 

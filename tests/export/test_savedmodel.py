@@ -12,10 +12,11 @@ from solojax.data import fit
 from solojax.export import savedmodel
 from solojax.inference import trained
 from tests.export import parity
-from tests.inference.networks import Colors
+from tests.inference.networks import Mixed
 
 DATA = dataclasses.replace(parity.DATA, canvases=((64, 96),))
-NETWORK = parity.trained(Colors(), {"least": np.float32(0.6)}, DATA)
+WEIGHTS = {"least": np.float32(0.6), "mixed": {"kernel": np.eye(32, dtype=np.float32) * 127 / 64}}
+NETWORK = parity.trained(Mixed(), WEIGHTS, DATA)
 IMAGE = parity.noise(83, 150)
 
 
@@ -24,17 +25,18 @@ def export(tmp_path, monkeypatch):
     monkeypatch.setattr(trained, "read", lambda run, which: NETWORK)
     out = tmp_path / "cells"
 
-    def run(kind):
-        return cli.main(["export", "--run", "run", "--to", kind, "--out", str(out)]), out
+    def run(kind, *more):
+        return cli.main(["export", "--run", "run", "--to", kind, "--out", str(out), *more]), out
 
     return run
 
 
 @pytest.mark.slow
 def test_tensorflow_finds_the_same_and_a_folder_is_never_replaced(export, capsys):
-    code, out = export("savedmodel")
+    code, out = export("savedmodel", "--weights", "int8")
     assert code == 0 and (out / "assets.extra/metadata.json").is_file()
     module = tf.saved_model.load(str(out))
+    assert {one.dtype for one in module.weights} == {tf.int8, tf.float32}
     canvas, size = fit.on_canvas(IMAGE, DATA, 0)
     sizes, originals = np.int32([size]), np.int32([IMAGE.shape[:2]])
     asked = {"sizes": tf.constant(sizes), "originals": tf.constant(originals)}

@@ -48,6 +48,14 @@ class Colors:
         )
 
 
+class Mixed(Colors):
+    """Finds colors that its kernel mixes from those of the image, 32 by 32."""
+
+    def apply(self, variables: dict[str, Any], images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        wide = jnp.pad(images, ((0, 0), (0, 0), (0, 0), (0, 29)))
+        return super().apply(variables, (wide @ variables["mixed"]["kernel"])[..., :3])
+
+
 class Bright(Colors):
     """Finds what is bright in the red of the image, with certainty."""
 

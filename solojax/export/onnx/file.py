@@ -11,13 +11,14 @@ from jax import export
 from onnx import helper
 
 from solojax import writing
-from solojax.export import metadata
+from solojax.export import metadata, quantised
 from solojax.export.onnx.graph import IR_VERSION, OPSET, Graph, Value
 from solojax.export.onnx.program import loop
 from solojax.export.onnx.program import write as write_program
 from solojax.inference import predict
 from solojax.inference.trained import Trained
 from solojax.ops import masks
+from solojax.training import checkpoint
 
 INPUTS = {
     "image": "H W 3 uint8 RGB, at the top left of its canvas, zeros elsewhere",
@@ -32,19 +33,24 @@ OUTPUTS = {
 }
 
 
-def write(trained: Trained, path: Path) -> list[Path]:
+def write(trained: Trained, path: Path, weights: str = "float32") -> list[Path]:
     """Writes a file for each canvas, its size in the name where there are several.
+
+    Args:
+      trained: the network.
+      path: of the file.
+      weights: how they are kept, of ``export.WEIGHTS``.
 
     Raises:
       InputError: a file cannot be written, or the network has an operation without a rule.
     """
-    made = []
+    made, stored = [], quantised.store(trained.variables, weights)
     canvases = trained.config.data.canvases
     for height, width in canvases:
         one = path.with_stem(f"{path.stem}_{height}x{width}") if len(canvases) > 1 else path
-        model, most = _model(trained, (height, width))
+        model, most = _model(trained, (height, width), stored)
         described = {
-            **metadata.describe(trained, "onnx", 1, most),
+            **metadata.describe(trained, "onnx", 1, most, weights),
             "canvases": [(height, width)],
             "inputs": INPUTS,
             "outputs": OUTPUTS,
@@ -55,22 +61,27 @@ def write(trained: Trained, path: Path) -> list[Path]:
     return made
 
 
-def _model(trained: Trained, canvas: tuple[int, int]) -> tuple[onnx.ModelProto, int]:
+def _model(
+    trained: Trained, canvas: tuple[int, int], stored: dict[str, quantised.Stored]
+) -> tuple[onnx.ModelProto, int]:
     """The model of a canvas, and how many detections it gives at most."""
     graph, detector = Graph(), trained.config.model
     image = graph.input((*canvas, 3), "uint8", "image")
     size, original = (graph.input((2,), "int32", name) for name in ("size", "original"))
     detect = predict.make_detect(detector)
+    arrays = quantised.restore(quantised.arrays_of(stored))
+    weights = [graph.weight(arrays[name], stored[name]) for name in sorted(arrays)]
 
-    def find(image: Any, size: Any, original: Any) -> tuple[Any, ...]:
-        found = detect(trained.variables, image[None], size[None])
+    def find(arrays: Any, image: Any, size: Any, original: Any) -> tuple[Any, ...]:
+        variables = checkpoint.fill(trained.variables, arrays)
+        found = detect(variables, image[None], size[None])
         boxes = predict.restore_boxes(found.boxes, size[None], original[None])
         kept = (found.scores, found.labels, found.masks, boxes)
         return *(one[0] for one in kept if one is not None), found.valid.sum()
 
     pair = jax.ShapeDtypeStruct((2,), np.int32)
-    found = jax.make_jaxpr(find)(jax.ShapeDtypeStruct(image.shape, np.uint8), pair, pair)
-    *kept, count = write_program(graph, found, [image, size, original])
+    found = jax.make_jaxpr(find)(arrays, jax.ShapeDtypeStruct(image.shape, np.uint8), pair, pair)
+    *kept, count = write_program(graph, found, [*weights, image, size, original])
     most = kept[0].shape[0]
     (soft, *_), kept = kept[2:3], [*kept[:2], *kept[3:]]
     count = graph.reshape(graph.cast(count, "int64"), ())

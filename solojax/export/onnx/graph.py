@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from solojax.export.quantised import Stored
+
 OPSET = 18  # the first with bitwise and; onnxruntime 1.14, of 2023
 IR_VERSION = 8  # what goes with it
 ARITHMETIC = ("float32", "int32", "int64")  # types that onnxruntime has kernels of all nodes for
@@ -66,6 +68,7 @@ class Value(NamedTuple):
     array: np.ndarray | None = None
     # The name and shape it had before it was repeated along axes of length 1, if it was.
     narrow: tuple[str, tuple[Any, ...]] | None = None
+    stored: Stored | None = None  # what the array is made of in the file, if not itself
 
 
 class Graph:
@@ -91,6 +94,11 @@ class Graph:
         array = array.astype(dtype) if dtype else array
         return Value("", array.shape, array.dtype.name, 0, array)
 
+    def weight(self, array: Any, stored: Stored) -> Value:
+        """A constant that the file keeps in another form."""
+        made = self.constant(array)
+        return made if stored.values.dtype == made.dtype else made._replace(stored=stored)
+
     def name_of(self, value: Value) -> str:
         """What it is called in nodes."""
         if value.array is None:
@@ -99,10 +107,22 @@ class Graph:
         key = (value.dtype, value.shape, array.tobytes())
         if key not in self._known:
             self._known[key] = self.new_name()
-            self.weights.append(
-                numpy_helper.from_array(array.reshape(value.shape), self._known[key])
-            )
+            if value.stored is None:
+                self.weights.append(
+                    numpy_helper.from_array(array.reshape(value.shape), self._known[key])
+                )
+            else:
+                self._restore(value.stored, self._known[key])
         return self._known[key]
+
+    def _restore(self, stored: Stored, name: str) -> None:
+        """Adds the node that makes float32 of what the file keeps."""
+        kept = [self.name_of(self.constant(x)) for x in stored[:2] if x is not None]
+        if stored.scale is None:
+            node = helper.make_node("Cast", kept, [name], to=onnx.TensorProto.FLOAT)
+        else:
+            node = helper.make_node("DequantizeLinear", kept, [name], axis=stored.axis)
+        self.nodes[0].append(node)
 
     def emit(
         self,
@@ -174,7 +194,8 @@ class Graph:
         if tuple(x.shape) == tuple(shape):
             return x
         if x.array is not None:
-            return self.constant(x.array.reshape(shape))
+            made = self.constant(x.array.reshape(shape))
+            return made._replace(stored=x.stored and x.stored.reshape(shape))
         return self.emit("Reshape", [x, self.shape(shape)], shape, x.dtype)
 
     def transpose(self, x: Value, order: Sequence[int]) -> Value:
@@ -182,7 +203,8 @@ class Graph:
         if order == list(range(len(order))):
             return x
         if x.array is not None:
-            return self.constant(np.transpose(x.array, order))
+            made = self.constant(np.transpose(x.array, order))
+            return made._replace(stored=x.stored and x.stored.transpose(order))
         return self.emit("Transpose", [x], [x.shape[i] for i in order], x.dtype, perm=order)
 
     def expand(self, x: Value, shape: Sequence[Any]) -> Value:
