@@ -41,6 +41,7 @@ COMMANDS = {  # as it is typed, which names its module: "data import" is data_im
     "data import": "turn a set of another form into a COCO folder",
     "bench": "measure training, prediction and what is around them",
     "bench memory": "what a training step needs on a device",
+    "bench growth": "how operations and memory grow with batch, canvas, instances and classes",
     "bench data": "how fast images come, and what takes the time",
     "info": "versions, devices, and the parameters and operations of a config",
 }

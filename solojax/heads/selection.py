@@ -16,6 +16,7 @@ from solojax.ops.precision import widen
 from solojax.types import MASK_STRIDE, Detections, InputError
 
 BLOCK = 100  # candidates whose masks are measured at once
+AT_ONCE = 2**29  # bytes of soft masks of all candidates, that a GPU makes with no loop
 
 SoftMasks = Callable[[Any, jax.Array], jax.Array]
 """(one image's predictions, cells ``K``) -> mask probabilities ``K H/4 W/4``."""
@@ -68,6 +69,7 @@ def select(
     predictions: Any,
     soft_masks: SoftMasks,
     quality_logits: dict[str, jax.Array] | None = None,
+    at_once: bool = False,
 ) -> Detections:
     """Finds the instances of a batch; fixed shapes, for use inside ``jit``.
 
@@ -78,6 +80,8 @@ def select(
       predictions: whatever ``soft_masks`` makes masks from; every leaf starts with ``B``.
       soft_masks: makes the masks of some cells of one image.
       quality_logits: by level, ``B S S 1``: the score of each mask, which counts before NMS.
+      at_once: whether masks are so cheap that a GPU had better make those of all candidates, where
+        ``AT_ONCE`` allows it, than ask the host before each block whether there is a further one.
     """
     scores = {level: jax.nn.sigmoid(widen(logits)) for level, logits in category_logits.items()}
     if selection.points_nms:
@@ -90,15 +94,20 @@ def select(
     found = jax.vmap(lambda one: _candidates(selection, one))(flatten(scores))
 
     def measure(cells: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Masks ``B H/4 W/32 k``, packed along the width, their areas and maskness ``B k``."""
-        # Candidates last: all sums are then of whole rows of candidates.
-        probabilities = jnp.moveaxis(jax.vmap(soft_masks)(predictions, cells), 1, -1)
-        foreground = probabilities > selection.mask_threshold
-        packed = jnp.packbits(foreground, axis=2)
-        areas = jnp.sum(jax.lax.population_count(packed), (1, 2), dtype=jnp.int32)
-        return packed, areas, masks.maskness(probabilities, foreground, areas)
+        """Masks ``B k H/4 W/32``, packed along the width, their areas and maskness ``B k``."""
+        in_rows = functools.partial(_measure, selection.mask_threshold)
+        # All sums are then of whole rows of candidates, several of which a CPU adds at once.
+        in_columns = functools.partial(in_rows, candidates_last=True)
+        soft = jax.vmap(soft_masks)(predictions, cells)
+        return jax.lax.platform_dependent(soft, cpu=in_columns, default=in_rows)
 
-    packed, areas, sureness = _in_blocks(measure, found.cells, jnp.max(found.passing))
+    in_blocks = functools.partial(_in_blocks, measure)
+    soft = jax.eval_shape(jax.vmap(soft_masks), predictions, found.cells)
+    by_platform: dict[str, Callable] = {"default": in_blocks}
+    if at_once and 4 * soft.size <= AT_ONCE:
+        by_platform["cuda"] = lambda cells, _: measure(cells)
+    used = jnp.max(found.passing)
+    packed, areas, sureness = jax.lax.platform_dependent(found.cells, used, **by_platform)
     if quality_logits:
         quality = jax.nn.sigmoid(widen(flatten(quality_logits)))[..., 0]
         sureness *= pick.take(quality, found.cells)
@@ -127,6 +136,19 @@ def _candidates(selection: Selection, scores: jax.Array) -> _Candidates:
     return _Candidates(best, index // num_classes, index % num_classes, passing)
 
 
+def _measure(
+    threshold: float, soft: jax.Array, candidates_last: bool = False
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Soft masks ``B k H W`` -> packed ``B k H W/8``, areas and maskness ``B k``."""
+    pixels = (1, 2) if candidates_last else (2, 3)
+    probabilities = jnp.moveaxis(soft, 1, -1) if candidates_last else soft
+    foreground = probabilities > threshold
+    packed = jnp.packbits(foreground, axis=pixels[1])
+    areas = jnp.sum(jax.lax.population_count(packed), pixels, dtype=jnp.int32)
+    sureness = masks.maskness(probabilities, foreground, areas, pixels)
+    return jnp.moveaxis(packed, -1, 1) if candidates_last else packed, areas, sureness
+
+
 def _select_one(
     selection: Selection,
     found: _Candidates,
@@ -143,7 +165,7 @@ def _select_one(
 
     scores, best = jax.lax.top_k(scores, min(selection.nms_candidates, len(scores)))
     cells, labels = found.cells[best], found.labels[best]
-    decayed = _suppress(selection, jnp.moveaxis(packed, -1, 0)[best], labels, scores)
+    decayed = _suppress(selection, packed[best], labels, scores)
     decayed = jnp.where(decayed >= selection.final_threshold, decayed, 0)
 
     final, kept = jax.lax.top_k(decayed, min(selection.max_detections, len(decayed)))
@@ -166,7 +188,7 @@ def _in_blocks(
     one block exist at a time.
 
     Args:
-      measure: ``B k`` cells -> arrays ``B ... k``.
+      measure: ``B k`` cells -> arrays ``B k ...``.
       cells: ``B K``.
       used: scalar.
     """
@@ -175,19 +197,21 @@ def _in_blocks(
     count = -(-length // block)
     padded = jnp.pad(cells, ((0, 0), (0, count * block - length)))
     shapes = jax.eval_shape(measure, padded[:, :block])
-    empty = tuple(jnp.zeros((*one.shape[:-1], count * block), one.dtype) for one in shapes)
+    empty = tuple(
+        jnp.zeros((len(cells), count * block, *one.shape[2:]), one.dtype) for one in shapes
+    )
 
     def step(number: jax.Array, measured: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         first = number * block
         here = measure(jax.lax.dynamic_slice_in_dim(padded, first, block, axis=1))
         return tuple(
-            jax.lax.dynamic_update_slice_in_dim(whole, part, first, axis=-1)
+            jax.lax.dynamic_update_slice_in_dim(whole, part, first, axis=1)
             for whole, part in zip(measured, here, strict=True)
         )
 
     blocks = (jnp.minimum(used, length) + block - 1) // block
     measured = jax.lax.fori_loop(0, blocks, step, empty)
-    return tuple(one[..., :length] for one in measured)
+    return tuple(one[:, :length] for one in measured)
 
 
 def _suppress(

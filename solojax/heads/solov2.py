@@ -176,6 +176,7 @@ class SOLOv2(nn.Module):
             predictions,
             soft_masks,
             outputs.quality_logits,
+            at_once=self.features == "unified",
         )
 
     @nn.nowrap

@@ -100,7 +100,12 @@ class GroupNorm(nn.Module):
         variance = jnp.maximum(mean(jnp.square(wide)) - jnp.square(centre), 0)
         first = (None,) * (x.ndim - 1)
         factor = scale[first] * jax.lax.rsqrt(variance + NORM_EPSILON)
-        return ((wide - centre) * factor + bias[first]).astype(x.dtype)
+
+        def normalise(x: jax.Array, centre: jax.Array, factor: jax.Array) -> jax.Array:
+            return ((widen(x) - centre) * factor + bias[first]).astype(x.dtype)
+
+        # What is centred, a float32 map, is made of x again in the backward pass and not kept.
+        return jax.checkpoint(normalise)(x, centre, factor)
 
 
 class BatchNorm(nn.BatchNorm):

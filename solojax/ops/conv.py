@@ -59,7 +59,7 @@ def conv_general_dilated(
         multiply = functools.partial(_multiply, strides=window_strides)
         if is_trained_on_cpus():
             return multiply(x, kernel)
-        return _on_cpus(multiply, direct, x, kernel)
+        return on_cpus(multiply, direct, x, kernel)
     tiles = -(-x.shape[1] // 2) * -(-x.shape[2] // 2)
     if (
         x.dtype == jnp.float32
@@ -69,22 +69,16 @@ def conv_general_dilated(
         and x.shape[3] >= LEAST_CHANNELS
         and tiles >= LEAST_TILES
     ):
-        return _on_cpus(winograd, direct, x, kernel)
+        return on_cpus(winograd, direct, x, kernel)
     return direct(x, kernel)
 
 
-def _on_cpus(
-    fast: Callable[..., jax.Array],
-    direct: Callable[..., jax.Array],
-    x: jax.Array,
-    kernel: jax.Array,
+def on_cpus(
+    fast: Callable[..., jax.Array], direct: Callable[..., jax.Array], *arrays: jax.Array
 ) -> jax.Array:
     """``fast`` on CPUs where no gradient is wanted: that would keep what it makes on the way."""
-
-    def choose(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return lax.platform_dependent(x, kernel, cpu=fast, default=direct)
-
-    return forward_only(choose, direct)(x, kernel)
+    choose = functools.partial(lax.platform_dependent, cpu=fast, default=direct)
+    return forward_only(choose, direct)(*arrays)
 
 
 def _multiply(x: jax.Array, kernel: jax.Array, strides: Sequence[int]) -> jax.Array:

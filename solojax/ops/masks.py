@@ -13,13 +13,19 @@ from solojax.types import MASK_STRIDE
 AT_ONCE = 2**28  # bytes of masks at original size, as floats, that exist at a time
 
 
-def maskness(probabilities: jax.Array, foreground: jax.Array, areas: jax.Array) -> jax.Array:
+def maskness(
+    probabilities: jax.Array,
+    foreground: jax.Array,
+    areas: jax.Array,
+    pixels: tuple[int, int] = (1, 2),
+) -> jax.Array:
     """Mean probability over the foreground of each mask; 0 for an empty one.
 
     Args:
-      probabilities: ``B H W K`` in 0..1, the masks last.
+      probabilities: ``B H W K`` in 0..1, the masks last, or first, ``B K H W``.
       foreground: bool, of the same shape.
       areas: pixels of each foreground, ``B K``.
+      pixels: the axes of height and width.
 
     Returns:
       ``B K``.
@@ -28,7 +34,7 @@ def maskness(probabilities: jax.Array, foreground: jax.Array, areas: jax.Array) 
     >>> round(float(maskness(soft, soft > 0.5, jnp.array([[3]]))[0, 0]), 4)
     0.7667
     """
-    return jnp.sum(jnp.where(foreground, probabilities, 0), (1, 2)) / jnp.maximum(areas, 1)
+    return jnp.sum(jnp.where(foreground, probabilities, 0), pixels) / jnp.maximum(areas, 1)
 
 
 def unpack(masks: dict[int, jax.Array], width: int) -> dict[int, jax.Array]:
@@ -174,7 +180,7 @@ def resampling(
         four_rows += [(low, share * (1 - weight)), (high, share * weight)]
 
     def resample(plane: jax.Array) -> jax.Array:
-        wide = jnp.matmul(plane, to_columns.T, precision="highest")
+        wide = jnp.einsum("hw,xw->hx", plane, to_columns, precision="highest")
         rows = [jnp.take(wide, row, axis=0) * share[:, None] for row, share in four_rows]
         return sum(rows[1:], rows[0])
 

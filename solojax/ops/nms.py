@@ -62,7 +62,7 @@ def pairwise_intersections(masks: jax.Array) -> jax.Array:
 def _multiply(masks: jax.Array) -> jax.Array:
     pixels = masks if masks.dtype == bool else jnp.unpackbits(masks, axis=1)
     factors = pixels.astype(jnp.bfloat16)
-    return jnp.matmul(factors, factors.T, preferred_element_type=jnp.float32)
+    return jnp.einsum("ip,jp->ij", factors, factors, preferred_element_type=jnp.float32)
 
 
 def _count_common_bits(masks: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import pytest
 
 from solojax import cli, device_memory
 from solojax import config as config_lib
-from solojax.bench import data, evaluation, reports, rows, run, start, synthetic
+from solojax.bench import data, evaluation, growth, reports, rows, run, start, synthetic
 from solojax.bench.settings import Settings
 from solojax.data import throughput
 from solojax.models.detector import Detector
@@ -80,6 +80,20 @@ def test_reports_are_compared_row_by_row(report, tmp_path):
     path.write_text("[1]")
     with pytest.raises(InputError, match="before.json is no report of solojax bench"):
         reports.against(later, path)
+
+
+def test_costs_grow_with_what_there_is_to_do(monkeypatch):
+    monkeypatch.setattr(growth, "BATCHES", (2,))
+    monkeypatch.setattr(growth, "SIDES", (2,))
+    monkeypatch.setattr(growth, "INSTANCES", ())
+    monkeypatch.setattr(growth, "CLASSES", (1203,))
+    base, larger, classes = growth.costs(CONFIG)
+    assert larger.name == "2 images of 64x128" and classes.name == "2 images, 1203 classes"
+    for grown, least in ((larger, 3), (classes, 1)):
+        assert all(new > least * old for new, old in zip(grown[1:], base[1:], strict=True))
+    assert (
+        growth.line(growth.Cost("it", 2e12, 2**31, 5e8, 2**20)) == "| it | 2,000 | 2,048 | 0 | 1 |"
+    )
 
 
 def test_a_made_up_batch_is_one_of_the_pipeline_with_masks_in_their_boxes():

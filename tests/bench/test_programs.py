@@ -32,9 +32,9 @@ def test_a_prediction_takes_no_more_than_was_counted_by_hand(config):
     found = parts.by_part(config, CANVAS, "bfloat16")
     for name, count in BY_HAND.items():
         assert 0.97 < found[name].operations / (2e9 * count) < 1.03, name
-    # 500 masks with each other, one block of 100 candidates measured, 100 masks made.
+    # 500 masks with each other, all 1,000 candidates measured, 100 masks made.
     pixels = 200 * 336
-    by_hand = 2 * pixels * (500 * 500 + (100 + 100) * 256)
+    by_hand = 2 * pixels * (500 * 500 + (1000 + 100) * 256)
     assert 0.97 < found["detection"].operations / by_hand < 1.03
     assert sum(part.parameters for part in found.values()) == 46_592_912
 
@@ -56,7 +56,7 @@ def prediction(config) -> Any:
 
 @pytest.mark.slow
 def test_a_step_takes_no_more_than_three_times_its_forward_pass(step):
-    assert 2.9 < rows.count(step)[0] / (2e9 * sum(BY_HAND.values())) < 3.1
+    assert 2.85 < rows.count(step)[0] / (2e9 * sum(BY_HAND.values())) < 3.1
 
 
 @pytest.mark.slow
@@ -76,11 +76,10 @@ def bytes_of(shape: str) -> int:
 
 
 @pytest.mark.slow
-def test_only_products_of_matrices_are_transposed_where_it_matters(step, prediction):
-    # XLA chooses in which order a product is read and written: those of the step are all of one.
-    for lowered, most in ((step, 430e6), (prediction, 165e6)):
-        transposed = re.findall(r"stablehlo\.transpose.*?: \(tensor<([^>]*)>", lowered.as_text())
-        assert sum(size for size in map(bytes_of, transposed) if size > 2**20) < most
+def test_nothing_large_is_transposed(step, prediction):
+    text = step.as_text() + prediction.as_text()
+    transposed = re.findall(r"stablehlo\.transpose.*?: \(tensor<([^>]*)>", text)
+    assert max(map(bytes_of, transposed)) <= 2**20
 
 
 @pytest.mark.slow
@@ -94,8 +93,8 @@ def test_a_prediction_asks_the_host_for_nothing(prediction):
     text = prediction.as_text()
     for asks in ("custom_call", "infeed", "outfeed", "send", "recv"):
         assert f"stablehlo.{asks}" not in text, asks
-    # Over the blocks of candidates, and over the images whose masks are made.
-    assert text.count("stablehlo.while") == 2
+    # Over the images whose masks are made; nowhere the data decide how often.
+    assert text.count("stablehlo.while") == 1
 
 
 def test_pixels_are_nearly_all_that_crosses_to_the_device(config):
@@ -108,7 +107,7 @@ def test_pixels_are_nearly_all_that_crosses_to_the_device(config):
 @pytest.mark.long
 def test_the_memory_of_a_step_stays_where_it_is(config):
     two = config_lib.override(config, f"training.batch_size={2 * jax.device_count()}")
-    assert memory.step_memory(two, CANVAS).temporary <= 4_490 * 2**20
+    assert memory.step_memory(two, CANVAS).temporary <= 4_200 * 2**20
     again = config_lib.override(two, *out_of_memory.remat_overrides(config.model))
     assert memory.step_memory(again, CANVAS).temporary <= REMAT_MIB * 2**20
 

@@ -9,7 +9,7 @@ from tests import examples
 
 
 def measure(cells: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cells * 2, jnp.stack([cells, -cells], 1)
+    return cells * 2, jnp.stack([cells, -cells], 2)
 
 
 @pytest.mark.parametrize("block", [3, 4, 100])
@@ -22,7 +22,7 @@ def test_blocks_measure_all_that_is_used_and_leave_the_rest_zero(block, monkeypa
         done = min(-(-min(used, 10) // min(block, 10)) * block, 10)
         expected = np.where(np.arange(10) < done, 2 * cells, 0)
         np.testing.assert_array_equal(doubled, expected)
-        np.testing.assert_array_equal(pairs, np.stack([expected, -expected], 1) // 2)
+        np.testing.assert_array_equal(pairs, np.stack([expected, -expected], 2) // 2)
 
 
 def test_blocks_without_a_candidate_are_not_measured(monkeypatch):
@@ -39,13 +39,44 @@ def test_blocks_without_a_candidate_are_not_measured(monkeypatch):
     assert sorted(seen) == [[[0, 1, 2, 3]], [[4, 5, 6, 7]]]
 
 
-def test_a_busy_image_does_not_change_what_is_found_in_a_quiet_one(monkeypatch):
-    monkeypatch.setattr(selection, "BLOCK", 7)  # of 60 candidates
-    head = examples.MODEL.head
+def made_up_outputs():
     rng = np.random.default_rng(0)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     shapes = jax.eval_shape(examples.MODEL.apply, examples.make_variables(0.3), images)
-    outputs = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), shapes)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), shapes)
+
+
+def test_what_a_gpu_does_another_way_finds_the_same(monkeypatch):
+    detect, outputs = examples.MODEL.head.detect, made_up_outputs()
+    expected = jax.jit(lambda outputs: detect(outputs))(outputs)
+
+    def of_a_gpu(*arrays, default, cuda=None, cpu=None):
+        return (cuda or default)(*arrays)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", of_a_gpu)
+    found = jax.jit(lambda outputs: detect(outputs))(outputs)
+    assert expected.valid.sum() > 10
+    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(("platform", "loops"), [("cuda", 0), ("tpu", 1)])
+def test_a_gpu_asks_the_host_for_no_block_where_all_masks_fit(platform, loops, monkeypatch):
+    def count():
+        traced = jax.jit(lambda outputs: examples.MODEL.head.detect(outputs)).trace(
+            made_up_outputs()
+        )
+        return traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
+
+    assert count() == loops
+    monkeypatch.setattr(selection, "AT_ONCE", 1000)
+    assert count() == 1
+
+
+def test_a_busy_image_does_not_change_what_is_found_in_a_quiet_one(monkeypatch):
+    monkeypatch.setattr(selection, "BLOCK", 7)  # of 60 candidates
+    head = examples.MODEL.head
+    outputs = made_up_outputs()
 
     def quieter(logits: jax.Array) -> jax.Array:
         return logits.at[1].add(-1.3 * jnp.max(logits[1]))

@@ -57,8 +57,12 @@ def test_twice_and_half_the_size_are_what_the_matrices_make(shape, size, dtype, 
     )
 
 
-@pytest.mark.parametrize(("shape", "size"), [((5, 4), (10, 8)), ((10, 8), (5, 4))], ids=str)
-def test_a_training_resizes_by_matrices(shape, size):
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((5, 4), (10, 8)), ((1, 4), (2, 8)), ((10, 8), (5, 4)), ((9, 13), (4, 5)), ((4, 5), (9, 13))],
+    ids=str,
+)
+def test_a_training_resizes_as_by_matrices_and_on_cpus_by_them(shape, size):
     features, weights = (
         np.random.default_rng(0).normal(size=(2, *sides, 3)).astype(np.float32)
         for sides in (shape, size)
@@ -68,10 +72,19 @@ def test_a_training_resizes_by_matrices(shape, size):
         return jnp.sum(weights * jnp.square(resize(features, size)))
 
     ours, matrices = (
-        jax.value_and_grad(functools.partial(loss, each))(features)
+        jax.jit(jax.value_and_grad(functools.partial(loss, each)))
         for each in (resize.bilinear, by_matrices)
     )
-    jax.tree.map(np.testing.assert_array_equal, ours, matrices)
+    expected = matrices(features)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5),
+        ours(features),
+        expected,
+    )
+    with parallel.training_on_cpus():
+        # Another function, which is traced anew.
+        again = jax.jit(jax.value_and_grad(functools.partial(loss, resize.bilinear)))(features)
+    jax.tree.map(np.testing.assert_array_equal, again, expected)
 
 
 @pytest.mark.parametrize("case", BILINEAR)
