@@ -218,7 +218,8 @@ def test_a_training_on_one_class_begins_from_a_converted_run_by_set_alone(
     content["categories"] = [{"id": 9, "name": "cell"}]
     content["annotations"] = [one | {"category_id": 9} for one in content["annotations"]]
     path.write_text(json.dumps(content))
-    path.with_name("instances_val.json").unlink()
+    for left in ("instances_val.json", "panoptic_val.json"):
+        path.with_name(left).unlink()
     command = ["train", "--config", str(config_file), "--workdir", str(tmp_path / "run"), "--set"]
     command += [f"data.root={tmp_path / 'one'}", f"data.records={tmp_path / 'records'}"]
     command += ["data.workers=1", "training.batch_size=8", "training.steps=1"]
