@@ -104,7 +104,8 @@ def select(
     in_blocks = functools.partial(_in_blocks, measure)
     soft = jax.eval_shape(jax.vmap(soft_masks), predictions, found.cells)
     by_platform: dict[str, Callable] = {"default": in_blocks}
-    if at_once and 4 * soft.size <= AT_ONCE:
+    # An export may leave open how many images there are.
+    if at_once and isinstance(soft.size, int) and 4 * soft.size <= AT_ONCE:
         by_platform["cuda"] = lambda cells, _: measure(cells)
     used = jnp.max(found.passing)
     packed, areas, sureness = jax.lax.platform_dependent(found.cells, used, **by_platform)
@@ -198,7 +199,7 @@ def _in_blocks(
     padded = jnp.pad(cells, ((0, 0), (0, count * block - length)))
     shapes = jax.eval_shape(measure, padded[:, :block])
     empty = tuple(
-        jnp.zeros((len(cells), count * block, *one.shape[2:]), one.dtype) for one in shapes
+        jnp.zeros((cells.shape[0], count * block, *one.shape[2:]), one.dtype) for one in shapes
     )
 
     def step(number: jax.Array, measured: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

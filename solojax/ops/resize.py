@@ -104,7 +104,7 @@ def _multiply(rows: jax.Array, columns: jax.Array, features: jax.Array) -> jax.A
     To a product a matrix that is there for each image and row is a stack of them: so neither its
     operands nor its result are transposed, nor those of the gradient.
     """
-    batch, new = len(features), len(rows)
+    batch, new = features.shape[0], len(rows)
     by_image = jnp.broadcast_to(rows, (batch, *rows.shape))
     by_row = jnp.broadcast_to(columns, (batch, new, *columns.shape))
     tall = jnp.einsum("byh,bhwc->bywc", by_image, features, precision="highest")
