@@ -14,7 +14,7 @@ Published: 60.5 mIoU and 91.4 % of the pixels on val2017 (torchvision, FCN_ResNe
 
 from solojax.config import Augmentation, Config, Data, Optimizer, Training
 from solojax.heads.fcn import FCN
-from solojax.heads.labeller import Labeller, Objective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.models.detector import Detector
 from solojax.models.levels import Levels
 from solojax.models.resnet import ResNet
@@ -26,7 +26,7 @@ config = Config(
         head=Labeller(
             FCN(width=512, depth=1, auxiliary_width=256),
             num_labels=21,
-            objective=Objective(auxiliary_weight=0.5),
+            objective=LabelObjective(auxiliary_weight=0.5),
         ),
     ),
     data=Data(

@@ -15,7 +15,7 @@ paper; its labels are all 133, where the paper's are the stuff and one for all t
 
 from solojax.config import Augmentation, Config, Data, Optimizer, Training
 from solojax.heads.grid import Grid
-from solojax.heads.labeller import Labeller, Objective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.heads.panoptic import Panoptic
 from solojax.heads.panoptic_fpn import PanopticFPN
 from solojax.heads.solov2 import SOLOv2
@@ -44,7 +44,7 @@ config = Config(
                 num_labels=133,
                 dropout=0,
                 # At stride 1 the logits of an image would be 572 MB.
-                objective=Objective(stride=4, cross_entropy_weight=0.5),
+                objective=LabelObjective(stride=4, cross_entropy_weight=0.5),
             ),
         ),
     ),

@@ -12,7 +12,7 @@ paper). 12,366,009 parameters. Not yet trained to the end with this code.
 """
 
 from solojax.config import Augmentation, Config, Data, Optimizer, Training
-from solojax.heads.labeller import Labeller, Objective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.heads.pp_liteseg import PPLiteSeg
 from solojax.models.detector import Detector
 from solojax.models.levels import Levels
@@ -27,7 +27,7 @@ config = Config(
             num_labels=19,
             dropout=0,
             # Of 4 images of 512 x 1024 on a GPU a sixteenth of the pixels; here of each image.
-            objective=Objective(auxiliary_weight=1, hard_probability=0.7, hard_share=1 / 16),
+            objective=LabelObjective(auxiliary_weight=1, hard_probability=0.7, hard_share=1 / 16),
         ),
     ),
     data=Data(

@@ -12,7 +12,7 @@ to the end with this code; crops are those of the canvases, the paper's are 473 
 """
 
 from solojax.config import Augmentation, Config, Data, Optimizer, Training
-from solojax.heads.labeller import Labeller, Objective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.heads.pspnet import PSPNet
 from solojax.models.detector import Detector
 from solojax.models.levels import Levels
@@ -25,7 +25,7 @@ config = Config(
         head=Labeller(
             PSPNet(width=512, pools=(1, 2, 3, 6), auxiliary_width=256),
             num_labels=150,
-            objective=Objective(auxiliary_weight=0.4),
+            objective=LabelObjective(auxiliary_weight=0.4),
         ),
     ),
     data=Data(

@@ -11,7 +11,7 @@ Measured: mIoU 0.730 on the 200 validation images for seed 0; five minutes of CP
 
 from solojax.config import Config, Data, Optimizer, Training
 from solojax.heads.fcn import FCN
-from solojax.heads.labeller import Labeller, Objective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.models.detector import Detector
 from solojax.models.levels import Levels
 from solojax.models.resnet import ResNet
@@ -25,7 +25,7 @@ config = Config(
             num_labels=12,
             dropout=0,
             # Shapes have an eighth of the pixels; dice counts classes, not pixels.
-            objective=Objective(stride=2, dice_weight=1),
+            objective=LabelObjective(stride=2, dice_weight=1),
         ),
     ),
     data=Data(

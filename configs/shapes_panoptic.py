@@ -12,8 +12,7 @@ of CPU time.
 
 from solojax.config import Config, Data, Optimizer, Training
 from solojax.heads.grid import Grid
-from solojax.heads.labeller import Labeller
-from solojax.heads.labeller import Objective as LabelObjective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.heads.merging import Merging
 from solojax.heads.objective import Objective
 from solojax.heads.panoptic import Panoptic

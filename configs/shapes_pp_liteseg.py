@@ -8,7 +8,7 @@
 """
 
 from solojax.config import Config, Data, Optimizer, Training
-from solojax.heads.labeller import Labeller, Objective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.heads.pp_liteseg import PPLiteSeg
 from solojax.models.detector import Detector
 from solojax.models.levels import Levels
@@ -23,7 +23,7 @@ config = Config(
             num_labels=12,
             dropout=0,
             # Shapes have an eighth of the pixels; dice counts classes, not pixels.
-            objective=Objective(stride=2, dice_weight=1, auxiliary_weight=1),
+            objective=LabelObjective(stride=2, dice_weight=1, auxiliary_weight=1),
         ),
     ),
     data=Data(

@@ -411,13 +411,13 @@ def test_a_name_means_the_same_in_every_folder(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("shapez", "config shapez: no such name; did you mean shapes?"),
+        ("shapez", "config shapez: no such name; did you mean shapes or "),
         ("solov2_r50", "did you mean solov2_r50_fpn_3x or solov2_r50_fpn_1x or "),
         ("zzz", f"config zzz: no such name; by name: {', '.join(p.stem for p in CONFIGS)}"),
         ("mine", "config mine: no such name (the file is ./mine); by name: "),
         ("configs/shapes.py", "config configs/shapes.py: no such file; did you mean shapes or "),
         ("shapes.py", "config shapes.py: no such file; did you mean shapes or "),
-        ("mine/shapez", "config mine/shapez: no such file; did you mean shapes?"),
+        ("mine/shapez", "config mine/shapez: no such file; did you mean shapes or "),
     ],
 )
 def test_unknown_config_tells_the_nearest_names(

@@ -13,7 +13,7 @@ from solojax.config import Config
 from solojax.data import synthetic
 from solojax.data.records import coco
 from solojax.evaluation import score_run, watch
-from solojax.heads.labeller import Labeller, Objective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.heads.merging import Merging
 from solojax.heads.panoptic import Panoptic
 from solojax.heads.panoptic_fpn import PanopticFPN
@@ -21,7 +21,9 @@ from solojax.training import experiment
 from tests import examples
 
 LABELLER = Labeller(
-    PanopticFPN(width=8, levels=("p2", "p3"), groups=2), dropout=0, objective=Objective(stride=4)
+    PanopticFPN(width=8, levels=("p2", "p3"), groups=2),
+    dropout=0,
+    objective=LabelObjective(stride=4),
 )
 
 

@@ -18,7 +18,7 @@ from solojax.types import InputError, Instances, Mean
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
+class LabelObjective:
     """The losses of label maps and their weights; a weight of 0 leaves a loss out."""
 
     stride: int = 1  # network pixels per pixel of the label maps that logits are enlarged to
@@ -64,7 +64,7 @@ class Labeller(nn.Module):
     decoder: nn.Module  # heads.decoder.Decoder
     num_labels: int = 19
     dropout: float = 0.1  # share of the channels that training drops
-    objective: Objective = Objective()
+    objective: LabelObjective = LabelObjective()
 
     def __post_init__(self) -> None:
         check_fields(self, "head")

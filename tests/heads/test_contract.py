@@ -12,7 +12,7 @@ from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.deeplab import DeepLabV3Plus
 from solojax.heads.fcn import FCN
 from solojax.heads.grid import grid_of
-from solojax.heads.labeller import Labeller, Objective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.heads.panoptic import Panoptic
 from solojax.heads.panoptic_fpn import PanopticFPN
 from solojax.heads.pp_liteseg import PPLiteSeg
@@ -91,7 +91,7 @@ DECODERS = {
     "pp-liteseg": PPLiteSeg(8, (1, 2), (8,) * 3, (8,) * 3, norm="group", groups=4),
     "panoptic-fpn": PanopticFPN(8, groups=4),
 }
-EVERY_LOSS = Objective(stride=2, dice_weight=1, lovasz_weight=1, hard_share=0.1)
+EVERY_LOSS = LabelObjective(stride=2, dice_weight=1, lovasz_weight=1, hard_share=0.1)
 LABELLERS: dict[str, tuple[PixelHead, dict[str, jax.ShapeDtypeStruct]]] = {
     "panoptic": (ROWS["panoptic"][0], PYRAMID),
     **{name: (Labeller(each, 5, 0.1, EVERY_LOSS), LEVELS) for name, each in DECODERS.items()},

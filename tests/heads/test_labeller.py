@@ -9,7 +9,7 @@ import pytest
 from solojax import config as config_lib
 from solojax.heads.fcn import FCN
 from solojax.heads.grid import grid_of
-from solojax.heads.labeller import Labeller, Objective, Outputs
+from solojax.heads.labeller import Labeller, LabelObjective, Outputs
 from solojax.heads.panoptic import Panoptic
 from solojax.heads.panoptic_fpn import PanopticFPN
 from solojax.heads.selection import selection_of
@@ -20,7 +20,7 @@ FEW = {"norm": "group", "groups": 2}
 HEAD = Labeller(
     FCN(4, auxiliary_width=2, **FEW),
     num_labels=3,
-    objective=Objective(
+    objective=LabelObjective(
         stride=4, dice_weight=0.5, lovasz_weight=2.0, auxiliary_weight=0.25, hard_share=0.25
     ),
 )
@@ -89,8 +89,8 @@ def test_nothing_labelled_costs_nothing_and_has_finite_gradients(outputs, labels
 
 
 def test_a_weight_of_nothing_leaves_a_loss_out(outputs, labels):
-    head = HEAD.clone(objective=Objective(4, lovasz_weight=1, cross_entropy_weight=0))
-    plain = head.clone(objective=Objective(4, auxiliary_weight=0))
+    head = HEAD.clone(objective=LabelObjective(4, lovasz_weight=1, cross_entropy_weight=0))
+    plain = head.clone(objective=LabelObjective(4, auxiliary_weight=0))
     for some, names in ((head, {"lovasz", "auxiliary"}), (plain, {"cross_entropy"})):
         assert set(jax.eval_shape(some.loss, outputs, targets_of(labels, some))) == names
 
@@ -106,8 +106,8 @@ def test_the_share_that_is_labelled_is_logged(labels):
         (lambda: Labeller(FCN(), 0), "head.num_labels=0 must be at least 1"),
         (lambda: Labeller(FCN(), 255), r"head.num_labels=255 must be in 1\.\.254"),
         (lambda: Labeller(FCN(), dropout=1), "head.dropout=1.0 must be at least 0 and below 1"),
-        (lambda: Objective(hard_share=2), r"head.objective.hard_share=2.0 must be in 0\.\.1"),
-        (lambda: Objective(cross_entropy_weight=0), "the weights of cross entropy, dice and"),
+        (lambda: LabelObjective(hard_share=2), r"head.objective.hard_share=2.0 must be in 0\.\.1"),
+        (lambda: LabelObjective(cross_entropy_weight=0), "the weights of cross entropy, dice and"),
         (lambda: Panoptic(HEAD, HEAD), "things=Labeller must find instances, and stuff=Labeller"),
     ],
 )

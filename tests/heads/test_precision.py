@@ -13,7 +13,7 @@ from solojax.heads.anchors import Anchors
 from solojax.heads.decoupled_solo import DecoupledSOLO
 from solojax.heads.deeplab import DeepLabV3Plus
 from solojax.heads.fcn import FCN
-from solojax.heads.labeller import Labeller, Objective
+from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.heads.panoptic import Panoptic
 from solojax.heads.panoptic_fpn import PanopticFPN
 from solojax.heads.pp_liteseg import PPLiteSeg
@@ -71,7 +71,7 @@ def sparseinst(backbone: str, **fields: Any) -> Detector:
 
 
 def labeller(decoder: Any, backbone: Any = BODIES["none"]) -> Detector:
-    losses = Objective(stride=4, dice_weight=1, lovasz_weight=1, hard_share=0.1)
+    losses = LabelObjective(stride=4, dice_weight=1, lovasz_weight=1, hard_share=0.1)
     head = Labeller(decoder, 3, objective=losses)
     return examples.MODEL.clone(backbone=backbone, neck=Levels(), head=head)
 

@@ -350,7 +350,7 @@ def test_the_compiled_peak_grows_with_batch_and_canvas_far_beyond_this_machine(c
     peak = compile_once(four_each(), (64, 128)).peak
     # More images have more pooling windows than XLA for CPUs can count; so each holds more.
     wide = [
-        f"model.{field}=192" for field in ("neck.width", "head.width", "head.mask_feature_width")
+        f"model.{field}=256" for field in ("neck.width", "head.width", "head.mask_feature_width")
     ]
     beyond = config_lib.override(small_config(), f"training.batch_size={2**21}", *wide)
     assert small < peak < 2**40 < compile_once(beyond, (64, 128)).peak, "a TiB on each device"
