@@ -12,12 +12,13 @@ from solojax import config as config_lib
 from solojax.config import Config
 from solojax.data import synthetic
 from solojax.data.records import coco
-from solojax.evaluation import score_run, watch
+from solojax.evaluation import evaluate, score_run, watch
 from solojax.heads.labeller import Labeller, LabelObjective
 from solojax.heads.merging import Merging
 from solojax.heads.panoptic import Panoptic
 from solojax.heads.panoptic_fpn import PanopticFPN
 from solojax.training import experiment
+from solojax.types import InputError
 from tests import examples
 
 LABELLER = Labeller(
@@ -81,3 +82,6 @@ def test_a_head_of_pixels_alone_needs_no_instances(shapes, tmp_path):
     data = coco.prepare(config_of(shapes, LABELLER).data, "val")
     config = config_lib.from_json((run / "config.json").read_text(), "it")
     assert config.model.head.num_labels == len(data.categories) + len(data.stuff) == 12
+    # Before a training, not at its first evaluation.
+    with pytest.raises(InputError, match="Labeller labels pixels, and these images have no label"):
+        evaluate.make_evaluate(config, data._replace(stuff_labels=None))

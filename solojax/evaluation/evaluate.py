@@ -13,7 +13,7 @@ from solojax import parallel, processes
 from solojax.data import fit, pipeline, plan
 from solojax.data.records import coco
 from solojax.evaluation.metrics import coco as coco_evaluation
-from solojax.evaluation.run_scenes import Scenes
+from solojax.evaluation.run_scenes import Scenes, check_maps
 from solojax.heads import protocol
 from solojax.inference import draw, pictures, programs
 
@@ -46,8 +46,13 @@ def make_evaluate(
       config: of the run.
       records: the images.
       score: what the numbers are made by; a training looks at the twelve alone.
+
+    Raises:
+      InputError: the head labels pixels, and the records have no label maps.
     """
     head = config.model.head
+    if labels_pixels := protocol.labels_pixels(head):
+        check_maps(head, records)
     batch_size, first = config.training.batch_size, processes.is_first()
     # In float32, whatever the training computes in: bfloat16 makes neighbouring scores equal.
     find = programs.make_find(config.model, all_devices=True)
@@ -64,7 +69,7 @@ def make_evaluate(
         placed = parallel.replicate(variables)
         results: dict[int, list[dict[str, Any]]] = {}
         overflow = 0
-        scenes = Scenes(head, records) if protocol.labels_pixels(head) else None
+        scenes = Scenes(head, records) if labels_pixels else None
         batches = pipeline.eval_batches(
             records,
             config.data,
@@ -86,8 +91,10 @@ def make_evaluate(
         results, overflow = _bring_together(results, overflow)
         if scenes:
             scenes.bring_together()
-        scored = scenes.scores() if scenes else {}
-        numbers = {name: scored[part][name] for part, name in HEADLINES.items() if part in scored}
+        numbers: dict[str, Any] = {}
+        if first and scenes:
+            scored = scenes.scores()
+            numbers = {name: scored[one][name] for one, name in HEADLINES.items() if one in scored}
         if first and protocol.finds_instances(head):
             numbers |= score(truth, [one for here in results.values() for one in here])
         numbers = pickle.loads(processes.collect(pickle.dumps(numbers))[0])

@@ -18,23 +18,24 @@ from solojax.inference.scenes import segments_of
 from solojax.types import IGNORED, InputError
 
 
+def check_maps(head: Any, records: coco.Records) -> None:
+    """Raises InputError where images have no label maps to score a head of pixels by."""
+    if records.stuff_labels is None:
+        raise InputError(
+            f"{type(head).__name__} labels pixels, and these images have no label maps to "
+            "score it by; add annotations/panoptic_*.json"
+        )
+
+
 class Scenes:
     """Counts what is found, image by image, and keeps it.
 
     Args:
       head: of the run; panoptic segments are counted where it finds instances as well.
-      records: the images.
-
-    Raises:
-      InputError: they have no label maps.
+      records: the images, with label maps.
     """
 
     def __init__(self, head: Any, records: coco.Records):
-        if records.stuff_labels is None:
-            raise InputError(
-                f"{type(head).__name__} labels pixels, and these images have no label maps to "
-                "score it by; add annotations/panoptic_*.json"
-            )
         self._records, self._merging = records, merging_of(head)
         self._is_panoptic = protocol.finds_instances(head)
         self._things, self._labels = len(records.categories), (*records.categories, *records.stuff)

@@ -114,7 +114,7 @@ def make_predict(
             valid=found.valid,
             overflow=found.overflow,
             boxes=restore_boxes(found.boxes, sizes, original_sizes),
-            label_maps=logits
+            label_maps=None
             if logits is None
             else jax.lax.map(label, (logits, sizes, original_sizes)),
         )

@@ -198,8 +198,9 @@ class Predictor:
         picture = self._read(image)
         size = picture.shape[0], picture.shape[1]
         windows = cut(size, tile)
-        (whole,) = self._find([picture])
-        if len(windows) == 1:
+        several = len(windows) > 1  # of whose looks the label map is made
+        (whole,) = self._find([picture], as_logits=several)
+        if not several:
             return self._result(picture, whole, _name(image))
         looks = [picture[y0:y1, x0:x1] for y0, x0, y1, x1 in windows]
         extent = looks[0].shape[0], looks[0].shape[1]
@@ -216,10 +217,12 @@ class Predictor:
             sigma=self._selection.nms_sigma,
             threshold=self._selection.final_threshold,
         )
-        if whole.label_map is not None:
+        if whole.label_logits is not None:
+            label_map = np.empty(size, np.uint8)
             for where, shares in self._network.average(found, windows, size):
-                whole.label_map[where] = np.argmax(shares, -1)
-        return self._result(picture, merged._replace(label_map=whole.label_map), _name(image))
+                label_map[where] = np.argmax(shares, -1)
+            merged = merged._replace(label_map=label_map)
+        return self._result(picture, merged, _name(image))
 
     def probabilities(self, image: Image) -> np.ndarray:
         """Of each label at each pixel of an image, ``H W L`` float32, of a head that labels pixels.
