@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 VOID = 0
@@ -25,3 +26,8 @@ def of_rgb(picture: np.ndarray) -> np.ndarray:
 def to_rgb(ids: np.ndarray) -> np.ndarray:
     """``H W`` of 0 to MOST -> ``H W 3`` uint8 RGB."""
     return np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)
+
+
+def to_png(ids: np.ndarray) -> bytes:
+    """``H W`` of 0 to MOST -> a PNG of their ``to_rgb``."""
+    return cv2.imencode(".png", to_rgb(ids)[..., ::-1])[1].tobytes()

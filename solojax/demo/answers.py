@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from solojax.data import rle
+from solojax.data import panoptic_ids, rle
 from solojax.data.findings import Findings
 from solojax.demo.addresses import address_of
 from solojax.demo.samples import Sample
@@ -153,7 +153,7 @@ class Answers:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as files:
             files.writestr("panoptic.json", json.dumps(content))
-            files.writestr(f"panoptic/{stem}.png", panoptic.picture(ids))
+            files.writestr(f"panoptic/{stem}.png", panoptic_ids.to_png(ids))
         return packed.getvalue()
 
     def superpixels(self, upload: Upload) -> dict[str, Any]:

@@ -12,18 +12,15 @@ from etils.epath import Path
 
 from solojax.config import Category
 from solojax.data import panoptic_ids, rle
-from solojax.data.annotations import categories, ids, json_lists
+from solojax.data.annotations import categories, ids, json_lists, label_pngs
 from solojax.data.annotations.categories import Categories
 from solojax.data.annotations.instances import Image
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.images import files as image_files
-from solojax.data.images import headers as image_headers
 from solojax.data.images import places as image_places
 from solojax.types import IGNORED, InputError
 
 MOST_LABELS = IGNORED - 1  # that a byte tells apart, and 0 is one of them
-COLOURS = {0: "gray", 3: "palette", 4: "gray with transparency"}  # of PNGs, but for RGB
 UNREADABLE = "label maps that cannot be read"
 UNSEEN = "label maps that lack a pixel of a segment that segments_info lists"
 
@@ -57,6 +54,20 @@ def read_with(json_path: Path) -> Path | None:
     return path if path is not None and folder_of(path) is not None else None
 
 
+def pngs_of(json_path: Path) -> Path:
+    """``folder_of``.
+
+    Raises:
+      InputError: there is none.
+    """
+    if folder := folder_of(json_path):
+        return folder
+    stem = json_path.name.removesuffix(json_path.suffix)
+    raise InputError(
+        f"{json_path}: its PNGs are missing; put them into {json_path.with_name(stem)}"
+    )
+
+
 class Reader:
     """Gathers the segments of a panoptic JSON."""
 
@@ -66,13 +77,7 @@ class Reader:
         Raises:
           InputError: its PNGs are not there, or a category does not say whether it is a thing.
         """
-        folder = folder_of(json_path)
-        if folder is None:
-            stem = json_path.name.removesuffix(json_path.suffix)
-            raise InputError(
-                f"{json_path}: its PNGs are missing; put them into {json_path.with_name(stem)}"
-            )
-        self._path, self._folder, self._faults = json_path, folder, faults
+        self._path, self._folder, self._faults = json_path, pngs_of(json_path), faults
         lists = json_lists.elements(json_path, ("categories",), "reading categories")
         self._categories = [one for *_, one in lists]
         self.things: set[int | str | None] = set()
@@ -145,7 +150,7 @@ class Reader:
           InputError: the PNG is not what it should be.
         """
         path, known, *_ = self._found[image.id]
-        pixels = read_ids(path, (image.height, image.width))
+        pixels = label_pngs.read_ids(path, (image.height, image.width))
         masks: dict[Any, dict[str, Any]] = dict(rle.rles_of(pixels))
         for segment in filter(_is_object, segments):
             number = ids.read(segment.get("id"))
@@ -230,54 +235,15 @@ def _is_object(entry: Any) -> bool:
     return isinstance(entry, dict)
 
 
-def open_ids(path: Path, size: tuple[int, int]) -> bytes:
-    """The PNG of an image of that (height, width), its header checked.
-
-    Raises:
-      InputError: the file is missing, of another size or no RGB PNG of 8 bits.
-    """
-    encoded = image_files.read_file(path)
-    header = image_headers.read(encoded)
-    if header is None or header.form != "PNG":
-        raise InputError(f"{path} is no PNG; write ids of segments into one")
-    if (header.height, header.width) != size:
-        raise InputError(
-            f"{path} is {header.width}x{header.height} where its image is {size[1]}x{size[0]} "
-            "(width x height); write it at the size of the image"
-        )
-    depth, colour = encoded[24:26]
-    if depth != 8 or colour in COLOURS:
-        kind = COLOURS.get(colour, "RGB")
-        raise InputError(
-            f"{path} is a {kind} PNG of {depth} bits where ids are wanted as RGB of 8 (red + 256 "
-            "green + 65536 blue); data import labels reads folders of other PNGs"
-        )
-    return encoded
-
-
-def read_ids(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The ids of the segments of an image of that (height, width), ``H W`` int32.
-
-    Raises:
-      InputError: as of ``open_ids``, or the file is damaged.
-    """
-    encoded = open_ids(path, size)
-    try:
-        pixels, _ = image_files.decode(encoded, as_stored=True)
-    except InputError as fault:
-        raise InputError(f"{path} {fault}") from None
-    return panoptic_ids.of_rgb(pixels)
-
-
 def read_labels(image: Image) -> tuple[np.ndarray, list[int]]:
     """The label map of an image that has one, ``H W`` uint8, and segments without a pixel.
 
     Raises:
-      InputError: as of ``read_ids``, or a pixel has an id that no segment has.
+      InputError: as of ``label_pngs.read_ids``, or a pixel has an id that no segment has.
     """
     assert image.label_map is not None
     path, known, labels, _ = image.label_map
-    line = read_ids(path, (image.height, image.width)).ravel()
+    line = label_pngs.read_ids(path, (image.height, image.width)).ravel()
     starts = np.flatnonzero(np.diff(line, prepend=-1))
     values = line[starts]
     numbers, names = np.append(0, known), np.append(np.uint8(IGNORED), labels)

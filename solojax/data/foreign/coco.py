@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from solojax import config
 from solojax.data import annotations
-from solojax.data.annotations import ids, panoptic
+from solojax.data.annotations import ids, label_pngs, panoptic
 from solojax.data.annotations.left_out import OF_IMPORT, Faults
 from solojax.data.foreign.contents import (
     STRICT,
@@ -114,7 +114,9 @@ def _label_map(image: annotations.Image, categories: list[int]) -> LabelMap:
     segments = {
         number: (categories[label], int(one)) for number, label, one in rows if label != IGNORED
     }
-    return LabelMap(panoptic.read_ids(image.label_map.path, (image.height, image.width)), segments)
+    return LabelMap(
+        label_pngs.read_ids(image.label_map.path, (image.height, image.width)), segments
+    )
 
 
 def _is_stuff(entry: dict[str, Any]) -> bool:

@@ -5,11 +5,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from solojax.data import panoptic_ids, rle
+from solojax.data.annotations import label_pngs
 from solojax.data.annotations.instances import is_crowd
 from solojax.data.annotations.mask_forms import NoMaskError
 from solojax.data.annotations.segmentations import to_rle
@@ -39,17 +39,8 @@ def give(
 
 def _of_values(path: Path, categories: dict[int, tuple[int, int]], size: Size) -> LabelMap:
     values = read_ids(path, path.name, Findings(), are_labels=True)
-    check_size(path, values, size)
+    label_pngs.check_size(path, values.shape, size)
     return LabelMap(values.astype(np.int64) + 1, {v + 1: one for v, one in categories.items()})
-
-
-def check_size(path: Path, values: np.ndarray, size: Size) -> None:
-    """Raises InputError where a map is of another size than its image."""
-    if values.shape != size:
-        raise InputError(
-            f"{path} is {values.shape[1]}x{values.shape[0]} where its image is "
-            f"{size[1]}x{size[0]} (width x height); write it at the size of the image"
-        )
 
 
 def take(found: Import, names: Collection[str]) -> Import:
@@ -118,8 +109,7 @@ def encode(label_map: LabelMap, file_name: str) -> tuple[bytes, dict[str, Any]]:
         about = {"id": number, "category_id": category, "iscrowd": crowd}
         box, area = coco_mask.toBbox(mask).tolist(), int(coco_mask.area(mask))
         segments.append({**about, "bbox": box, "area": area})
-    png = cv2.imencode(".png", panoptic_ids.to_rgb(ids)[..., ::-1])[1].tobytes()
-    return png, {"file_name": file_name, "segments_info": segments}
+    return panoptic_ids.to_png(ids), {"file_name": file_name, "segments_info": segments}
 
 
 def cut(picture: Picture, window: tuple[int, int, int, int]) -> LabelMap:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from solojax.data.annotations import label_pngs
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
 from solojax.data.foreign import label_maps
@@ -56,7 +57,7 @@ def read(
                 (path,), encoded = sample.masks, sample.image.read_bytes()
                 values = read_ids(path, path.name, Findings(), are_labels=True)
                 size = size_in_frame(encoded, sample.image, values.shape)
-                label_maps.check_size(path, values, size)
+                label_pngs.check_size(path, values.shape, size)
                 for value in np.unique(values).tolist():
                     first.setdefault(value, path)
                 name = f"{folder}/{sample.name}".lstrip("/")

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from solojax.config import Category
 from solojax.data import rle
-from solojax.data.annotations import panoptic
+from solojax.data.annotations import label_pngs, panoptic
 from solojax.data.annotations.suspicions import MOST_WRONG
 from solojax.data.findings import Findings
 from solojax.data.health.file_survey import run
@@ -43,7 +43,7 @@ def look(
         size = image.height, image.width
         try:
             if not decode:
-                panoptic.open_ids(image.label_map.path, size)
+                label_pngs.open_ids(image.label_map.path, size)
                 return _Seen(is_void=bool((image.label_map.labels == IGNORED).all()))
             drawn, unseen = panoptic.read_labels(image)
         except InputError as fault:

@@ -69,8 +69,8 @@ def draw_image(index: int, *, split: str, number: int, root: Path, size: int, se
         box = list(cv2.boundingRect(mask.astype(np.uint8)))
         segment |= {"iscrowd": 0, "bbox": box, "area": int(mask.sum())}
     name = f"{index:06d}.png"
-    encoded = cv2.imencode(".png", panoptic_ids.to_rgb(ids)[..., ::-1])[1]
-    (root / "annotations" / f"panoptic_{split}" / name).write_bytes(encoded.tobytes())
+    png = root / "annotations" / f"panoptic_{split}" / name
+    png.write_bytes(panoptic_ids.to_png(ids))
     return annotations, {"image_id": index, "file_name": name, "segments_info": segments}
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from solojax import config
 from solojax.config import Category
 from solojax.data import panoptic_ids
-from solojax.data.annotations import categories, ids, json_lists, panoptic
+from solojax.data.annotations import categories, ids, json_lists, label_pngs, panoptic
 from solojax.data.annotations.instances import is_crowd
 from solojax.data.annotations.left_out import OF_FILE, Faults
 from solojax.data.annotations.mask_forms import NoMaskError
@@ -143,7 +143,7 @@ def read(one: Map, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       InputError: its PNG is not what it should be, or has other ids than its segments.
     """
-    pixels = panoptic.read_ids(epath.Path(one.png), size)
+    pixels = label_pngs.read_ids(epath.Path(one.png), size)
     there = set(np.unique(pixels).tolist()) - {VOID}
     listed = {segment.id for segment in one.segments}
     for odd, what in (
@@ -209,11 +209,7 @@ def read_labels(path: Path, size: tuple[int, int], labels: int) -> np.ndarray:
             f"{IGNORED} where there is none"
         )
     assert header
-    if (header.height, header.width) != size:
-        raise InputError(
-            f"{path} is {header.width}x{header.height} where its image is {size[1]}x{size[0]} "
-            "(width x height); write it at the size of the image"
-        )
+    label_pngs.check_size(path, (header.height, header.width), size)
     try:
         with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:
             pixels = np.array(image)
@@ -234,9 +230,7 @@ def _read_maps(
     sizes: Mapping[Key, tuple[int, int]],
     label_of: Mapping[Key, int],
 ) -> dict[Key, Map]:
-    folder = panoptic.folder_of(epath.Path(path))
-    if folder is None:
-        raise InputError(f"{path}: its PNGs are missing; put them into {path.with_suffix('')}")
+    folder = panoptic.pngs_of(epath.Path(path))
     maps: dict[Key, Map] = {}
     faults = []
     for number, annotation in enumerate(annotations):

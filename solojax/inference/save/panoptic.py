@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -13,7 +12,7 @@ from solojax import writing
 from solojax.config import Category
 from solojax.data import panoptic_ids, rle
 from solojax.inference.result import Result
-from solojax.inference.save.files import ImageFiles, Rows, encode
+from solojax.inference.save.files import ImageFiles, Rows
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
 from solojax.types import InputError
@@ -42,7 +41,7 @@ class Panoptic:
         height, width = result.size
         name = self._files.name(origin, result)
         self._images.append({"id": origin.id, "file_name": name, "height": height, "width": width})
-        writing.put(self._folder / f"{origin.path}.png", picture(result.segment_ids))
+        writing.put(self._folder / f"{origin.path}.png", panoptic_ids.to_png(result.segment_ids))
         self._rows.add(row(result, result.segment_ids, origin.id, f"{origin.path}.png"))
 
     def close(self, begun: bool) -> None:
@@ -70,11 +69,6 @@ def row(result: Result, ids: np.ndarray, image_id: int, file_name: str) -> dict[
         for number, mask in rle.rles_of(ids)
     ]
     return {"image_id": image_id, "file_name": file_name, "segments_info": segments}
-
-
-def picture(ids: np.ndarray) -> memoryview:
-    """``H W`` ids of segments as a PNG."""
-    return encode(".png", cv2.cvtColor(panoptic_ids.to_rgb(ids), cv2.COLOR_RGB2BGR))
 
 
 def categories_of(things: Sequence[Category], stuff: Sequence[Category]) -> list[dict[str, Any]]:
