@@ -71,6 +71,38 @@ def test_instances_and_stuff_are_trained_scored_and_saved_together(shapes, tmp_p
         assert f"{name:{width}} {scores[name]:8.3f}" in capsys.readouterr().out
 
 
+SMALL = (
+    "data.canvases=((64,64),)",
+    "data.train_short_sides=(64,)",
+    "data.test_short_side=64",
+    "data.long_side=64",
+    "model.backbone.width=8",
+    "training.steps=1",
+    "training.checkpoint_every=1",
+    "training.evaluate_every=1",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fcn", "unet", "pspnet", "deeplabv3plus", "pp_liteseg"])
+def test_networks_of_labels_are_trained_scored_and_saved_from_the_command_line(
+    name, shapes, tmp_path, capsys
+):
+    run, out = tmp_path / "run", tmp_path / "out"
+    root = [f"data.root={shapes / 'shapes'}", f"data.records={shapes / 'records'}"]
+    train = ["train", "--config", f"configs/shapes_{name}.py", "--workdir", str(run), "--set"]
+    assert cli.main([*train, *root, *SMALL]) == 0
+    assert cli.main(["eval", "--workdir", str(run)]) == 0
+    score = json.loads((run / "eval.json").read_text())["mIoU"]
+    images = shapes / "shapes" / "images" / "val"
+    predict = ["predict", str(images), "--run", str(run), "--out", str(out), "--save", "labels"]
+    assert cli.main(predict) == 0
+    capsys.readouterr()
+    truth = shapes / "shapes" / "annotations" / "panoptic_val.json"
+    assert cli.main(["eval", "--results", str(out), "--gt", str(truth)]) == 0
+    assert f"mIoU     {score:8.3f}" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_head_of_pixels_alone_needs_no_instances(shapes, tmp_path):
     run = tmp_path / "run"
