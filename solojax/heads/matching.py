@@ -47,6 +47,7 @@ class Objective:
     mask_weight: float = 5.0  # of the binary cross entropy of pixels
     dice_weight: float = 2.0
     objectness_weight: float = 1.0
+    semantic_weight: float = 0.0  # of a segmentation by class that teaches the trunk; not published
     iou_threshold: float = 0.4  # a probability of at least this is in the mask whose IoU is learnt
 
     def __post_init__(self) -> None:

@@ -5,8 +5,6 @@ are those of the authors' release. Slots are matched one to one with instances i
 nothing is found twice and there is no NMS.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -17,6 +15,8 @@ from solojax.fields import DEEPEST, check_count, check_fields, check_range
 from solojax.heads import answer
 from solojax.heads.levels import check_levels
 from solojax.heads.matching import Objective, loss_terms
+from solojax.heads.semantic import semantic_loss, unite
+from solojax.heads.trunk import ConvTrunk, prior_predictor
 from solojax.models.context import DEFAULT_INIT, default_bias
 from solojax.models.detector import Names
 from solojax.models.layers import (
@@ -25,15 +25,13 @@ from solojax.models.layers import (
     PRIOR_BIAS,
     XAVIER_INIT,
     Conv,
-    ConvNormReLU,
-    ConvReLU,
     Dense,
-    rematerialised,
 )
 from solojax.ops import coords, dynamic_conv, masks, resize
 from solojax.ops.precision import sum_type, widen
 from solojax.types import MASK_STRIDE, Detections, InputError, Instances, Mean
 
+STRIDE = 8  # of the one level that is read
 AREA_EPSILON = 1e-6  # least sum of an activation map that features are divided by
 
 Activation = Literal["single", "group", "group_softmax"]
@@ -47,6 +45,7 @@ class Outputs(NamedTuple):
     objectness: jax.Array  # B Q, logit of the IoU that the mask has
     kernels: jax.Array  # B Q E
     mask_features: jax.Array  # B H/8 W/8 E
+    semantic_logits: jax.Array | None = None  # B H/8 W/8 num_classes, where they are trained
 
 
 class Targets(NamedTuple):
@@ -56,6 +55,7 @@ class Targets(NamedTuple):
     masks: jax.Array  # B N H/4 W/4 float32 in 0..1
     valid: jax.Array  # B N bool
     metrics: dict[str, Mean]
+    semantic: jax.Array | None = None  # B H/8 W/8 num_classes uint8, where it is trained
 
 
 class SparseInst(nn.Module):
@@ -136,7 +136,11 @@ class SparseInst(nn.Module):
         where = coords.append_coordinates(features[..., :0], "xy")
         located = jnp.concatenate([where, features], -1)
 
-        slots = self._look(self._trunk("instance_trunk", self.width, self.depth, located))
+        trunk = self._trunk("instance_trunk", self.width, self.depth, located)
+        semantic = None
+        if self.objective.semantic_weight:
+            semantic = prior_predictor(self.num_classes, "semantic_predictor", size=1)(trunk)
+        slots = self._look(trunk)
         inputs = slots.shape[-1]
         objectness = Dense(
             1,
@@ -159,11 +163,12 @@ class SparseInst(nn.Module):
             mask_features=of_masks(
                 self._trunk("mask_trunk", self.mask_width, self.mask_depth, located)
             ),
+            semantic_logits=semantic,
         )
 
     @nn.nowrap
     def _trunk(self, name: str, width: int, depth: int, x: jax.Array) -> jax.Array:
-        return _Trunk(width, depth, self.norm_groups, self.remat, name=name)(x)
+        return ConvTrunk(width, depth, self.norm_groups, self.remat, name=name)(x)
 
     @nn.nowrap
     def _look(self, x: jax.Array) -> jax.Array:
@@ -208,14 +213,19 @@ class SparseInst(nn.Module):
         """Softens the masks of ``B N`` instances; nothing is drawn."""
         count = jnp.sum(instances.valid, 1, dtype=jnp.float32)
         left_over = jnp.maximum(count - self.slots, 0)
+        whole = instances.masks[1]
+        semantic = None
+        if self.objective.semantic_weight:
+            semantic = unite(masks.soften(whole, STRIDE) > 0.5, instances, self.num_classes)
         return Targets(
             labels=instances.labels,
-            masks=masks.soften(instances.masks[1], MASK_STRIDE),
+            masks=masks.soften(whole, MASK_STRIDE),
             valid=instances.valid,
             metrics={
                 "matched_instances": Mean(jnp.sum(count - left_over), jnp.float32(len(count))),
                 "unmatched_instances": Mean(jnp.sum(left_over), jnp.float32(0)),
             },
+            semantic=semantic,
         )
 
     @nn.nowrap
@@ -225,7 +235,7 @@ class SparseInst(nn.Module):
         Of more instances than slots those are matched that gain most; the others still count in
         what classes and dice are divided by, as in the release.
         """
-        return loss_terms(
+        terms = loss_terms(
             self.objective,
             widen(outputs.class_logits),
             widen(outputs.objectness),
@@ -233,6 +243,11 @@ class SparseInst(nn.Module):
             lambda kernels: mask_logits(outputs.mask_features, kernels),
             targets,
         )
+        if outputs.semantic_logits is not None and targets.semantic is not None:
+            terms["semantic"] = semantic_loss(
+                outputs.semantic_logits, targets.semantic, self.objective.semantic_weight
+            )
+        return terms
 
     @nn.nowrap
     def detect(self, outputs: Outputs) -> Detections:
@@ -269,22 +284,3 @@ def mask_logits(features: jax.Array, kernels: jax.Array) -> jax.Array:
     """``B h w E`` features and ``B K E`` kernels -> ``B K 2h 2w`` float32 logits."""
     small = jnp.moveaxis(jax.vmap(dynamic_conv.dynamic_conv)(features, kernels), 1, -1)
     return jnp.moveaxis(resize.double(small), -1, 1)
-
-
-class _Trunk(nn.Module):
-    """3x3 convolutions and ReLUs: ``B H W C -> B H W width``."""
-
-    width: int
-    depth: int
-    norm_groups: int
-    remat: bool
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        block: Callable[..., nn.Module] = rematerialised(ConvReLU, self.remat)
-        if self.norm_groups:
-            normalised = rematerialised(ConvNormReLU, self.remat)
-            block = functools.partial(normalised, groups=self.norm_groups)
-        for i in range(self.depth):
-            x = block(self.width, kernel_init=HE_INIT, name=f"conv_{i}")(x)
-        return x

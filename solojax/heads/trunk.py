@@ -1,6 +1,7 @@
 """What the branches of every head are built of: a stack of convolutions and a predictor."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -8,10 +9,12 @@ import jax
 
 from solojax.fields import DEEPEST, check_count, check_fields, check_range
 from solojax.models.layers import (
+    HE_INIT,
     HEAD_INIT,
     PRIOR_BIAS,
     Conv,
     ConvNormReLU,
+    ConvReLU,
     Deform,
     rematerialised,
 )
@@ -57,6 +60,25 @@ class Trunk(nn.Module):
         return x
 
 
+class ConvTrunk(nn.Module):
+    """3x3 convolutions and ReLUs, with group norms where asked: ``B H W C -> B H W width``."""
+
+    width: int
+    depth: int
+    norm_groups: int  # 0: none
+    remat: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        block: Callable[..., nn.Module] = rematerialised(ConvReLU, self.remat)
+        if self.norm_groups:
+            normalised = rematerialised(ConvNormReLU, self.remat)
+            block = functools.partial(normalised, groups=self.norm_groups)
+        for i in range(self.depth):
+            x = block(self.width, kernel_init=HE_INIT, name=f"conv_{i}")(x)
+        return x
+
+
 def make_trunk(head: Any, name: str, coordinates: str = "", coord_convs: int = 0) -> Trunk:
     """A trunk of ``head``, by whose fields it is shaped; to be called in its compact method.
 
@@ -82,15 +104,15 @@ def make_trunk(head: Any, name: str, coordinates: str = "", coord_convs: int = 0
     )
 
 
-def prior_predictor(width: int, name: str) -> nn.Conv:
-    """3x3 convolution ``B H W C -> B H W width`` whose fresh outputs have a probability of 0.01.
+def prior_predictor(width: int, name: str, size: int = 3) -> nn.Conv:
+    """Square convolution ``B H W C -> B H W width`` whose fresh outputs have a probability of 0.01.
 
     For use in a compact method.
     """
     return Conv(
         width,
-        (3, 3),
-        padding=1,
+        (size, size),
+        padding=size // 2,
         kernel_init=HEAD_INIT,
         bias_init=nn.initializers.constant(PRIOR_BIAS),
         name=name,

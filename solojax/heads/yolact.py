@@ -16,6 +16,7 @@ from solojax.heads.anchors import Anchors
 from solojax.heads.box_selection import BoxSelection, Predictions, select
 from solojax.heads.levels import check_levels
 from solojax.heads.rescoring import Layer, Rescoring, rescore
+from solojax.heads.semantic import semantic_loss
 from solojax.heads.yolact_loss import Objective
 from solojax.heads.yolact_targets import Matching, Targets
 from solojax.models.detector import Names
@@ -161,7 +162,9 @@ class YOLACT(nn.Module):
             "box": yolact_loss.box_loss(self.objective, outputs.code, targets),
             "class": yolact_loss.class_loss(self.objective, outputs.class_logits, targets),
             "mask": mask,
-            "semantic": yolact_loss.semantic_loss(self.objective, outputs.semantic_logits, targets),
+            "semantic": semantic_loss(
+                outputs.semantic_logits, targets.semantic, self.objective.semantic_weight
+            ),
         }
         if self.rescoring_widths:
             terms["rescoring"] = yolact_loss.rescoring_loss(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from solojax.fields import check_fields, check_range
 from solojax.heads.rescoring import Layer, rescore
 from solojax.heads.yolact_targets import BACKGROUND, Positives, Targets
-from solojax.ops import hard_negatives, losses, pick, prototypes
+from solojax.ops import hard_negatives, pick, prototypes
 from solojax.ops.precision import widen
 from solojax.types import Mean
 
@@ -80,13 +80,6 @@ def mask_loss(
     return Mean(
         objective.mask_weight * jnp.sum(by_image), targets.positive_count
     ), masks.probabilities
-
-
-def semantic_loss(objective: Objective, logits: jax.Array, targets: Targets) -> Mean:
-    """Binary cross entropy of ``B h w C``, summed over the classes: the mean over the pixels."""
-    pixels = losses.binary_cross_entropy(widen(logits), targets.semantic)
-    total = jnp.sum(jnp.mean(jnp.sum(pixels, -1), (1, 2)))
-    return Mean(objective.semantic_weight * total, jnp.float32(len(logits)))
 
 
 def rescoring_loss(

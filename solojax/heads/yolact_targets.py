@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from solojax.fields import check_fields, check_range
 from solojax.heads.anchors import Anchors
+from solojax.heads.semantic import unite
 from solojax.ops import boxes as box_ops
 from solojax.ops import matching, pick, resize
 from solojax.types import InputError, Instances, Mean
@@ -115,7 +116,7 @@ def make_targets(
         code=box_ops.encode(own, laid[None]),
         positives=positives,
         masks=shrink(whole, (mask_scale * finest[0], mask_scale * finest[1])),
-        semantic=_unite(shrink(whole, finest), instances, num_classes),
+        semantic=unite(shrink(whole, finest), instances, num_classes),
         metrics={
             "positives": Mean(count, jnp.float32(len(classes))),
             "dropped_masks": Mean(count - trained, jnp.float32(0)),
@@ -172,9 +173,3 @@ def _draw(
         valid=valid,
         weights=jnp.sum(is_positive, dtype=jnp.float32) / jnp.maximum(trained, 1),
     )
-
-
-def _unite(masks: jax.Array, instances: Instances, num_classes: int) -> jax.Array:
-    """Where any instance of each class is: ``B N h w`` -> ``B h w C`` uint8."""
-    of_class = jax.nn.one_hot(instances.labels, num_classes) * instances.valid[..., None]
-    return (jnp.einsum("bnhw,bnc->bhwc", masks.astype(jnp.float32), of_class) > 0).astype(jnp.uint8)

@@ -13,6 +13,7 @@ from solojax.heads.deeplab import DeepLabV3Plus
 from solojax.heads.fcn import FCN
 from solojax.heads.grid import grid_of
 from solojax.heads.labeller import Labeller, LabelObjective
+from solojax.heads.matching import Objective as SlotObjective
 from solojax.heads.panoptic import Panoptic
 from solojax.heads.panoptic_fpn import PanopticFPN
 from solojax.heads.pp_liteseg import PPLiteSeg
@@ -51,7 +52,15 @@ ROWS: dict[str, tuple[InstanceHead, dict[str, jax.ShapeDtypeStruct]]] = {
         PYRAMID,
     ),
     "sparseinst": (
-        SparseInst(num_classes=3, slots=5, activation="group", width=8, depth=1, mask_width=8),
+        SparseInst(
+            num_classes=3,
+            slots=5,
+            activation="group",
+            width=8,
+            depth=1,
+            mask_width=8,
+            objective=SlotObjective(semantic_weight=1),
+        ),
         PYRAMID,
     ),
     "yolact": (
