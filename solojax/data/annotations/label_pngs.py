@@ -1,5 +1,6 @@
 """The PNGs of label maps: of ids of segments as COCO has them, and of the size of their images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from etils.epath import Path
 from solojax.data import panoptic_ids
 from solojax.data.images import files as image_files
 from solojax.data.images import headers as image_headers
-from solojax.types import InputError
+from solojax.types import IGNORED, InputError
 
 COLOURS = {0: "gray", 3: "palette", 4: "gray with transparency"}  # of PNGs, but for RGB
 
@@ -55,3 +56,37 @@ def read_ids(path: Path, size: tuple[int, int]) -> np.ndarray:
     except InputError as fault:
         raise InputError(f"{path} {fault}") from None
     return panoptic_ids.of_rgb(pixels)
+
+
+def read_segments(
+    path: Path, size: tuple[int, int], known: Sequence[int], labels: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """The segments of an image of that (height, width), and the labels of its pixels.
+
+    Args:
+      path: of the PNG.
+      size: of the image.
+      known: ids of its segments, ascending.
+      labels: of each of them.
+
+    Returns:
+      ``H W`` int32, ids, 0 where it is void; ``H W`` uint8; ids of segments without a pixel.
+
+    Raises:
+      InputError: as of ``read_ids``, or a pixel has an id that no segment has.
+    """
+    ids = read_ids(path, size)
+    line = ids.ravel()
+    starts = np.flatnonzero(np.diff(line, prepend=-1))  # of equal neighbours: few are looked up
+    values = line[starts]
+    numbers, names = np.append(0, known), np.append(np.uint8(IGNORED), labels)
+    places = np.minimum(np.searchsorted(numbers, values), len(numbers) - 1)
+    wrong = np.unique(values[numbers[places] != values]).tolist()
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise InputError(
+            f"{path} has the id {wrong[0]}{more}, which segments_info does not list; list it, or "
+            "make these pixels 0 (void)"
+        )
+    drawn = np.repeat(names[places].astype(np.uint8), np.diff(starts, append=line.size))
+    return ids, drawn.reshape(size), np.setdiff1d(known, values).tolist()

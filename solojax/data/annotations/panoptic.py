@@ -239,22 +239,9 @@ def read_labels(image: Image) -> tuple[np.ndarray, list[int]]:
     """The label map of an image that has one, ``H W`` uint8, and segments without a pixel.
 
     Raises:
-      InputError: as of ``label_pngs.read_ids``, or a pixel has an id that no segment has.
+      InputError: as of ``label_pngs.read_segments``.
     """
     assert image.label_map is not None
     path, known, labels, _ = image.label_map
-    line = label_pngs.read_ids(path, (image.height, image.width)).ravel()
-    starts = np.flatnonzero(np.diff(line, prepend=-1))
-    values = line[starts]
-    numbers, names = np.append(0, known), np.append(np.uint8(IGNORED), labels)
-    places = np.minimum(np.searchsorted(numbers, values), len(numbers) - 1)
-    wrong = np.unique(values[numbers[places] != values]).tolist()
-    if wrong:
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise InputError(
-            f"{path} has the id {wrong[0]}{more}, which segments_info does not list; list it, or "
-            "make these pixels 0 (void)"
-        )
-    drawn = np.repeat(names[places], np.diff(starts, append=line.size))
-    unseen = np.setdiff1d(known, values).tolist()
-    return drawn.reshape(image.height, image.width), unseen
+    _, drawn, unseen = label_pngs.read_segments(path, (image.height, image.width), known, labels)
+    return drawn, unseen

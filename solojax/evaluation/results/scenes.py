@@ -143,19 +143,16 @@ def read(one: Map, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       InputError: its PNG is not what it should be, or has other ids than its segments.
     """
-    pixels = label_pngs.read_ids(epath.Path(one.png), size)
-    there = set(np.unique(pixels).tolist()) - {VOID}
-    listed = {segment.id for segment in one.segments}
-    for odd, what in (
-        (there - listed, "has the id {}, which segments_info does not list"),
-        (listed - there, "has no pixel of the id {}, which segments_info lists"),
-    ):
-        if odd:
-            named = shorten([*map(str, sorted(odd))], len(odd), ", ")
-            raise InputError(f"{one.png} {what.format(named)}; let both say the same")
-    known = sorted([Segment(VOID, IGNORED), *one.segments])
-    places = np.searchsorted([segment.id for segment in known], pixels)
-    return pixels, np.array([segment.label for segment in known], np.uint8)[places]
+    known = sorted(one.segments)
+    numbers, labels = [segment.id for segment in known], [segment.label for segment in known]
+    pixels, drawn, unseen = label_pngs.read_segments(epath.Path(one.png), size, numbers, labels)
+    if unseen:
+        named = shorten([*map(str, unseen)], len(unseen), ", ")
+        raise InputError(
+            f"{one.png} has no pixel of the id {named}, which segments_info lists; let both say "
+            "the same"
+        )
+    return pixels, drawn
 
 
 def find_label_files(folder: Path, truth: Truth) -> dict[Key, Path]:
