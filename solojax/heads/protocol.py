@@ -90,6 +90,12 @@ def finds_instances(head: Any) -> TypeGuard[InstanceHead]:
     return hasattr(head, "detect")
 
 
+def finder(head: Any, place: str = "model.head") -> tuple[str, Any]:
+    """What finds the instances, the head or a head in it, and the place of it in a config."""
+    inner = getattr(head, "things", None)
+    return (place, head) if inner is None else finder(inner, f"{place}.things")
+
+
 def labels_pixels(head: Any) -> TypeGuard[PixelHead]:
     """Whether a head labels pixels."""
     return hasattr(head, "label_logits")

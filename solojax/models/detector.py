@@ -1,9 +1,10 @@
 """Backbone, neck and head, one after the other."""
 
+import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -15,10 +16,7 @@ from solojax.fields import check_fields
 from solojax.ops import images
 from solojax.types import InputError
 
-REMAT: tuple[tuple[str, str, Any], ...] = (
-    ("backbone", "remat_stages", (1, 2, 3, 4)),
-    ("head", "remat", True),
-)
+REMAT: dict[str, Any] = {"remat_stages": (1, 2, 3, 4), "remat": True}
 """Fields that let a part compute again what it would keep for the backward pass, and all of it.
 
 The numbers are the same; a part that lacks the field keeps everything.
@@ -149,3 +147,12 @@ def state_dict_names(model: nn.Module) -> Names:
     """What the layers of all parts that say so are called in published files."""
     parts = (model.backbone, model.neck, model.head)
     return tuple(row for part in parts for row in getattr(part, "state_dict_names", ()))
+
+
+def parts(module: nn.Module, place: str = "model") -> Iterator[tuple[str, nn.Module]]:
+    """The modules in a module, each with its place in a config, such as ``model.head.things``."""
+    for field in dataclasses.fields(module):
+        inner = getattr(module, field.name, None)
+        if field.name != "parent" and isinstance(inner, nn.Module):
+            yield f"{place}.{field.name}", inner
+            yield from parts(inner, f"{place}.{field.name}")

@@ -35,7 +35,7 @@ def check_run(config: config_lib.Config, workdir: Path) -> None:
         return
     before = config_lib.from_json(path.read_bytes(), str(path))
     for name, ours, theirs in (
-        ("model", _without_remat(config.model), _without_remat(before.model)),
+        ("model", _without_remat(config), _without_remat(before)),
         ("data.categories", config.data.categories, before.data.categories),
         ("training.batch_size", config.training.batch_size, before.training.batch_size),
         ("training.seed", config.training.seed, before.training.seed),
@@ -47,9 +47,12 @@ def check_run(config: config_lib.Config, workdir: Path) -> None:
             )
 
 
-def _without_remat(model: Any) -> Any:
+def _without_remat(config: config_lib.Config) -> Any:
     """The model but for what changes its memory, not its numbers."""
-    for part, field, most in detector.REMAT:
-        if hasattr(module := getattr(model, part), field):
-            model = model.clone(**{part: module.clone(**{field: type(most)()})})
-    return model
+    kept = [
+        f"{place}.{field}={type(most)()}"
+        for place, part in detector.parts(config.model)
+        for field, most in detector.REMAT.items()
+        if hasattr(part, field)
+    ]
+    return config_lib.override(config, *kept).model

@@ -102,9 +102,10 @@ def remat_overrides(model: Any) -> tuple[str, ...]:
     """Those that have a model compute again all that it can and does not yet."""
     # Without the field, a part cannot do it; with this value, it does so already.
     return tuple(
-        f"model.{part}.{field}={str(most).replace(' ', '')}"
-        for part, field, most in detector.REMAT
-        if getattr(getattr(model, part), field, most) != most
+        f"{place}.{field}={str(most).replace(' ', '')}"
+        for place, part in detector.parts(model)
+        for field, most in detector.REMAT.items()
+        if getattr(part, field, most) != most
     )
 
 

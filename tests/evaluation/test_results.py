@@ -413,6 +413,14 @@ def test_more_than_count_is_told_with_what_counts_it(files, tmp_path, capfd):
                 "model.head.selection.nms_candidates=101 model.head.selection.max_detections=101",
             ],
         ),
+        (
+            types.SimpleNamespace(things=types.SimpleNamespace(slots=1)),
+            100,
+            [
+                "likely wrong: 1 images have more instances than the 1 that the head finds in one "
+                "(image 42 has 2); train with model.head.things.slots=2"
+            ],
+        ),
         (types.SimpleNamespace(slots=2), 100, []),
         (
             types.SimpleNamespace(slots=2),

@@ -16,6 +16,9 @@ from solojax.data.records import coco
 from solojax.evaluation import score_run
 from solojax.evaluation.dataset import statistics
 from solojax.heads import protocol
+from solojax.heads.labeller import Labeller
+from solojax.heads.panoptic import Panoptic
+from solojax.heads.panoptic_fpn import PanopticFPN
 from solojax.inference import contact_sheet
 from solojax.models import detector
 from solojax.models.detector import Detector
@@ -74,12 +77,14 @@ def test_its_data_are_counted_and_shown_without_a_grid(config):
 
 def test_other_recomputation_is_the_same_run_and_not_proposed_where_there_is_none(config):
     assert not any("head.remat" in name for one in out_of_memory._remedies(config) for name in one)
-    assert agreement._without_remat(config.model) == config.model
-    on = examples.MODEL.clone(
-        backbone=examples.MODEL.backbone.clone(remat_stages=(1, 2)),
-        head=examples.MODEL.head.clone(remat=True),
-    )
-    assert agreement._without_remat(on) == examples.MODEL
+    assert agreement._without_remat(config) == config.model
+    both = Panoptic(examples.MODEL.head, Labeller(PanopticFPN(width=8, groups=2)))
+    for head, place in ((examples.MODEL.head, "head"), (both, "head.things")):
+        off = dataclasses.replace(config, model=examples.MODEL.clone(head=head))
+        proposed = out_of_memory.remat_overrides(off.model)
+        assert proposed == ("model.backbone.remat_stages=(1,2,3,4)", f"model.{place}.remat=True")
+        on = config_lib.override(off, *proposed)
+        assert on != off and agreement._without_remat(on) == off.model
 
 
 def test_layers_of_classes_are_known_by_their_shape_whatever_their_name(config):

@@ -55,8 +55,17 @@ def suggest(surveyed: collisions.Survey, data: config_lib.Data, grid: Grid) -> l
     return suggested
 
 
-def suggestion(surveyed: collisions.Survey, data: config_lib.Data, grid: Grid) -> str:
-    """What ``suggest`` finds, as lines for people: what to paste, and what comes of it."""
+def suggestion(
+    surveyed: collisions.Survey, data: config_lib.Data, grid: Grid, place: str = "model.head"
+) -> str:
+    """What ``suggest`` finds, as lines for people: what to paste, and what comes of it.
+
+    Args:
+      surveyed: the instances.
+      data: canvases and sizes.
+      grid: today's.
+      place: of its head in the config.
+    """
 
     def line(name: str, one: Grid) -> str:
         counts = collisions.count(surveyed, one)
@@ -69,7 +78,7 @@ def suggestion(surveyed: collisions.Survey, data: config_lib.Data, grid: Grid) -
     lines = ["  grid         cells             own their centre's cell on no level"]
     lines.append(line("this", grid))
     for one in suggested:
-        lines += [line("suggested", one), f"    --set {_settings(one, grid)}"]
+        lines += [line("suggested", one), f"    --set {_settings(one, grid, place)}"]
     if not suggested:
         lines.append("  of the grids that were tried, none leaves fewer")
     return "\n".join(lines)
@@ -120,13 +129,13 @@ def scale_ranges(lows: list[float], top: float) -> tuple[tuple[float, float], ..
     return tuple(zip(rounded, [*highs, max(top, 2 * rounded[-1])], strict=True))
 
 
-def _settings(one: Grid, today: Grid) -> str:
+def _settings(one: Grid, today: Grid, place: str) -> str:
     """What has to be set for ``one`` in place of ``today``, for a shell."""
     ranges = [f"({least:g}, {greatest:g})" for least, greatest in one.scale_ranges]
     changes = []
     if one.sizes != today.sizes:
-        changes.append(f'"model.head.grid.sizes={one.sizes}"')
+        changes.append(f'"{place}.grid.sizes={one.sizes}"')
     if one.scale_ranges != today.scale_ranges:
         comma = "," if len(ranges) == 1 else ""
-        changes.append(f'"model.head.grid.scale_ranges=({", ".join(ranges)}{comma})"')
+        changes.append(f'"{place}.grid.scale_ranges=({", ".join(ranges)}{comma})"')
     return " ".join(changes)

@@ -9,6 +9,7 @@ from solojax.data import fit
 from solojax.data.findings import shorten
 from solojax.data.records import coco
 from solojax.evaluation.dataset import collisions, grid_search, label_maps
+from solojax.heads import protocol
 from solojax.heads.grid import grid_of
 from solojax.types import escaped
 
@@ -53,7 +54,8 @@ def report(config: config_lib.Config, split: coco.Split) -> str:
     Raises:
       InputError: ``coco.prepare`` refuses the data set.
     """
-    grid, data = grid_of(config.model.head), config.data
+    place, head = protocol.finder(config.model.head)
+    grid, data = grid_of(head), config.data
     records = coco.prepare(data, split)
     surveyed = collisions.survey(records, data)
     sizes = f"short side {data.test_short_side}, long side at most {data.long_side}"
@@ -70,7 +72,7 @@ def report(config: config_lib.Config, split: coco.Split) -> str:
             "",
             collisions.table(grid, collisions.count(surveyed, grid)),
             "",
-            grid_search.suggestion(surveyed, data, grid),
+            grid_search.suggestion(surveyed, data, grid, place),
         ]
     return "\n".join(lines)
 

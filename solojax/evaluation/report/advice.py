@@ -12,6 +12,7 @@ from solojax.evaluation.analysis import causes
 from solojax.evaluation.dataset import collisions
 from solojax.evaluation.report import caps
 from solojax.evaluation.report.history import History
+from solojax.heads import protocol
 from solojax.heads.grid import Grid, grid_of
 from solojax.types import MASK_STRIDE
 
@@ -107,8 +108,8 @@ def _of_missed(one: dict[str, Any], facts: Facts | None, scored: dict[str, Any])
     cause = one["cause"]
     if cause == "cellless" and facts and facts.grid:
         return (
-            f"Nothing can be found of what owns no cell. {finer(facts)} (model.head.grid.sizes, "
-            "scale_ranges; solojax data stats tries others)."
+            f"Nothing can be found of what owns no cell. {finer(facts)}; "
+            "solojax data stats tries others."
         )
     if cause == "capped":
         most = _most_of_an_image(facts, scored)
@@ -207,8 +208,9 @@ def _canvas(factor: float) -> str:
 
 
 def finer(facts: Facts) -> str:
-    """How many would own a cell of a finer grid."""
+    """How many would own a cell of a finer grid, and what makes it finer."""
     assert facts.grid
+    place, _ = protocol.finder(facts.config.model.head)
     now = int(cellless(facts.surveyed, facts.grid).sum())
     counts = []
     for factor in FINER:
@@ -217,7 +219,7 @@ def finer(facts: Facts) -> str:
         counts.append(f"{lacking} with {sizes}")
     return (
         f"With grids of {facts.grid.sizes} cells a side {now} of {int(facts.surveyed.valid.sum())} "
-        f"instances own none, {' and '.join(counts)}"
+        f"instances own none, {' and '.join(counts)} ({place}.grid.sizes, scale_ranges)"
     )
 
 
@@ -240,12 +242,13 @@ def _longer(facts: Facts | None) -> str:
 
 
 def _nms(facts: Facts | None) -> str:
-    selection = getattr(facts.config.model.head, "selection", None) if facts else None
+    place, head = protocol.finder(facts.config.model.head) if facts else ("", None)
+    selection = getattr(head, "selection", None)
     if selection is None:
         return "model.head.selection..."
     if getattr(selection, "nms", "") == "matrix" and selection.nms_kernel == "gaussian":
-        return f"model.head.selection.nms_sigma={2 * selection.nms_sigma:g}"
-    return f"model.head.selection.nms_iou_threshold={0.8 * selection.nms_iou_threshold:g}"
+        return f"{place}.selection.nms_sigma={2 * selection.nms_sigma:g}"
+    return f"{place}.selection.nms_iou_threshold={0.8 * selection.nms_iou_threshold:g}"
 
 
 def _sure(one: dict[str, Any], shown: float | None) -> str:

@@ -10,6 +10,7 @@ from solojax.data.annotations.suspicions import FEW
 from solojax.data.findings import shorten
 from solojax.evaluation.report import advice
 from solojax.evaluation.report.advice import Facts
+from solojax.heads import protocol
 from solojax.ops.losses import MASK_LOSS_WEIGHTS
 from solojax.types import MASK_STRIDE
 
@@ -65,14 +66,15 @@ def _without_cell(facts: Facts) -> list[str]:
         return []
     return [
         f"{lacking} of {whole} instances ({lacking / whole:.0%}) own no cell of the grid, so that "
-        f"nothing is taught or found of them. {advice.finer(facts)} (model.head.grid.sizes; "
-        "solojax data stats)"
+        f"nothing is taught or found of them. {advice.finer(facts)}; "
+        "solojax data stats tries others"
     ]
 
 
 def _far(scored: dict[str, Any], facts: Facts) -> list[str]:
     """Where masks fit while training and instances are not found."""
-    objective: Any = getattr(facts.config.model.head, "objective", None)
+    _, head = protocol.finder(facts.config.model.head)
+    objective: Any = getattr(head, "objective", None)
     if getattr(objective, "mask_loss", "") != "dice" or not facts.history:
         return []
     loss = facts.history.last_losses.get("mask")

@@ -6,6 +6,7 @@ from typing import Any
 
 from solojax.data.findings import Findings
 from solojax.evaluation.metrics import coco
+from solojax.heads import protocol
 
 _CAPS = ("max_candidates", "nms_candidates", "max_detections")  # of heads' selections
 
@@ -63,17 +64,19 @@ def tell_head(head: Any, truth: dict[str, Any], most: int, findings: Findings) -
 
 def cap_of(head: Any) -> int | None:
     """How many instances of an image a head finds at most."""
+    _, head = protocol.finder(head)
     selection = getattr(head, "selection", None)
     return getattr(selection, "max_detections", getattr(head, "slots", None))
 
 
 def cure(head: Any, most: int) -> str:
     """How a head finds up to ``most`` in an image."""
+    place, head = protocol.finder(head)
     selection = getattr(head, "selection", None)
     lower = [name for name in _CAPS if getattr(selection, name, most) < most]
     if lower:  # all that are passed on the way must let as many pass
-        return "--set " + " ".join(f"model.head.selection.{name}={most}" for name in lower)
-    return f"train with model.head.slots={most}"
+        return "--set " + " ".join(f"{place}.selection.{name}={most}" for name in lower)
+    return f"train with {place}.slots={most}"
 
 
 def _beyond(annotations: Iterable[dict[str, Any]], most: int) -> tuple[dict[int, int], int]:
