@@ -31,7 +31,7 @@ PARAMETERS = {
     "shapes_solo": 1_034_661,
     "shapes_decoupled_solo": 1_036_829,
     "shapes_yolact": 561_187,
-    "shapes_sparseinst": 538_151,
+    "shapes_sparseinst": 538_396,
     "shapes_fcn": 402_984,
     "shapes_unet": 547_740,
     "shapes_pspnet": 492_232,
