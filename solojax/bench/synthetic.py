@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from solojax import config as config_lib
-from solojax.heads.panoptic import Panoptic
 from solojax.models import detector
 from solojax.training import memory
 from solojax.types import Batch
@@ -83,8 +82,8 @@ def finds_all(model: Any) -> Any:
 
 
 def _finds_all(head: Any) -> Any:
-    if isinstance(head, Panoptic):
-        return head.clone(things=_finds_all(head.things))
+    if (inner := getattr(head, "things", None)) is not None:
+        return head.clone(things=_finds_all(inner))
     if hasattr(head, "selection"):
         lower = {
             field.name: 0.0
