@@ -149,10 +149,10 @@ def state_dict_names(model: nn.Module) -> Names:
     return tuple(row for part in parts for row in getattr(part, "state_dict_names", ()))
 
 
-def parts(module: nn.Module, place: str = "model") -> Iterator[tuple[str, nn.Module]]:
+def modules(module: nn.Module, place: str = "model") -> Iterator[tuple[str, nn.Module]]:
     """The modules in a module, each with its place in a config, such as ``model.head.things``."""
     for field in dataclasses.fields(module):
         inner = getattr(module, field.name, None)
         if field.name != "parent" and isinstance(inner, nn.Module):
             yield f"{place}.{field.name}", inner
-            yield from parts(inner, f"{place}.{field.name}")
+            yield from modules(inner, f"{place}.{field.name}")

@@ -51,7 +51,7 @@ def _without_remat(config: config_lib.Config) -> Any:
     """The model but for what changes its memory, not its numbers."""
     kept = [
         f"{place}.{field}={type(most)()}"
-        for place, part in detector.parts(config.model)
+        for place, part in detector.modules(config.model)
         for field, most in detector.REMAT.items()
         if hasattr(part, field)
     ]

@@ -103,7 +103,7 @@ def remat_overrides(model: Any) -> tuple[str, ...]:
     # Without the field, a part cannot do it; with this value, it does so already.
     return tuple(
         f"{place}.{field}={str(most).replace(' ', '')}"
-        for place, part in detector.parts(model)
+        for place, part in detector.modules(model)
         for field, most in detector.REMAT.items()
         if getattr(part, field, most) != most
     )

@@ -85,6 +85,8 @@ def test_other_recomputation_is_the_same_run_and_not_proposed_where_there_is_non
         assert proposed == ("model.backbone.remat_stages=(1,2,3,4)", f"model.{place}.remat=True")
         on = config_lib.override(off, *proposed)
         assert on != off and agreement._without_remat(on) == off.model
+        some = config_lib.override(on, "model.backbone.remat_stages=(1,2)")
+        assert agreement._without_remat(some) == off.model
 
 
 def test_layers_of_classes_are_known_by_their_shape_whatever_their_name(config):
