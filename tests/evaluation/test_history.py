@@ -57,6 +57,15 @@ def test_the_page_draws_the_curves_and_the_point_of_this_scoring(run: Path):
     assert "How the training went" not in page.render("x", scored)
 
 
+@pytest.mark.parametrize("rate", [1e-5, 0.004, 0.0042, 0.0049, 0.02, 3.0])
+def test_the_axis_of_rates_reaches_the_largest(run: Path, rate: float):
+    (run / "metrics.jsonl").write_text(row(1, learning_rate=rate, loss=1.0))
+    *_, chart = history.charts(history.read(run), {})
+    heights, named = zip(*chart["up"], strict=True)
+    assert float(named[0]) == 0 and heights[-1] == pytest.approx(0, abs=0.1)
+    assert rate <= 1.01 * float(named[-1]) and float(named[-1]) <= 2.5 * rate
+
+
 def test_without_a_log_there_is_no_history(tmp_path: Path):
     assert history.read(tmp_path) is None
     (tmp_path / "metrics.jsonl").write_text(row(2, AP=0.1, AP50=0.2))

@@ -114,9 +114,8 @@ def _chart(title: str, lines: Sequence[Line], last: int, height: int) -> dict[st
     """Lines from the left, step 0, to the right, from 0 at the bottom."""
     width = SIZE[0]
     top = max((value for line in lines for value in line.values), default=0) or 1.0
-    ticks = _ticks(top, TICKS if height > LOW else 2)
-    if ticks[-1] < 0.999 * top:
-        ticks.append(ticks[-1] + ticks[1])
+    step = _round_step(top, TICKS if height > LOW else 2)
+    ticks = [step * number for number in range(math.ceil(top / step * 0.999) + 1)]
     top = max(top, ticks[-1])
 
     def points(line: Line) -> list[tuple[float, float]]:
@@ -126,6 +125,8 @@ def _chart(title: str, lines: Sequence[Line], last: int, height: int) -> dict[st
             for step, value in zip(steps, values, strict=True)
         ]
 
+    apart = _round_step(last, TICKS)
+    across = [apart * number for number in range(int(last / apart * 1.0001) + 1)]
     drawn = []
     for line in sorted(lines, key=lambda one: -max(one.values, default=0)):
         places = points(line)
@@ -142,7 +143,7 @@ def _chart(title: str, lines: Sequence[Line], last: int, height: int) -> dict[st
         "lines": drawn,
         "width": width,
         "height": height,
-        "across": [(width * tick / max(last, 1), f"{tick:,.0f}") for tick in _ticks(last, TICKS)],
+        "across": [(width * tick / max(last, 1), f"{tick:,.0f}") for tick in across],
         "up": [(height * (1 - tick / top), f"{tick:.6g}") for tick in ticks],
     }
 
@@ -186,12 +187,11 @@ def _tenth(line: Line) -> int:
     return max(len(line.values) // 10, 1)
 
 
-def _ticks(top: float, about: int) -> list[float]:
-    """Round numbers from 0 to ``top`` or a little less."""
+def _round_step(top: float, about: int) -> float:
+    """Between neighbours of some round numbers from 0 to ``top``."""
     raw = top / about
     power = 10 ** math.floor(math.log10(raw)) if raw > 0 else 1.0
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-    return [step * number for number in range(int(top / step * 1.0001) + 1)]
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
 
 
 def _is_finite(value: Any) -> bool:
