@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from solojax.fields import check_count, check_fields
+from solojax.heads import protocol
 from solojax.heads.levels import check_levels
 from solojax.ops import resize
 from solojax.types import InputError
@@ -84,8 +85,8 @@ class Grid:
 
 
 def grid_of(head: Any) -> Grid | None:
-    """The grid of a head; None of one that assigns no cells."""
-    grid = getattr(head, "grid", None)
+    """The grid of what finds the instances; None of a head that assigns no cells."""
+    grid = getattr(protocol.finder(head)[1], "grid", None)
     return grid if isinstance(grid, Grid) else None
 
 

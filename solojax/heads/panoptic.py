@@ -7,9 +7,7 @@ import jax
 
 from solojax.fields import check_fields
 from solojax.heads import protocol
-from solojax.heads.grid import Grid, grid_of
 from solojax.heads.merging import Merging
-from solojax.heads.selection import Selection, selection_of
 from solojax.types import Detections, InputError, Instances, Mean
 
 PREFIX = "stuff_"
@@ -71,16 +69,6 @@ class Panoptic(nn.Module):
     def mask_threshold(self) -> float:
         """Above this a probability is in the mask."""
         return self.things.mask_threshold
-
-    @property
-    def grid(self) -> Grid | None:
-        """The cells of the instances' head, if it has any."""
-        return grid_of(self.things)
-
-    @property
-    def selection(self) -> Selection:
-        """How the instances' head merges what it finds."""
-        return selection_of(self.things)
 
     @nn.compact
     def __call__(self, pyramid: dict[str, jax.Array], train: bool = False) -> Outputs:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from solojax.fields import MOST_CANDIDATES, check_count, check_fields, check_range
+from solojax.heads import protocol
 from solojax.heads.grid import Grid, flatten
 from solojax.ops import masks, nms, pick, resize
 from solojax.ops.nms import Kernel
@@ -54,11 +55,11 @@ class Selection:
 
 
 def selection_of(head: Any) -> Selection:
-    """The settings of a head; of one that has none, those by which looks at tiles are merged.
+    """The settings of what finds the instances; else those by which looks at tiles are merged.
 
     These then leave no score out: what is too low is for the head to know.
     """
-    selection = getattr(head, "selection", None)
+    selection = getattr(protocol.finder(head)[1], "selection", None)
     return selection if isinstance(selection, Selection) else Selection(final_threshold=0)
 
 
