@@ -53,7 +53,10 @@ def test_each_row_has_times_operations_and_memory(report):
         if not row["name"].startswith("run lengths"):
             assert row["flops"] > 0 and row["bytes"] > 0 and row["memory"] > 0
             share = row["flops"] / times["median"] / report["peak"]
-            assert row["share_of_peak"] == pytest.approx(share)
+            if row["name"].startswith("matrix"):
+                assert "share_of_peak" not in row, "a CPU counts bits and multiplies nothing"
+            else:
+                assert row["share_of_peak"] == pytest.approx(share)
     assert {"jax", "python", "solojax"} <= report["versions"].keys()
     assert report["devices"]["count"] == 8
     assert any(line.startswith("  step, batch 8") for line in report["said"])
