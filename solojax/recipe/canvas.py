@@ -13,6 +13,7 @@ STEP = 32  # pixels of which sides are multiples: the coarsest stride
 LEAST, MOST = 256, 800  # short sides; ImageNet's classifiers see 224, the published detectors 800
 SMALL_SIDE = 16  # network pixels: four mask pixels each way, in which a shape can be told
 SMALL_SHARE = 0.1  # of the instances may be smaller
+FEWER_SIDE = 96  # the least where views are few: three cells each way of the coarsest level
 LARGEST_SCALE = 1.5  # of small images; more shows nothing new
 SQUARE = 1.1  # aspect up to which an image is as good as square
 RARE = 0.1  # share of images of the other orientation that is not worth a program of its own
@@ -32,17 +33,27 @@ def wanted_side(facts: Facts) -> tuple[int, str]:
     side = _multiple(np.clip(wanted, least, most))
     why = (
         f"{1 - SMALL_SHARE:.0%} of the objects are longer than {smallest:.1%} of the short side, "
-        f"here {smallest * side:.0f} pixels"
+        f"{smallest * side:.0f} pixels at {side}"
     )
     thin = facts.lengths < np.sqrt(facts.boxes.prod(1))
     if (thin & (facts.shares <= smallest)).sum() * 2 > (facts.shares <= smallest).sum():
         why += f" ({THIN} times the width of thin ones)"
     if wanted > most:
-        why += f" of {SMALL_SIDE} that a shape takes; no more, as "
+        why += f", of {SMALL_SIDE} that a shape takes; no more, as "
         why += f"images have {shorter:.0f}" if most < MOST else "published detectors see no more"
     elif wanted < least:
-        why += f"; no less than {side}, for what tells classes apart"
+        why += f"; {side} where there is time, for what tells classes apart"
     return side, why
+
+
+def least_side(facts: Facts) -> int:
+    """The short side at which half of the instances have a shape: no less, however few the views.
+
+    An image teaches more when it is seen four times at half the size, but for what has no shape.
+    """
+    half = float(np.median(facts.shares)) if len(facts.shares) else 1.0
+    wanted, _ = wanted_side(facts)
+    return min(_multiple(max(SMALL_SIDE / half, FEWER_SIDE), up=True), wanted)
 
 
 def tile_side(facts: Facts) -> tuple[int, str] | None:

@@ -4,16 +4,18 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from solojax import config as config_lib
 from solojax.recipe import build, canvas, network, schedule
 from solojax.recipe.build import Subject
 from solojax.recipe.decisions import Decision
+from solojax.recipe.facts import Facts
 from solojax.training import memory, speed
 
 VIEWS = 4000  # images, repetitions included, that weights which know pictures need
 SCRATCH_VIEWS = 12_000  # that none need
-SHRUNK = (1.0, 0.85, 0.7)  # of the wanted side, while there are fewer views
-GROWN = (1.25, 1.5)  # of it, while there are four times as many
+GROWN = (1.25, 1.5)  # of the wanted side, while there are four times as many
 PLENTY = 4
 EVALUATIONS = 4  # while it trains, the last included
 EVALUATED = 0.1  # share of the budget for all of them
@@ -74,8 +76,9 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
 
     chosen, side = networks[0], wanted
     if views_of(chosen, side) < enough:
-        sides = [max(round(wanted * one / canvas.STEP), 1) * canvas.STEP for one in SHRUNK]
-        side = next((one for one in sides if views_of(chosen, one) >= enough), sides[-1])
+        least = canvas.least_side(subject.facts)
+        sides = range(wanted, least, -canvas.STEP)
+        side = next((one for one in sides if views_of(chosen, one) >= enough), least)
     else:
         for wider in networks[1:]:
             if views_of(wider, side) < wider.views:
@@ -96,9 +99,7 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
     steps = schedule.round_steps(max(STEADY * left / step, LEAST_STEPS))
     views, images = steps * batch, len(subject.facts.sizes)
     decisions = [
-        Decision(
-            "side", f"{side} pixels", why if side == wanted else f"{why}; {_moved(side, wanted)}"
-        ),
+        Decision("side", f"{side} pixels", why + _moved(side, wanted, subject.facts)),
         Decision("network", chosen.name, _worth(networks, views)),
         Decision(
             "schedule",
@@ -131,10 +132,13 @@ def _worth(networks: Sequence[network.Network], views: int) -> str:
     return f"the widest worth {views:,} views" if len(networks) > 1 else "as --weights has it"
 
 
-def _moved(side: int, wanted: int) -> str:
+def _moved(side: int, wanted: int, facts: Facts) -> str:
+    if side == wanted:
+        return ""
     if side > wanted:
-        return f"more than {wanted}, as the budget allows it"
-    return f"less than {wanted}, for the sake of views"
+        return "; more, as the budget allows it"
+    half = float(np.median(facts.shares)) * side
+    return f"; less, for the sake of views: half of the objects are longer than {half:.0f}"
 
 
 def _minutes(seconds: float) -> str:

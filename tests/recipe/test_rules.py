@@ -48,6 +48,19 @@ def test_an_image_is_as_large_as_its_small_objects_ask_for(size, side, wanted):
     assert f"{side / min(size):.1%}" in why  # the number behind it
 
 
+@pytest.mark.parametrize(
+    ("size", "sides", "least"),
+    [
+        ((480, 640), (20.0, 60.0, 80.0), 128),  # 16 of 128 pixels are 60 of 480
+        ((480, 640), (200.0, 240.0, 300.0), 96),  # for what is large, three cells of the coarsest
+        ((256, 256), (8.0, 15.0, 22.0), 288),  # small objects leave no room
+        ((28, 28), (18.0,), 32),  # no more than is wanted
+    ],
+)
+def test_where_views_are_few_half_of_the_objects_keep_a_shape(size, sides, least):
+    assert canvas.least_side(facts([size], sides)) == least
+
+
 def test_a_side_follows_sizes_without_a_jump():
     sides = [canvas.wanted_side(facts(sides=[side]))[0] for side in np.arange(5.0, 200.0)]
     steps = -np.diff(sides)
@@ -60,7 +73,7 @@ def test_what_is_much_longer_than_high_is_measured_as_the_canvas_shows_it():
     chosen, decisions = canvas.fields(strip, side)
     (scale,) = canvas.scales(strip, Data(**chosen))
     assert side == 800 and chosen["canvases"] == ((800, 1600),)
-    assert f"here {40 * scale:.0f} pixels" in why
+    assert f"{40 * scale:.0f} pixels at 800" in why
     assert not any(one.doubtful for one in decisions)
     _, decisions = canvas.fields(strip, 320)
     assert any("100% below 8 pixels" in one.value for one in decisions)
