@@ -5,6 +5,9 @@
     python eval.py --workdir runs/shapes_deeplabv3plus
 
 `make demo CONFIG=shapes_deeplabv3plus` does it all. Labels are shapes and textures.
+
+Measured: mIoU 0.606, 0.650, 0.647 on the 200 validation images for seeds 0, 1, 2; five minutes of
+CPU time each.
 """
 
 from solojax.config import Config, Data, Optimizer, Training

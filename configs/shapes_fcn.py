@@ -6,7 +6,8 @@
 
 `make demo CONFIG=shapes_fcn` does it all. Labels are shapes and textures.
 
-Measured: mIoU 0.730 on the 200 validation images for seed 0; five minutes of CPU time.
+Measured: mIoU 0.730, 0.748, 0.733 on the 200 validation images for seeds 0, 1, 2; five minutes of
+CPU time each.
 """
 
 from solojax.config import Config, Data, Optimizer, Training

@@ -6,8 +6,8 @@
 
 `make demo CONFIG=shapes_panoptic` does it all. The grounds' textures are the stuff.
 
-Measured: PQ 0.694, mIoU 0.657, mask AP 0.552 on the 200 validation images for seed 0; nine minutes
-of CPU time.
+Measured: PQ 0.694, 0.669, 0.677, mIoU 0.657, 0.643, 0.637, mask AP 0.552, 0.546, 0.539 on the 200
+validation images for seeds 0, 1, 2; nine minutes of CPU time each.
 """
 
 from solojax.config import Config, Data, Optimizer, Training

@@ -6,7 +6,8 @@
 
 `make demo CONFIG=shapes_pspnet` does it all. Labels are shapes and textures.
 
-Measured: mIoU 0.737 on the 200 validation images for seed 0; six minutes of CPU time.
+Measured: mIoU 0.737, 0.735, 0.721 on the 200 validation images for seeds 0, 1, 2; six minutes of
+CPU time each.
 """
 
 from solojax.config import Config, Data, Optimizer, Training

@@ -6,7 +6,8 @@
 
 `make demo CONFIG=shapes_unet` does it all. Labels are shapes and textures.
 
-Measured: mIoU 0.674 on the 200 validation images for seed 0; five minutes of CPU time.
+Measured: mIoU 0.674, 0.691, 0.707 on the 200 validation images for seeds 0, 1, 2; five minutes of
+CPU time each.
 """
 
 from solojax.config import Config, Data, Optimizer, Training
