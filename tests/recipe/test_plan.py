@@ -185,6 +185,7 @@ def test_the_time_of_a_step_decides_how_many_and_how_large(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(speed, "measure", lambda *_: speed.Speed(compiling=20.0, seconds=seconds))
     monkeypatch.setattr(memory, "operations", lambda config: 1e12)
+    monkeypatch.setattr(canvas, "FEWER_SIDE", 96)  # of shapes that are 128 already
     assert main(["plan", str(shapes), "--budget", budget, "--out", "my.py"]) == 0
     config = config_lib.load(tmp_path / "my.py")
     assert config.data.test_short_side == side

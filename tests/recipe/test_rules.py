@@ -52,7 +52,7 @@ def test_an_image_is_as_large_as_its_small_objects_ask_for(size, side, wanted):
     ("size", "sides", "least"),
     [
         ((480, 640), (20.0, 60.0, 80.0), 128),  # 16 of 128 pixels are 60 of 480
-        ((480, 640), (200.0, 240.0, 300.0), 96),  # for what is large, three cells of the coarsest
+        ((480, 640), (200.0, 240.0, 300.0), 128),  # for what is large, four cells of the coarsest
         ((256, 256), (8.0, 15.0, 22.0), 288),  # small objects leave no room
         ((28, 28), (18.0,), 32),  # no more than is wanted
     ],
