@@ -55,7 +55,8 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         lines = []
         for split, about in self.counts.items():
-            counted = ", ".join(f"{about[key]} {key}" for key in ("images", "instances", "classes"))
+            keys = ("images", "instances", "classes", "label maps", "kinds of stuff")
+            counted = ", ".join(f"{about[key]} {key}" for key in keys if key in about)
             lines.append(f"{split}: {about['json']}: {counted}")
         if self.findings:
             lines.append(f"{'effect':10}{'split':7}{'count':>8}  what")
@@ -132,6 +133,11 @@ def folder(
             "instances": sum(len(image.instances) for image in images),
             "classes": len(content.categories),
         }
+        if content.stuff is not None:
+            counts[split] |= {
+                "label maps": sum(image.label_map is not None for image in images),
+                "kinds of stuff": len(content.stuff),
+            }
         files = file_survey.look(
             [image.path for image in images],
             f"looking at {split}",

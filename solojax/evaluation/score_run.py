@@ -92,9 +92,10 @@ def score_run(
     what = "training images" if split == "train" else "images"
     name = deciding.name_of(evaluation.numbers)
     named = "mask AP" if name == "AP" else name
-    title = f"{named} of {run} at step {step} on {len(records.image_ids)} {what}"
     seen = evaluation.scenes
     of_scenes = seen.scores() if seen else {}
+    count = len(records.image_ids) if finds else len(of_scenes["semantic"]["images"])
+    title = f"{named} of {run} at step {step} on {count} {what}"
     scored = {**evaluation.numbers, **of_scenes, "step": step, "overrides": list(overrides)}
     base = out or workdir
     place = base if split == "val" else base / split
@@ -117,6 +118,8 @@ def score_run(
     told = [*map(str, findings), title, scores.table(scored), advice.table(scored)]
     if seen:
         told.append(report.table(of_scenes))
+        if (labelled := len(of_scenes["semantic"]["images"])) < count:
+            told.append(f"  of whole scenes, {labelled} images count: others have no label map")
     if evaluation.overflow:
         told.append(
             f"  {evaluation.overflow} candidates exceeded the head's cap on them "

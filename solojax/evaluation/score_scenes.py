@@ -32,12 +32,15 @@ def score_scenes(path: Path, truth_path: Path, out: Path | None = None) -> str:
       InputError: a file is not what it should be; it is named.
     """
     if not scenes.is_panoptic(truth_path):
-        raise InputError(f"{path} is scored against a panoptic JSON, and {truth_path} is none")
-    if not path.is_dir() and not scenes.is_panoptic(path):
-        what = "is no panoptic JSON" if path.is_file() else "is not there"
         raise InputError(
-            f"{path} {what}; {truth_path} is panoptic: give panoptic results, or a folder of label "
-            "maps"
+            f"{path} is scored against a panoptic JSON, and {truth_path} is none: it has no "
+            "segments_info; give the panoptic JSON of its images as --gt"
+        )
+    if not path.is_dir() and not scenes.is_panoptic(path):
+        what = "has no segments_info" if path.is_file() else "is not there"
+        raise InputError(
+            f"{path} {what}; {truth_path} is panoptic: give panoptic results, an annotation for "
+            "each image, or a folder of label maps"
         )
     findings = Findings()
     truth = scenes.read_truth(truth_path, findings)

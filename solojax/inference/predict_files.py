@@ -63,7 +63,8 @@ def predict_files(
       findings: what is to be told beside.
 
     Raises:
-      InputError: some inputs could not be read; what could is done.
+      InputError: the network makes nothing of what one of ``forms`` holds; or some inputs could
+        not be read, and what could is done.
       KeyboardInterrupt: it was stopped before its end.
     """
     faults: list[str] = []
@@ -75,7 +76,8 @@ def predict_files(
         most_pixels=most_pixels,
         page=page,
     )
-    if least_score is None:
+    save.check_able(forms, predictor.finds_instances, predictor.labels_pixels)
+    if least_score is None and predictor.finds_instances:
         print(predictor.thresholds.describe())
         if "rle" in forms:
             print("results.json lacks what scores less, which an AP counts; --score 0 keeps all")
@@ -99,7 +101,8 @@ def predict_files(
                 break
     counts = " and ".join(f"{count} {unit}s" for unit, count in done.items() if count)
     if counts:
-        print(f"{detections} detections in {counts}; in {out}: {files.describe()}")
+        found = f"{detections} detections in" if predictor.finds_instances else "label maps of"
+        print(f"{found} {counts}; in {out}: {files.describe()}")
     for path in files.left_over():
         what = "files of before that this prediction did not write"
         findings.add("told", what, str(path), cure="another --out keeps predictions apart")

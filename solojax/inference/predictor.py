@@ -82,7 +82,8 @@ class Predictor:
         self.value_range = image_values.range_of(data.value_range)
         self._batch_size = batch_size
         self._selection, self._merging = selection_of(model.head), merging_of(model.head)
-        self._finds_instances = protocol.finds_instances(model.head)
+        self.finds_instances = protocol.finds_instances(model.head)
+        self.labels_pixels = protocol.labels_pixels(model.head)
         self.mask_threshold = float(predict.mask_threshold(model))
         self._network = Network(model, variables, data, batch_size)
 
@@ -266,7 +267,7 @@ class Predictor:
 
     def _result(self, picture: np.ndarray, found: programs.Found, name: str) -> Result:
         ids, segments = None, tuple[Segment, ...]()
-        if found.label_map is not None and self._finds_instances:
+        if found.label_map is not None and self.finds_instances:
             ids, segments = scenes.segments_of(found, len(self.categories), self._merging)
         result = Result(
             picture,

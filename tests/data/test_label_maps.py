@@ -208,11 +208,23 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "16 bits": ({"png": encoded(GREY.astype(np.uint16))}, "a.png is a gray PNG of 16 bits"),
     "unknown category": (
         {"annotation": {"segments_info": segments(category_id=99)}},
-        "3 segments of unknown categories (annotation 5 of a.png: category_id 99",
+        "3 segments of categories that the JSON does not list (annotation 5 of a.png: category_id",
     ),
     "id of none": (
         {"annotation": {"segments_info": segments(id=2**24)}},
         "segments without an id of their own in 1..16777215",
+    ),
+    "crowd or not": (
+        {"annotation": {"segments_info": segments(iscrowd="yes")}},
+        "a.png: iscrowd is 'yes', neither 0 nor 1",
+    ),
+    "no segment": (
+        {"annotation": {"segments_info": [None, *segments()]}},
+        "1 segments that are no objects (annotation None of a.png)",
+    ),
+    "no segments_info": (
+        {"annotations": [{"image_id": 1, "file_name": "a.png"}]},
+        "1 label maps without a file_name or segments_info",
     ),
     "unknown image": ({"annotation": {"image_id": 8}}, "label maps of unknown images"),
     "outside": ({"annotation": {"file_name": "../a.png"}}, "label maps whose file name"),
@@ -247,11 +259,12 @@ def test_maps_with_things_that_the_instances_do_not_know_are_not_read(
 
 
 def test_what_is_odd_about_maps_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = [*segments(), {"id": 9, "category_id": 9}]
+    more = [*segments(), {"id": 9, "category_id": 9, "iscrowd": "true"}]
     twice = [*CATEGORIES, {"id": 8, "name": "road", "isthing": 0}]
     prepare(put_instances(put(tmp_path, annotation={"segments_info": more}, categories=twice)))
     said = capsys.readouterr().out
     assert "1 label maps that lack a pixel of a segment that segments_info lists" in said
+    assert "1 crowds of stuff, which count as stuff like any other (9 of a.png)" in said
     assert "likely wrong: 2 classes have the name 'road' ('road' is 8, 'road' is 9)" in said
 
 

@@ -158,7 +158,7 @@ def test_what_is_wrong_with_panoptic_results_is_one_line(files, capsys):
     assert "panoptic/9.png is missing" in told(lambda those: those[1].update(file_name="9.png"))
     assert "leads out" in told(lambda those: those[1].update(file_name="../0.png"))
     assert "no list segments_info" in told(lambda those: those[1].update(segments_info=3))
-    assert "of the unknown category 99" in told(segment(category_id=99))
+    assert "of the category 99, which the truth" in told(segment(category_id=99))
     assert "a segment 0, which is no id of its own" in told(segment(id=0))
     assert "has the id" in (line := told(lambda those: those[0]["segments_info"].pop()))
     assert "0.png" in line and "which segments_info does not list" in line
@@ -185,7 +185,7 @@ def test_what_is_wrong_with_a_truth_is_one_line(files, capsys):
     assert "images[1] has no id of its own" in told(lambda whole: whole["images"][1].update(id=0))
     assert "no list 'images'" in told(lambda whole: whole.pop("images"))
     assert "[0] is of the unknown image 0" in told(lambda whole: whole["images"].pop(0))
-    assert "of the unknown category 10" in told(lambda whole: whole["categories"].pop(0))
+    assert "of the category 10, which the truth" in told(lambda whole: whole["categories"].pop(0))
 
 
 def test_what_is_wrong_with_label_maps_is_one_line(files, tmp_path, capsys):
@@ -223,7 +223,9 @@ def test_files_of_another_kind_are_refused(files, tmp_path, capsys):
     other = tmp_path / "instances.json"
     other.write_text("[]")
     assert f"and {other} is none" in refusal(capsys, results, other)
-    assert f"{other} is no panoptic JSON" in refusal(capsys, other, truth)
+    assert f"{other} has no segments_info" in refusal(capsys, other, truth)
+    other.write_text(json.dumps(json.loads(results.read_text())["annotations"]))
+    assert f"{other} is not a panoptic JSON: it holds a list" in refusal(capsys, other, truth)
     assert "is not there" in refusal(capsys, tmp_path / "none.json", truth)
     assert "leave them out" in refusal(capsys, results, truth, "--iou-type", "segm")
     save_png(tmp_path / "bare" / "0.png", np.zeros(SIZE, np.uint8))

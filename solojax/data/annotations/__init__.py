@@ -150,7 +150,7 @@ class _Reader:
             self._faults.add_image(panoptic.UNREADABLE, image.id, image.name, gone, str(fault))
 
     def _add(self, number: int, annotation: Any) -> None:
-        if isinstance(annotation, dict) and "segments_info" in annotation:
+        if isinstance(annotation, dict) and panoptic.is_meant(annotation):
             self._add_segments(number, annotation)
             return
         self._count += 1

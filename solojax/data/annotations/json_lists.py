@@ -20,10 +20,16 @@ from solojax.types import InputError
 CHUNK = 2**22  # bytes that are read at once
 MARGIN = 16  # characters before the end of a chunk where a fault may be nothing but the cut
 SPACE = " \t\n\r"
-CURE = "give the JSON of a COCO instances set, or make one by data import"
+INSTANCES = "COCO instances file"
+CURES = {
+    INSTANCES: "give the JSON of a COCO instances set, or make one by data import",
+    "panoptic JSON": "give one, or a folder of label maps",
+}
 
 
-def elements(path: Path, names: tuple[str, ...], title: str) -> Iterator[tuple[str, int, Any]]:
+def elements(
+    path: Path, names: tuple[str, ...], title: str, form: str = INSTANCES
+) -> Iterator[tuple[str, int, Any]]:
     """The elements of the lists ``names`` of a JSON object, in the order of the file.
 
     Text is UTF-8, UTF-16 or UTF-32, by its first bytes.
@@ -32,6 +38,7 @@ def elements(path: Path, names: tuple[str, ...], title: str) -> Iterator[tuple[s
       path: of the JSON.
       names: of its lists.
       title: what the progress bar says.
+      form: what the file should be, of ``CURES``.
 
     Yields:
       The name of a list, the place of an element in it, and the element.
@@ -45,8 +52,8 @@ def elements(path: Path, names: tuple[str, ...], title: str) -> Iterator[tuple[s
         if text.peek() != "{":
             kind = "a list" if text.peek() == "[" else f"{text.value()!r:.40}"
             raise InputError(
-                f"{path} is not a COCO instances file: it holds {kind} where an object with the "
-                f"lists {', '.join(names)} is wanted; {CURE}"
+                f"{path} is not a {form}: it holds {kind} where an object with the "
+                f"lists {', '.join(names)} is wanted; {CURES[form]}"
             )
         for name in text.keys():
             if name not in names:
@@ -56,8 +63,7 @@ def elements(path: Path, names: tuple[str, ...], title: str) -> Iterator[tuple[s
             elif text.peek() != "[":
                 found = f"{text.value()!r:.40}"
                 raise InputError(
-                    f"{path} is not a COCO instances file: it has no list {name!r} but {found}; "
-                    f"{CURE}"
+                    f"{path} is not a {form}: it has no list {name!r} but {found}; {CURES[form]}"
                 )
             else:
                 missing.remove(name)
@@ -65,9 +71,7 @@ def elements(path: Path, names: tuple[str, ...], title: str) -> Iterator[tuple[s
                     yield name, number, element
     for name in names:
         if name in missing:
-            raise InputError(
-                f"{path} is not a COCO instances file: it has no list {name!r}; {CURE}"
-            )
+            raise InputError(f"{path} is not a {form}: it has no list {name!r}; {CURES[form]}")
 
 
 def open_bytes(path: Path) -> Any:
@@ -204,7 +208,7 @@ class _Text:
         encoded = self._file.read(max(CHUNK, len(rest)))
         self._bar.update(len(encoded))
         if self._decoder is None:
-            if told := image_faults.describe_stranger(encoded, CURE):
+            if told := image_faults.describe_stranger(encoded, CURES[INSTANCES]):
                 raise InputError(f"{self._path} is not JSON: {told}")
             # The first bytes tell, as RFC 4627 has it.
             self._decoder = codecs.getincrementaldecoder(json.detect_encoding(encoded[:4]))()

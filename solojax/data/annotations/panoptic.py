@@ -14,8 +14,9 @@ from solojax.config import Category
 from solojax.data import panoptic_ids, rle
 from solojax.data.annotations import categories, ids, json_lists, label_pngs
 from solojax.data.annotations.categories import Categories
-from solojax.data.annotations.instances import Image
+from solojax.data.annotations.instances import Image, is_crowd
 from solojax.data.annotations.left_out import Faults
+from solojax.data.annotations.mask_forms import NoMaskError
 from solojax.data.findings import Findings
 from solojax.data.images import places as image_places
 from solojax.types import IGNORED, InputError
@@ -66,6 +67,12 @@ def pngs_of(json_path: Path) -> Path:
     raise InputError(
         f"{json_path}: its PNGs are missing; put them into {json_path.with_name(stem)}"
     )
+
+
+def is_meant(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation is of the segments of a PNG, not of an instance, sound or not."""
+    of_instance = "segmentation" in annotation or "bbox" in annotation
+    return "segments_info" in annotation or ("file_name" in annotation and not of_instance)
 
 
 class Reader:
@@ -122,7 +129,11 @@ class Reader:
             self._faults.add_annotation(f"label maps whose file name {fault}", place, repr(name))
             return None
         numbers: dict[int, tuple[int, bool]] = {}
-        for segment in filter(_is_object, segments):
+        for segment in segments:
+            if not _is_object(segment):
+                what = "segments that are no objects"
+                self._faults.add_annotation(what, f"{segment!r:.40} of {name}", image.id)
+                continue
             one, category = ids.read(segment.get("id")), ids.read(segment.get("category_id"))
             if not isinstance(one, int) or not 0 < one <= panoptic_ids.MOST or one in numbers:
                 what = f"segments without an id of their own in 1..{panoptic_ids.MOST}"
@@ -131,7 +142,11 @@ class Reader:
                 self._add_unknown(one, name, segment.get("category_id"))
             else:
                 place_of = self._keys.setdefault(category, len(self._keys))
-                numbers[one] = place_of, segment.get("iscrowd") in (1, "1")
+                try:
+                    numbers[one] = place_of, is_crowd(segment.get("iscrowd"))
+                except NoMaskError as fault:
+                    what = "segments that are neither crowds nor not"
+                    self._faults.add_annotation(what, f"{one} of {name}", image.id, str(fault))
         order = sorted(numbers)
         known, crowd = np.array([numbers[one] for one in order], np.int32).reshape(-1, 2).T
         path = self._folder / name
@@ -139,7 +154,7 @@ class Reader:
         return image
 
     def _add_unknown(self, segment: int, name: str, category: Any) -> None:
-        what = "segments of unknown categories"
+        what = "segments of categories that the JSON does not list"
         place = f"{segment} of {name}"
         self._faults.add_annotation(what, place, None, f"category_id {category!r:.40}")
 
@@ -218,16 +233,20 @@ class Reader:
         for path, numbers, places, _ in self._found.values():
             for place in np.flatnonzero(table[places] == IGNORED).tolist():
                 self._add_unknown(numbers[place], path.name, keys[places[place]])
-        labelled, bare = [], []
+        labelled, bare, crowds = [], [], []
         for image in images:
             if found := self._found.get(image.id):
                 path, numbers, places, crowd = found
-                image = image._replace(label_map=LabelMap(path, numbers, table[places], crowd))
+                known = LabelMap(path, numbers, table[places], crowd)
+                image = image._replace(label_map=known)
+                vague = crowd & (known.labels >= len(things.all)) & (known.labels != IGNORED)
+                crowds += [f"{one} of {path.name}" for one in numbers[vague].tolist()]
             else:
                 bare.append(f"image {image.id}")
             labelled.append(image)
         what = "images without a label map, whose pixels are ignored"
         findings.add_all("told", what, bare)
+        findings.add_all("told", "crowds of stuff, which count as stuff like any other", crowds)
         return labelled, stuff.all
 
 

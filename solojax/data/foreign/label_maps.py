@@ -51,6 +51,8 @@ def take(found: Import, names: Collection[str]) -> Import:
     """
     known = {one["name"] for content in found.splits.values() for one in content.categories}
     if unknown := [one for one in names if one not in known]:
+        if not known:
+            raise InputError(f"--stuff {unknown[0]}: all classes are stuff here; leave it out")
         raise InputError(
             f"--stuff {unknown[0]} is none of the classes {', '.join(sorted(known))}; correct it"
         )

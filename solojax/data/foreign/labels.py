@@ -73,7 +73,13 @@ def read(
         first.pop(0, None)
         what = f"names for values of 1 to {len(names)}: 0 stands for what is no class (ADE20K's "
         told.add("told", f"{what}'other') and is ignored, and 1 is {names[0]!r}", count=len(names))
+    elif names:
+        last = len(names) - 1
+        what = f"names for values of 0 to {last}, in their order: 0 is {names[0]!r}, {last} is "
+        cure = "where 0 stands for no class, put a line for it before the others and --ignore 0"
+        told.add("told", f"{what}{names[-1]!r}", cure=cure, count=len(names))
     known = dict(enumerate(names, shift)) or {value: f"label {value}" for value in sorted(first)}
+    known.pop(ignore, None)
     if unknown := sorted(first.keys() - known.keys()):
         raise InputError(
             f"{first[unknown[0]]} has the value {unknown[0]}, and {labels} has {len(names)} names; "

@@ -33,10 +33,11 @@ def read_ids(path: Path, place: str, findings: Findings, are_labels: bool = Fals
     Raises:
       InputError: the file is damaged or has colours, fractions or numbers below 0.
     """
+    what = "classes" if are_labels else "ids"
     encoded = path.read_bytes()
     pixels = _decode(encoded, place, findings, are_labels)
     if pixels is None:
-        kind = "is a JPEG, which changes ids;" if encoded[:2] == b"\xff\xd8" else ""
+        kind = f"is a JPEG, which changes {what};" if encoded[:2] == b"\xff\xd8" else ""
         raise InputError(
             f"{path} {kind or describe_fault(encoded).partition(';')[0] + ';'} save masks as PNG "
             "or TIFF of one channel"
@@ -44,8 +45,8 @@ def read_ids(path: Path, place: str, findings: Findings, are_labels: bool = Fals
     if pixels.ndim == 3:
         if (pixels[..., :1] != pixels[..., :3]).any():
             raise InputError(
-                f"{path} has colours, not one channel of ids; save ids as gray or palette, 0 for "
-                "the background"
+                f"{path} has colours, not one channel of {what}; save {what} as gray or palette"
+                + ("" if are_labels else ", 0 for the background")
             )
         pixels = pixels[..., 0]
         findings.add("repaired", "masks of three equal channels, read as one", place)
@@ -53,11 +54,12 @@ def read_ids(path: Path, place: str, findings: Findings, are_labels: bool = Fals
         _check_edges(pixels, path)
     if pixels.dtype.kind == "f":
         if not (np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()):
-            raise InputError(f"{path} has fractions for ids; save it as whole numbers")
+            raise InputError(f"{path} has fractions for {what}; save it as whole numbers")
         pixels = pixels.astype(np.int64)
     if pixels.dtype.kind == "i":
         if pixels.size and pixels.min() < 0:
-            raise InputError(f"{path} has the id {pixels.min()}; save the background as 0")
+            none = "what is no class as 255" if are_labels else "the background as 0"
+            raise InputError(f"{path} has the value {pixels.min()}; save {none}")
         pixels = pixels.astype(np.uint64 if pixels.dtype.itemsize > 4 else np.uint32)
     return pixels
 

@@ -26,6 +26,7 @@ from solojax.types import IGNORED, InputError
 Key = int | str
 """Of an image, as its JSON has it."""
 
+FORM = "panoptic JSON"
 MARK = b'"segments_info"'  # without which no JSON is panoptic
 HEAD = 2**26  # bytes of a JSON in which it is, behind the list of images
 ENDINGS = (".labels.png", ".png")  # of the label map of an image, behind its name
@@ -74,7 +75,7 @@ def read_truth(path: Path, findings: Findings) -> Truth:
       InputError: it is not what it should be; what is at fault is named.
     """
     lists: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
-    for name, _, one in json_lists.elements(epath.Path(path), tuple(lists), "reading truth"):
+    for name, _, one in json_lists.elements(epath.Path(path), tuple(lists), "reading truth", FORM):
         lists[name].append(one)
     faults = []
     sizes: dict[Key, tuple[int, int]] = {}
@@ -123,7 +124,7 @@ def read_results(path: Path, truth: Truth) -> dict[Key, Map]:
     Raises:
       InputError: the file is not what it should be; what is at fault is named.
     """
-    lists = json_lists.elements(epath.Path(path), ("annotations",), "reading results")
+    lists = json_lists.elements(epath.Path(path), ("annotations",), "reading results", FORM)
     maps = _read_maps(path, [one for *_, one in lists], truth.sizes, truth.label_of)
     bare = [f"image {key}" for key in truth.maps if key not in maps]
     if bare:
@@ -266,7 +267,9 @@ def _segments(entries: Any, label_of: Mapping[Key, int]) -> list[Segment]:
             )
         if category is None or category not in label_of:
             unknown = entry.get("category_id")
-            raise ValueError(f"has segment {id_} of the unknown category {unknown!r:.40}")
+            raise ValueError(
+                f"has segment {id_} of the category {unknown!r:.40}, which the truth does not list"
+            )
         try:
             crowd = is_crowd(entry.get("iscrowd"))
         except NoMaskError as error:

@@ -170,6 +170,8 @@ def is_box(box: Any) -> bool:
 def check_file(path: Path) -> None:
     """Raises InputError where it is no file."""
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give a JSON file")
+        raise InputError(
+            f"{path} is a folder; give a JSON file, or a panoptic JSON as --gt of label maps"
+        )
     if not path.is_file():
         raise InputError(f"{path}: no such file")

@@ -110,6 +110,16 @@ def check_forms(text: str) -> tuple[str, ...]:
     return forms
 
 
+def check_able(forms: Sequence[str], finds_instances: bool, labels_pixels: bool) -> None:
+    """Raises InputError where a network makes nothing of what one of ``forms`` holds."""
+    if "labels" in forms and not labels_pixels:
+        raise InputError("--save labels needs a network that labels pixels; leave it out")
+    if "panoptic" in forms and not (finds_instances and labels_pixels):
+        raise InputError(
+            "--save panoptic needs a network that finds instances and labels pixels; leave it out"
+        )
+
+
 def name_outputs(inputs: Inputs) -> list[str]:
     """A name for the files of each image, video and webcam: that of its file, told apart.
 

@@ -10,7 +10,6 @@ from solojax.inference.result import Result
 from solojax.inference.save.files import encode
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
-from solojax.types import InputError
 
 
 class LabelMaps:
@@ -22,8 +21,7 @@ class LabelMaps:
         self._out = out
 
     def add(self, origin: Origin, result: Result) -> None:
-        if result.label_map is None:
-            raise InputError("--save labels needs a network that labels pixels; leave it out")
+        assert result.label_map is not None  # ``check_able``
         path = self._out / f"{origin.path}{self.NAMES[0][1:]}"
         writing.put(path, encode(".png", result.label_map))
 

@@ -15,7 +15,6 @@ from solojax.inference.result import Result
 from solojax.inference.save.files import ImageFiles, Rows
 from solojax.inference.sources import Inputs
 from solojax.inference.streams import Origin
-from solojax.types import InputError
 
 
 class Panoptic:
@@ -32,11 +31,7 @@ class Panoptic:
         self._rows = Rows(out / self.NAMES[0], f'{{"info": {json.dumps(info)},\n"annotations": [')
 
     def add(self, origin: Origin, result: Result) -> None:
-        if result.segment_ids is None:
-            raise InputError(
-                "--save panoptic needs a network that finds instances and labels pixels; leave it "
-                "out"
-            )
+        assert result.segment_ids is not None  # ``check_able``
         self._stuff = result.stuff
         height, width = result.size
         name = self._files.name(origin, result)

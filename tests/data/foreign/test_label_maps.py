@@ -98,6 +98,20 @@ def test_where_values_end_at_the_number_of_names_0_is_void_which_is_told(
         np.testing.assert_array_equal(maps(found)[0], expected(values, {1: 0, 3: 2}))
 
 
+def test_a_set_that_lacks_its_last_class_can_say_that_0_is_none(source: Path, out: Path) -> None:
+    values = blobs(1, 2, dtype=np.uint8)
+    put_pairs(source, values)
+    listed = put_names(source, "wall", "building", "sky")
+    imported = foreign.read("labels", source, labels=listed, faults=foreign.coco.STRICT)
+    (what,) = found_in(imported.splits["train"], "told")
+    assert "values of 0 to 2, in their order: 0 is 'wall', 2 is 'sky'" in what
+    listed = put_names(source, "other", "wall", "building", "sky")
+    bring("labels", source, out, labels=listed, ignore=0)
+    found = read(out)
+    assert names(found) == ([], ["wall", "building", "sky"])
+    np.testing.assert_array_equal(maps(found)[0], expected(values, {1: 0, 2: 1}))
+
+
 def test_pascal_voc_has_the_images_that_are_listed(source: Path, out: Path) -> None:
     values = blobs(1, VOID, dtype=np.uint8)
     for number, stem in enumerate("abc"):

@@ -148,7 +148,10 @@ def test_masks_may_be_tiffs_of_any_depth(kind: type, source: Path, out: Path) ->
 
 @pytest.mark.parametrize(
     ("ids", "words"),
-    [(blobs(1, 2, dtype=np.float32) / 2, "has fractions"), (blobs(-1, 2, dtype=np.int32), "id -1")],
+    [
+        (blobs(1, 2, dtype=np.float32) / 2, "has fractions"),
+        (blobs(-1, 2, dtype=np.int32), "value -1"),
+    ],
 )
 def test_ids_that_are_none_are_named(ids: np.ndarray, words: str, source: Path) -> None:
     put(source / "images/a.tif", png(end=".tif"))

@@ -7,9 +7,9 @@ import pytest
 
 from solojax import cli
 from solojax.data.panoptic_ids import Segment
+from solojax.inference import save
 from solojax.types import InputError
 from tests.inference.save.scene import (
-    TWO,
     box,
     frame,
     load,
@@ -53,6 +53,6 @@ def test_what_was_written_scores_one_against_itself(tmp_path: Path, capsys) -> N
 
 
 @pytest.mark.parametrize("form", ["labels", "panoptic"])
-def test_instances_alone_are_no_scene(tmp_path: Path, form: str) -> None:
+def test_instances_alone_are_no_scene(form: str) -> None:
     with pytest.raises(InputError, match=f"--save {form} needs a network that"):
-        write(tmp_path, [(origin(5), TWO)], form)
+        save.check_able([form], finds_instances=True, labels_pixels=False)
