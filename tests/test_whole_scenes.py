@@ -92,13 +92,16 @@ def test_networks_of_labels_are_trained_scored_and_saved_from_the_command_line(
     root = [f"data.root={shapes / 'shapes'}", f"data.records={shapes / 'records'}"]
     train = ["train", "--config", f"configs/shapes_{name}.py", "--workdir", str(run), "--set"]
     assert cli.main([*train, *root, *SMALL]) == 0
+    truth = shapes / "shapes" / "annotations" / "panoptic_val.json"
+    capsys.readouterr()
     assert cli.main(["eval", "--workdir", str(run)]) == 0
+    assert f"mIoU of {run} at step 1 on 4 images" in capsys.readouterr().out
     score = json.loads((run / "eval.json").read_text())["mIoU"]
     images = shapes / "shapes" / "images" / "val"
     predict = ["predict", str(images), "--run", str(run), "--out", str(out), "--save", "labels"]
     assert cli.main(predict) == 0
-    capsys.readouterr()
-    truth = shapes / "shapes" / "annotations" / "panoptic_val.json"
+    told = capsys.readouterr().out
+    assert "label maps of 4 images" in told and "score" not in told
     assert cli.main(["eval", "--results", str(out), "--gt", str(truth)]) == 0
     assert f"mIoU     {score:8.3f}" in capsys.readouterr().out
 

@@ -348,3 +348,8 @@ def test_an_image_with_a_bad_map_is_left_out_where_that_is_asked_for(
     assert records.image_ids == [1]
     (listed,) = (tmp_path / "records").glob("*/left_out.json")
     assert "b.png is no PNG" in listed.read_text()
+
+
+def test_a_check_counts_label_maps_and_kinds_of_stuff(tmp_path: Path) -> None:
+    told = str(check.folder(Data(root=str(put(tmp_path)))))
+    assert "1 images, 2 instances, 2 classes, 1 label maps, 2 kinds of stuff" in told
