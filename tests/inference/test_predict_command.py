@@ -29,6 +29,7 @@ class Predictor:
 
     categories = (Category(3, "light"), Category(4, "dark"))
     value_range = None
+    finds_instances, labels_pixels = True, False
     thresholds = Thresholds()
     asked: dict[str, Any] = {}
 
