@@ -17,7 +17,6 @@ from solojax.data import panoptic_ids, rle
 from solojax.data.findings import Findings
 from solojax.demo.addresses import address_of
 from solojax.demo.samples import Sample
-from solojax.heads import protocol
 from solojax.heads.grid import Grid, grid_of
 from solojax.inference import draw, sources, superpixels
 from solojax.inference.look import SHOWN_SIDE
@@ -61,7 +60,7 @@ class Answers:
         self._predictor = predictor
         self._head = type(head).__name__
         self._grid = grid_of(head)
-        self._finds, self._labels = protocol.finds_instances(head), protocol.labels_pixels(head)
+        self._finds, self._labels = predictor.finds_instances, predictor.labels_pixels
         self._known = *predictor.categories, *predictor.stuff
         # The label map is beneath the instances: what is a thing is seen as one of these.
         self._things = len(predictor.categories) if self._finds else 0

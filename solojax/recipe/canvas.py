@@ -26,7 +26,7 @@ CUT = 8  # network pixels: below it four mask pixels in all, or half a one acros
 
 def wanted_side(facts: Facts) -> tuple[int, str]:
     """The short side at which nearly all instances have a shape, and why it is that."""
-    smallest = float(np.quantile(facts.shares, SMALL_SHARE)) if len(facts.shares) else 1.0
+    smallest = facts.share(SMALL_SHARE)
     shorter = float(np.median(facts.shorter))
     wanted, most = SMALL_SIDE / smallest, most_side(facts)
     least = min(LEAST, shorter, most)  # enlarged, an image shows no more of its classes
@@ -51,9 +51,8 @@ def least_side(facts: Facts) -> int:
 
     An image teaches more when it is seen four times at half the size, but for what has no shape.
     """
-    half = float(np.median(facts.shares)) if len(facts.shares) else 1.0
     wanted, _ = wanted_side(facts)
-    return min(_multiple(max(SMALL_SIDE / half, FEWER_SIDE), up=True), wanted)
+    return min(_multiple(max(SMALL_SIDE / facts.share(0.5), FEWER_SIDE), up=True), wanted)
 
 
 def tile_side(facts: Facts) -> tuple[int, str] | None:
@@ -65,7 +64,7 @@ def tile_side(facts: Facts) -> tuple[int, str] | None:
         return None
     small, shorter = float(np.quantile(facts.lengths, SMALL_SHARE)), float(np.median(facts.shorter))
     large = float(np.quantile(facts.longest, 1 - SMALL_SHARE))
-    wanted = SMALL_SIDE / float(np.quantile(facts.shares, SMALL_SHARE))
+    wanted = SMALL_SIDE / facts.share(SMALL_SHARE)
     side = int(np.clip(TILE * small / SMALL_SIDE, LEAST, 2 * TILE)) // TILE_STEP * TILE_STEP
     if wanted < TILED * MOST or side > shorter / 2 or large > WHOLE * side:
         return None

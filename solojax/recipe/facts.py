@@ -49,6 +49,10 @@ class Facts(NamedTuple):
         """``m`` float: the length of each instance over ``shorter`` of its image."""
         return self.lengths / self.shorter[self.images]
 
+    def share(self, quantile: float) -> float:
+        """Which of ``shares`` so many of the instances are below; 1 where there are none."""
+        return float(np.quantile(self.shares, quantile)) if len(self.shares) else 1.0
+
     @property
     def aspects(self) -> np.ndarray:
         """``n`` float: width / height."""

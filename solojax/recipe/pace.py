@@ -4,8 +4,6 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from solojax import config as config_lib
 from solojax.recipe import build, canvas, network, schedule
 from solojax.recipe.build import Subject
@@ -137,7 +135,7 @@ def _moved(side: int, wanted: int, facts: Facts) -> str:
         return ""
     if side > wanted:
         return "; more, as the budget allows it"
-    half = float(np.median(facts.shares)) * side
+    half = facts.share(0.5) * side
     return f"; less, for the sake of views: half of the objects are longer than {half:.0f}"
 
 

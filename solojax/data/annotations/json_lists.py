@@ -20,10 +20,10 @@ from solojax.types import InputError
 CHUNK = 2**22  # bytes that are read at once
 MARGIN = 16  # characters before the end of a chunk where a fault may be nothing but the cut
 SPACE = " \t\n\r"
-INSTANCES = "COCO instances file"
+INSTANCES, PANOPTIC = "COCO instances file", "panoptic JSON"
 CURES = {
     INSTANCES: "give the JSON of a COCO instances set, or make one by data import",
-    "panoptic JSON": "give one, or a folder of label maps",
+    PANOPTIC: "give one, or a folder of label maps",
 }
 
 

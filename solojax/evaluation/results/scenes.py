@@ -26,7 +26,6 @@ from solojax.types import IGNORED, InputError
 Key = int | str
 """Of an image, as its JSON has it."""
 
-FORM = "panoptic JSON"
 MARK = b'"segments_info"'  # without which no JSON is panoptic
 HEAD = 2**26  # bytes of a JSON in which it is, behind the list of images
 ENDINGS = (".labels.png", ".png")  # of the label map of an image, behind its name
@@ -75,7 +74,9 @@ def read_truth(path: Path, findings: Findings) -> Truth:
       InputError: it is not what it should be; what is at fault is named.
     """
     lists: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
-    for name, _, one in json_lists.elements(epath.Path(path), tuple(lists), "reading truth", FORM):
+    for name, _, one in json_lists.elements(
+        epath.Path(path), tuple(lists), "reading truth", json_lists.PANOPTIC
+    ):
         lists[name].append(one)
     faults = []
     sizes: dict[Key, tuple[int, int]] = {}
@@ -124,7 +125,9 @@ def read_results(path: Path, truth: Truth) -> dict[Key, Map]:
     Raises:
       InputError: the file is not what it should be; what is at fault is named.
     """
-    lists = json_lists.elements(epath.Path(path), ("annotations",), "reading results", FORM)
+    lists = json_lists.elements(
+        epath.Path(path), ("annotations",), "reading results", json_lists.PANOPTIC
+    )
     maps = _read_maps(path, [one for *_, one in lists], truth.sizes, truth.label_of)
     bare = [f"image {key}" for key in truth.maps if key not in maps]
     if bare:
