@@ -15,6 +15,7 @@ from solojax import cli, device_memory
 from solojax import config as config_lib
 from solojax.bench import data, evaluation, growth, reports, rows, run, start, synthetic
 from solojax.bench.settings import Settings
+from solojax.cli import bench as command
 from solojax.data import throughput
 from solojax.models.detector import Detector
 from solojax.training import memory
@@ -190,6 +191,10 @@ def test_the_sections_of_an_accelerator_load_no_tensorflow(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "matrix, 500 masks" in done.stdout and "python 3." in done.stdout
+
+
+def test_the_command_offers_the_sections_that_there_are():
+    assert tuple(run.SECTIONS) == command.SECTIONS, "told apart, as a command line loads no JAX"
 
 
 def test_what_makes_no_sense_is_refused_in_a_line(capfd, tmp_path):
