@@ -19,6 +19,7 @@ JITTERS = ((100, (0.6, 1.5)), (36, (0.8, 1.25)))
 # Words in the names of classes: of those that a mirror makes another class, of those that it only
 # makes unreadable.
 SIDED = re.compile(r"(^|[^a-z])(left|right)([^a-z]|$)")
+LEFT, RIGHT = (re.compile(f"(^|[^a-z]){one}([^a-z]|$)") for one in "lr")  # L_lung beside R_lung
 WRITTEN = re.compile(r"(^|[^a-z])(text|letter|digit|number|word|plate|sign)s?([^a-z]|$)")
 RARE = 10  # images with a class, below which it is pasted into others
 COPY_PASTE = 0.5
@@ -102,7 +103,15 @@ def _rare(facts: Facts) -> list[tuple[str, int]]:
 def _sided(names: Sequence[str]) -> list[str]:
     """Classes that are wrong in a mirror: of a side, or of something written where most are."""
     words = [re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower() for name in names]  # LeftArm
-    sided = [name for name, said in zip(names, words, strict=True) if SIDED.search(said)]
+    sided = [
+        name
+        for name, said in zip(names, words, strict=True)
+        if SIDED.search(said)
+        or any(
+            other != said and other in words
+            for other in (LEFT.sub(r"\1r\2", said), RIGHT.sub(r"\1l\2", said))
+        )
+    ]
     written = [
         name
         for name, said in zip(names, words, strict=True)

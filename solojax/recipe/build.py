@@ -31,6 +31,7 @@ class Subject(NamedTuple):
     records: coco.Records
     weights: str  # of an ImageNet classifier, or a run; empty for none
     is_run: bool  # they are
+    side: int = 0  # short one that a person asks for; 0 where it is open
 
 
 def batch_size() -> int:
@@ -68,11 +69,11 @@ def lay_out(subject: Subject, side: int) -> Layout:
     surveyed = collisions.survey(subject.records, data)
     cells, gridded = grid.fit(surveyed, data)
     positives = min(_positives(surveyed, cells), MOST_POSITIVES)
-    detections = max(DETECTIONS, _roomy(most))
+    detections = max(DETECTIONS, _roomy(max(most, facts.val_most)))
     caps = Decision(
         "caps",
         f"{data.max_instances} trained, {detections} found",
-        f"up to {most} objects are in an image, of which {positives} cells learn",
+        f"up to {most} objects are in an image, of whose cells at most {positives} learn",
     )
     told = [*placing, *gridded, caps, *augmented, *balanced]
     return Layout(side, data, cells, positives, detections, told)

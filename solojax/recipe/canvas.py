@@ -10,6 +10,7 @@ from solojax.recipe.decisions import Decision
 from solojax.recipe.facts import LONGEST, THIN, Facts
 
 STEP = 32  # pixels of which sides are multiples: the coarsest stride
+NEARLY = 0.02  # of it, that may be missing: a camera's 3 : 2 is 1.5004
 LEAST, MOST = 256, 800  # short sides; ImageNet's classifiers see 224, the published detectors 800
 SMALL_SIDE = 16  # network pixels: four mask pixels each way, in which a shape can be told
 SMALL_SHARE = 0.1  # of the instances may be smaller
@@ -31,9 +32,11 @@ def wanted_side(facts: Facts) -> tuple[int, str]:
     wanted, most = SMALL_SIDE / smallest, most_side(facts)
     least = min(LEAST, shorter, most)  # enlarged, an image shows no more of its classes
     side = _multiple(np.clip(wanted, least, most))
+    long_ones = shorter > np.median(facts.sizes.min(1))
     why = (
-        f"{1 - SMALL_SHARE:.0%} of the objects are longer than {smallest:.1%} of the short side, "
-        f"{smallest * side:.0f} pixels at {side}"
+        f"{1 - SMALL_SHARE:.0%} of the objects are longer than {smallest:.1%} of "
+        f"{'half the long' if long_ones else 'the short'} side, {smallest * side:.0f} pixels at "
+        f"{side}"
     )
     thin = facts.lengths < np.sqrt(facts.boxes.prod(1))
     if (thin & (facts.shares <= smallest)).sum() * 2 > (facts.shares <= smallest).sum():
@@ -84,18 +87,18 @@ def fields(facts: Facts, side: int) -> tuple[dict[str, Any], list[Decision]]:
     """Fields of ``config.Data`` for a short side, with what is to be said of them."""
     aspects = np.maximum(facts.aspects, 1 / facts.aspects)
     upright, across = facts.aspects < 1 / SQUARE, facts.aspects > SQUARE
+    short = _multiple(side, up=True)
     long = _multiple(side * min(float(np.quantile(aspects, 0.9)), LONGEST), up=True)
-    if max(upright.mean(), across.mean()) < 2 * RARE or long == side:
-        canvases, why = [(side, side)], f"{1 - (upright | across).mean():.0%} are nearly square"
-        long = max(side, long)
+    if max(upright.mean(), across.mean()) < 2 * RARE or long == short:
+        canvases, why = [(short, short)], f"{1 - (upright | across).mean():.0%} are nearly square"
     else:
         canvases = []
         if across.mean() >= RARE:
-            canvases.append((side, long))
+            canvases.append((short, long))
         if upright.mean() >= RARE:
-            canvases.append((long, side))
+            canvases.append((long, short))
         if (square := ~(upright | across)).mean() >= SQUARES:
-            canvases.append((side, side))
+            canvases.append((short, short))
         why = f"{across.mean():.0%} of the images lie, {upright.mean():.0%} stand, "
         why += f"{square.mean():.0%} are nearly square"
     named = ", ".join(f"{height} x {width}" for height, width in canvases)
@@ -127,5 +130,5 @@ def scales(facts: Facts, data: Data) -> np.ndarray:
 
 
 def _multiple(side: float, up: bool = False) -> int:
-    times = np.ceil(side / STEP - 1e-6) if up else np.round(side / STEP)
+    times = np.ceil(side / STEP - NEARLY) if up else np.round(side / STEP)
     return int(max(times, 1)) * STEP

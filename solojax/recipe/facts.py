@@ -25,6 +25,8 @@ class Facts(NamedTuple):
     images: np.ndarray  # m int, the image of each instance
     boxes: np.ndarray  # m 2 float, (width, height)
     areas: np.ndarray  # m int, of the masks
+    val_most: int = 0  # instances in a validation image
+    copies: int = 0  # validation images that are training images as well, byte for byte
 
     @property
     def shorter(self) -> np.ndarray:
@@ -59,13 +61,15 @@ class Facts(NamedTuple):
         return self.sizes[:, 1] / self.sizes[:, 0]
 
 
-def collect(records: coco.Records, val_images: int) -> Facts:
-    """Reads all records once, with a progress bar."""
-    labels, images, boxes, areas = [], [], [], []
+def collect(records: coco.Records, val: coco.Records) -> Facts:
+    """Reads all records of both splits once, with a progress bar."""
+    labels, images, boxes, areas, pictures = [], [], [], [], set()
     per_image = np.zeros(len(records.image_ids), np.int64)
     bar = progress.bar(range(len(per_image)), "looking at the data", unit="image")
     for index in bar:
-        here = [one for one in coco.read(records, index).instances if not one.is_crowd]
+        record = coco.read(records, index)
+        pictures.add(hash(record.encoded))
+        here = [one for one in record.instances if not one.is_crowd]
         corners = np.array([one.box for one in here], float).reshape(-1, 4)
         extents = corners[:, 2:] - corners[:, :2]
         here = [one for one, extent in zip(here, extents, strict=True) if (extent > 0).all()]
@@ -75,11 +79,16 @@ def collect(records: coco.Records, val_images: int) -> Facts:
         boxes.append(extents[(extents > 0).all(1)])
         size = records.sizes[index].tolist()
         areas += [int(coco_mask.area({"size": size, "counts": one.rle})) for one in here]
+    val_most = copies = 0
+    for index in range(len(val.image_ids)):
+        record = coco.read(val, index)
+        copies += hash(record.encoded) in pictures
+        val_most = max(val_most, sum(not one.is_crowd for one in record.instances))
     classes = len(records.categories)
     pairs = np.unique(np.array([images, labels], np.int64), axis=1)
     return Facts(
         sizes=np.asarray(records.sizes, np.int64),
-        val_images=val_images,
+        val_images=len(val.image_ids),
         categories=records.categories,
         class_instances=np.bincount(np.array(labels, np.int64), minlength=classes),
         class_images=np.bincount(pairs[1], minlength=classes),
@@ -87,4 +96,6 @@ def collect(records: coco.Records, val_images: int) -> Facts:
         images=np.array(images, np.int64),
         boxes=np.concatenate(boxes),
         areas=np.array(areas, np.int64),
+        val_most=val_most,
+        copies=copies,
     )

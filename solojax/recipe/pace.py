@@ -36,19 +36,20 @@ def by_steps(subject: Subject, networks: Sequence[network.Network], steps: int) 
     """The network for so many steps, on the side that the data ask for."""
     views = steps * build.batch_size()
     chosen = [one for one in networks if one.views <= views][-1]
-    side, why = canvas.wanted_side(subject.facts)
+    side, why = _wanted(subject)
     decisions = [
         Decision("side", f"{side} pixels", why),
         Decision("network", chosen.name, _worth(networks, views)),
         Decision("schedule", f"{steps} steps of {build.batch_size()}", "as --budget says"),
+        *_short(subject, views),
     ]
     return Pace(chosen, build.lay_out(subject, side), steps, EVALUATIONS, decisions)
 
 
 def by_time(subject: Subject, networks: Sequence[network.Network], seconds: float) -> Pace:
     """The network, the side and the steps for so many seconds, by steps that are timed here."""
-    wanted, why = canvas.wanted_side(subject.facts)
-    enough = VIEWS if subject.weights else SCRATCH_VIEWS
+    wanted, why = _wanted(subject)
+    enough = _enough(subject)
     batch = build.batch_size()
 
     layout = build.lay_out(subject, wanted)
@@ -74,7 +75,7 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
 
     chosen, side = networks[0], wanted
     if views_of(chosen, side) < enough:
-        least = canvas.least_side(subject.facts)
+        least = wanted if subject.side else canvas.least_side(subject.facts)
         sides = range(wanted, least, -canvas.STEP)
         side = next((one for one in sides if views_of(chosen, one) >= enough), least)
     else:
@@ -82,7 +83,7 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
             if views_of(wider, side) < wider.views:
                 break
             chosen = wider
-        for factor in GROWN:
+        for factor in () if subject.side else GROWN:
             larger = round(wanted * factor / canvas.STEP) * canvas.STEP
             if (
                 larger > canvas.most_side(subject.facts)
@@ -94,7 +95,8 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
     scoring = subject.facts.val_images * step / batch * SCORING
     evaluations = int(min(EVALUATED * left // max(scoring, 1e-9), EVALUATIONS))
     left -= scoring * (evaluations + 1)  # and the report's at the end
-    steps = schedule.round_steps(max(STEADY * left / step, LEAST_STEPS))
+    fitting = STEADY * left / step
+    steps = schedule.round_steps(max(fitting, LEAST_STEPS))
     views, images = steps * batch, len(subject.facts.sizes)
     decisions = [
         Decision("side", f"{side} pixels", why + _moved(side, wanted, subject.facts)),
@@ -103,22 +105,37 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
             "schedule",
             f"{steps} steps of {batch}",
             f"a step takes {step:.2g} s here, compiling {timed.compiling:.0f} s: "
-            f"{views:,} views, {views / images:.0f} of each image, in {_minutes(seconds)}",
+            f"{views:,} views, {views / images:.0f} of each image, of {_minutes(seconds)}",
         ),
     ]
-    if views < enough:
-        decisions.append(
-            Decision(
-                "short",
-                f"{views:,} views",
-                f"are fewer than the {enough:,} that usually take: give a larger --budget"
-                + ("" if subject.weights else ", or --weights of an ImageNet classifier"),
-                doubtful=True,
-            )
-        )
+    if fitting < LEAST_STEPS:
+        whole = 1.5 * timed.compiling + steps * step / STEADY + scoring * (evaluations + 1)
+        why = f"at least, for {LEAST_STEPS} steps: less than that is no training"
+        decisions.append(Decision("over budget", _minutes(whole), why, doubtful=True))
+    decisions += _short(subject, views)
     if side != wanted:
         layout = build.lay_out(subject, side)
     return Pace(chosen, layout, steps, evaluations, decisions)
+
+
+def _wanted(subject: Subject) -> tuple[int, str]:
+    """The short side before the time is looked at, and why it is that."""
+    if subject.side:
+        return subject.side, "as data.test_short_side says"
+    return canvas.wanted_side(subject.facts)
+
+
+def _enough(subject: Subject) -> int:
+    return VIEWS if subject.weights else SCRATCH_VIEWS
+
+
+def _short(subject: Subject, views: int) -> list[Decision]:
+    if views >= (enough := _enough(subject)):
+        return []
+    why = f"are fewer than the {enough:,} that usually take: give a larger --budget"
+    if not subject.weights:
+        why += ", or --weights of an ImageNet classifier"
+    return [Decision("short", f"{views:,} views", why, doubtful=True)]
 
 
 def _left(timed: speed.Speed, seconds: float) -> float:
@@ -140,4 +157,6 @@ def _moved(side: int, wanted: int, facts: Facts) -> str:
 
 
 def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.3g} seconds"
     return f"{seconds / 60:.3g} minutes" if seconds < 7200 else f"{seconds / 3600:.3g} hours"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from solojax.recipe.schedule import Budget
 from solojax.training import memory
 from solojax.types import InputError
 
+SIDE = re.compile(r"\s*data\.test_short_side\s*=")
+FEW_VAL = 10  # images, on which a score says little
 MOST_PARTS = 8  # that a step is taken in for want of memory
 
 
@@ -56,29 +59,39 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
     """
     budget, weights, gib, overrides = wishes
     networks, is_run = network.from_weights(weights) if weights else (network.scratch(), False)
-    data, told = source.open_folder(folder, workdir)
+    of_data = [one.strip().removeprefix("data.") for one in overrides if one.strip()[:5] == "data."]
+    data, told = source.open_folder(folder, workdir, of_data)
     records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
-    facts = collect(records, len(val.image_ids))
-    told.append(_counted(facts))
+    facts = collect(records, val)
+    told += [_counted(facts), *_doubts(facts)]
     if tiled := canvas.tile_side(facts):
         side, reason = tiled
+        data, left = source.cut(data, side, workdir)
+        if left:
+            reason += f"; {left:,} empty ones are left out, so that half have an object"
         told.append(Decision("tiles", f"{side} pixels", f"{reason}; predict with --tiles {side}"))
-        data = source.cut(data, side, workdir)
         records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
-        facts = collect(records, len(val.image_ids))
+        facts = collect(records, val)
         told.append(_counted(facts))
-    subject = build.Subject(facts, data, records, weights, is_run)
+    asked = data.test_short_side if any(map(SIDE.match, overrides)) else 0
+    subject = build.Subject(facts, data, records, weights, is_run, asked)
     if budget.steps:
         paced = pace.by_steps(subject, networks, budget.steps)
     else:
         paced = pace.by_time(subject, networks, budget.seconds)
     config, why = build.build(subject, paced.layout, paced.chosen, paced.steps, paced.evaluations)
-    config = config_lib.override(config, *overrides)
+    config = config_lib.override(config, *still_open(overrides))
     told += [*paced.decisions, *why]
     if overrides:
         told.append(Decision("given", "by --set", " ".join(overrides)))
     config, parts = _fit_memory(config, device_memory.room(gib))
     return Plan(config, told + parts, picture.draw(facts, config))
+
+
+def still_open(overrides: Sequence[str]) -> list[str]:
+    """Those of a config whose set is found: where it lies is no longer open."""
+    found = [f"data.{name}" for name in ("root", *source.PLACES)]
+    return [one for one in overrides if one.partition("=")[0].strip() not in found]
 
 
 def _fit_memory(
@@ -99,8 +112,8 @@ def _fit_memory(
             return changed, [Decision("memory", f"{parts} parts a step", why)]
         parts *= 2
     raise InputError(
-        f"a step in {MOST_PARTS} parts does not fit into {limit / 2**30:.1f} GiB of a device; set "
-        "a smaller data.test_short_side and canvases"
+        f"a step in {MOST_PARTS} parts does not fit into {limit / 2**30:.1f} GiB of a device; give "
+        "--set data.test_short_side=SIDE, a smaller one"
     )
 
 
@@ -112,3 +125,15 @@ def _counted(facts: Facts) -> Decision:
         f"for training and validation; {len(facts.images)} objects of {len(facts.categories)} "
         f"classes, up to {most} in an image",
     )
+
+
+def _doubts(facts: Facts) -> list[Decision]:
+    """What speaks against scores on these validation images."""
+    told, count = [], facts.val_images
+    if facts.copies:
+        why = "are training images, byte for byte: AP on them says little; take them out of one"
+        told.append(Decision("seen before", f"{facts.copies} of {count} for validation", why, True))
+    if count < FEW_VAL:
+        why = "for validation: by chance AP will be anything; label more"
+        told.append(Decision("few images", f"{count}", why, True))
+    return told

@@ -8,11 +8,11 @@ from solojax import config as config_lib
 from solojax import writing
 from solojax.data.records import coco
 from solojax.evaluation import score_run, watch
-from solojax.recipe import plan, source
+from solojax.recipe import plan
 from solojax.training import checkpoint, experiment, loop
 from solojax.types import InputError, TrainState
 
-CODE, PICTURE = "config.py", "plan.svg"  # in the run folder
+CODE, PICTURE, SOURCE = "config.py", "plan.svg", "source.txt"  # in the run folder
 NOTHING = 0.01  # AP50 of an evaluation that is worth a warning
 
 
@@ -44,20 +44,23 @@ def run(folder: Path, workdir: Path, wishes: plan.Wishes, command: str) -> str:
         )
     if (workdir / checkpoint.CONFIG).is_file():
         config = checkpoint.read_config(workdir)
-        roots = (folder, workdir / source.DATA, workdir / source.TILES)
-        root = Path(config.data.root).resolve()
-        if not {one.resolve() for one in roots} & {root, *root.parents}:
+        known = config.data.root  # of a run that was not planned
+        if (workdir / SOURCE).is_file():
+            known = (workdir / SOURCE).read_text().rstrip("\n")
+        if Path(known).resolve() != folder.resolve():
             raise InputError(
-                f"{workdir} holds a run on {config.data.root}; give another --workdir for {folder}"
+                f"{workdir} holds a run on {known}; give another --workdir for {folder}"
             )
         print(
-            f"{workdir} holds a run: its config is taken, budget and weights as it began",
+            f"{workdir} holds a run: its config is taken, budget and weights as it began, and what "
+            f"was read of {folder} then; give another --workdir to begin anew",
             flush=True,
         )
-        config = config_lib.override(config, *wishes.overrides)
+        config = config_lib.override(config, *plan.still_open(wishes.overrides))
     else:
         planned = plan.make(folder, workdir, wishes)
         print(planned, flush=True)
+        writing.put(workdir / SOURCE, f"{folder.resolve()}\n".encode())
         writing.put(workdir / CODE, planned.code(command).encode())
         writing.put(workdir / PICTURE, planned.picture.encode())
         config = planned.config
@@ -74,13 +77,13 @@ def make_watch(config: config_lib.Config, records: coco.Records) -> loop.Evaluat
         nonlocal told
         scores = score(state)
         found = scores.numbers["AP50"]
-        if 0 <= found < NOTHING and not told:
+        late = 4 * int(state.step) >= config.training.steps
+        if 0 <= found < NOTHING and late and not told:
             told = True
             print(
                 f"! AP50 is {found:.3f} at step {int(state.step)} of {config.training.steps}, as "
                 "little as of ten images that were learnt by heart: see whether masks lie on their "
-                f"objects (solojax data show --config {CODE}) and data check finds nothing; else "
-                "give more time",
+                "objects (solojax data show) and data check finds nothing; else give more time",
                 flush=True,
             )
         return scores

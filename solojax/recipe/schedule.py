@@ -10,6 +10,7 @@ from solojax.training.optimizer import MUON_ADAM_FACTOR
 from solojax.types import InputError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MOST_DAYS = 366  # of a budget
 WARMUP = 0.04  # share of the steps in which the rate rises
 BACKBONE, SLOWED = "backbone/*", 0.1  # where it is pretrained, its part of Adam's rate
 AVERAGED = 0.04  # share of the steps that the average of the parameters looks back
@@ -32,7 +33,10 @@ def read_budget(text: str) -> Budget:
         if steps := int(found[1]):
             return Budget(steps=steps)
     elif found := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)([smhd])", text.strip().lower()):
-        if seconds := float(found[1]) * UNITS[found[2]]:
+        seconds = float(found[1]) * UNITS[found[2]]
+        if seconds > MOST_DAYS * UNITS["d"]:
+            raise InputError(f"--budget {text} is more than {MOST_DAYS} days; give less")
+        if seconds:
             return Budget(seconds=seconds)
     raise InputError(f"--budget {text} is no time such as 30m or 2h, and no steps=2000")
 
@@ -71,13 +75,13 @@ def optimizer_of(
         Decision(
             "warm-up",
             f"{warmup} steps",
-            f"{warmup * batch_size} images, {WARMUP:.0%} of the training; the published 500 steps "
-            "are 8,000 images",
+            f"{warmup * batch_size} images, {warmup / steps:.0%} of the training; the published "
+            "500 steps are 8,000 images",
         ),
         Decision(
             "average",
             f"{decay:g}",
-            f"of the parameters over {AVERAGED:.0%} of the steps is what is evaluated and kept",
+            f"of the parameters over {1 / (1 - decay):.0f} steps is what is evaluated and kept",
         ),
     ]
     if pretrained:

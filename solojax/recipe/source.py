@@ -1,13 +1,15 @@
 """What a folder holds, recognised by itself: a COCO folder, or a set in another form."""
 
-import contextlib
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from solojax import config as config_lib
 from solojax.data import foreign
+from solojax.data.annotations.left_out import Faults
 from solojax.data.foreign import divide, tiles, write
-from solojax.data.foreign.contents import STRICT
+from solojax.data.foreign.contents import STRICT, OtherFormError
 from solojax.data.records import coco, layout
 from solojax.recipe.decisions import Decision
 from solojax.types import InputError
@@ -15,27 +17,41 @@ from solojax.types import InputError
 DATA, TILES = "data", "tiles"  # folders in a run's
 SHARE = 0.2  # of the images, for validation
 LAST = ("pairs",)  # forms that much fits, tried where no other does
+BESIDE = ("readme", "license", "licence")  # how files begin that are no part of a set
+# Fields of ``config.Data`` that say where a set lies, and no more once it is written anew.
+PLACES = ("train_json", "val_json", "train_images", "val_images")
 
 
-def open_folder(folder: Path, workdir: Path) -> tuple[config_lib.Data, list[Decision]]:
+def open_folder(
+    folder: Path, workdir: Path, overrides: Sequence[str] = ()
+) -> tuple[config_lib.Data, list[Decision]]:
     """Where the COCO folder is: the given one, or one made of it in ``workdir``.
 
+    Args:
+      folder: of a set.
+      workdir: the run folder.
+      overrides: of fields of ``config.Data``, such as ``faults=skip``.
+
     Raises:
-      InputError: it is none of the forms, or several.
+      InputError: it is none of the forms, or several, or a set in one of them is faulty.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(f"{folder}: no such folder" + (", but a file" if folder.exists() else ""))
     data = config_lib.Data(root=str(folder), records=str(workdir / "records"))
+    data = config_lib.override(data, *overrides)
     if _is_coco(data) and coco.has_split(data, "val"):
         return data, [Decision("data", "COCO", f"{folder} has train and val")]
-    try:
-        form, found = (
-            ("coco", foreign.read("coco", folder, STRICT)) if _is_coco(data) else _read(folder)
-        )
-    except InputError:
-        if inside := _only_folder(folder):
-            return open_folder(inside, workdir)
-        raise
+    if not _is_coco(data) and (inside := _only_folder(folder)):
+        # First, as some forms are looked for in all folders below, past the names of splits.
+        try:
+            return open_folder(inside, workdir, overrides)
+        except OtherFormError:
+            pass
+    if _is_coco(data):
+        given = folder / data.train_json if data.train_json else folder
+        form, found = "coco", foreign.read("coco", given, Faults(data))
+    else:
+        form, found = _read(folder, data)
     if folder.resolve() in workdir.resolve().parents:
         raise InputError(
             f"{folder} has to be written anew as a COCO folder with val, and {workdir} lies in it; "
@@ -55,14 +71,28 @@ def open_folder(folder: Path, workdir: Path) -> tuple[config_lib.Data, list[Deci
         )
     out = workdir / DATA
     write.write(found, out)
-    return config_lib.Data(root=str(out), records=str(workdir / "records")), decisions
+    nowhere: dict[str, Any] = dict.fromkeys(PLACES, "")
+    return dataclasses.replace(data, root=str(out), **nowhere), decisions
 
 
-def cut(data: config_lib.Data, side: int, workdir: Path) -> config_lib.Data:
-    """The same set cut into tiles of ``side`` original pixels, written into ``workdir``."""
+def cut(data: config_lib.Data, side: int, workdir: Path) -> tuple[config_lib.Data, int]:
+    """The same set cut into tiles of ``side`` original pixels, written into ``workdir``.
+
+    Returns:
+      Where it is, and how many tiles for training were left out: of those without an object it
+      keeps as many as there are with one.
+    """
     found = tiles.tile(foreign.read("coco", Path(data.root), STRICT), side)
-    write.write(found, out := workdir / TILES)
-    return dataclasses.replace(data, root=str(out))
+    train = found.splits["train"]
+    empty = [one for one in train.pictures if not one.instances]
+    step = -(-len(empty) // max(len(train.pictures) - len(empty), 1))
+    kept = {one.name for one in empty[:: max(step, 1)]}
+    pictures = [one for one in train.pictures if one.instances or one.name in kept]
+    write.write(
+        found._replace(splits={**found.splits, "train": train._replace(pictures=pictures)}),
+        out := workdir / TILES,
+    )
+    return dataclasses.replace(data, root=str(out)), len(empty) - len(kept)
 
 
 def _is_coco(data: config_lib.Data) -> bool:
@@ -75,22 +105,31 @@ def _is_coco(data: config_lib.Data) -> bool:
 
 
 def _only_folder(folder: Path) -> Path | None:
-    """The folder that is alone in another, as archives are unpacked."""
+    """The folder that is alone in another but for a README, as archives are unpacked."""
     found = [one for one in folder.iterdir() if not one.name.startswith((".", "__MACOSX"))]
+    found = [one for one in found if one.is_dir() or not one.name.lower().startswith(BESIDE)]
     return found[0] if len(found) == 1 and found[0].is_dir() else None
 
 
-def _read(folder: Path) -> tuple[str, foreign.Import]:
+def _read(folder: Path, data: config_lib.Data) -> tuple[str, foreign.Import]:
     """The only form that a folder can be read in."""
     forms = [form for form in foreign.FORMS if form not in ("coco", "labels", *LAST)]
     for tried in (forms, LAST):
-        found = {}
+        found: dict[str, foreign.Import] = {}
+        faults: dict[str, InputError] = {}
         for form in tried:
-            with contextlib.suppress(InputError):  # most are of another form
-                read = foreign.read(form, folder, STRICT)
-                pictures = [one for split in read.splits.values() for one in split.pictures]
-                if any(picture.instances for picture in pictures):
-                    found[form] = read
+            try:
+                read = _read_as(form, folder, data)
+            except OtherFormError:
+                continue
+            except InputError as fault:
+                faults[form] = fault
+                continue
+            pictures = [one for split in read.splits.values() for one in split.pictures]
+            if any(picture.instances for picture in pictures):
+                found[form] = read
+            elif pictures:
+                faults[form] = InputError(f"{folder} has {len(pictures)} images, and no masks")
         if len(found) == 1:
             return found.popitem()
         if found:
@@ -98,10 +137,29 @@ def _read(folder: Path) -> tuple[str, foreign.Import]:
                 f"{folder} can be read as {' and as '.join(found)}; turn it into a COCO folder by "
                 f"solojax data import {next(iter(found))} {folder} OUT"
             )
+        for form, why in faults.items():
+            raise InputError(
+                f"{why} (read as {form}; solojax data import {form} {folder} OUT has options)"
+            ) from why
     if coco.has_split(data := config_lib.Data(root=str(folder)), "train"):
         layout.locate(data, "train")  # says which JSONs there are
-    raise InputError(
-        f"{folder} is no COCO folder, and cannot be read as {', '.join(forms)} or "
-        f"{', '.join(LAST)}; if it is one of them, solojax data import FORM {folder} OUT says what "
-        "is wrong with it"
+    jsons = sorted(one.name for one in folder.glob("*.json"))
+    hint = ""
+    if len(jsons) == 1:
+        hint = f"; if {jsons[0]} is COCO's, give --set data.train_json={jsons[0]}"
+    raise OtherFormError(
+        f"{folder} is no COCO folder, and nothing in it is of {', '.join(forms)} or "
+        f"{', '.join(LAST)}{hint}; solojax data import FORM {folder} OUT says what a form asks for"
     )
+
+
+def _read_as(form: str, folder: Path, data: config_lib.Data) -> foreign.Import:
+    """A set in one form; without what is faulty where ``data.faults`` says so."""
+    try:
+        return foreign.read(form, folder, Faults(dataclasses.replace(data, faults="fail")))
+    except OtherFormError:
+        raise
+    except InputError:
+        if data.faults == "fail":
+            raise
+        return foreign.read(form, folder, Faults(data))

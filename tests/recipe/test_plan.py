@@ -14,7 +14,7 @@ from solojax import config as config_lib
 from solojax.cli import main
 from solojax.data import synthetic
 from solojax.models.resnet import ResNet
-from solojax.recipe import canvas, code, network, pace, source
+from solojax.recipe import canvas, code, network, pace, plan, run, schedule, source
 from solojax.training import checkpoint, memory, speed
 from solojax.types import InputError
 
@@ -130,9 +130,72 @@ def test_several_jsons_of_coco_are_refused_by_name(shapes, tmp_path):
 
 def test_what_no_form_reads_is_refused_in_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(InputError, match="no COCO folder, and cannot be read as") as refused:
+    with pytest.raises(InputError, match="no COCO folder, and nothing in it is of") as refused:
         source.open_folder(tmp_path, tmp_path / "run")
     assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match="no such folder, but a file"):
+        source.open_folder(tmp_path / "notes.txt", tmp_path / "run")
+    (tmp_path / "mine.json").write_text(json.dumps({"images": [], "annotations": []}))
+    with pytest.raises(InputError, match="give --set data.train_json=mine.json"):
+        source.open_folder(tmp_path, tmp_path / "run")
+
+
+def test_what_is_wrong_with_a_set_is_said_by_its_own_form(tmp_path):
+    labelled_by_hand(tmp_path / "mine")
+    (tmp_path / "mine" / "train_1.json").write_text("{")
+    told = "train_1.json cannot be parsed.* data.faults=skip .read as labelme"
+    with pytest.raises(InputError, match=told):
+        source.open_folder(tmp_path / "mine", tmp_path / "run")
+    skipped = ["faults=skip", "most_skipped=.5"]
+    data, _ = source.open_folder(tmp_path / "mine", tmp_path / "run", skipped)
+    found = json.loads(Path(data.root, "annotations/instances_train.json").read_text())
+    assert data.faults == "skip" and len(found["images"]) == 1
+
+
+def test_a_set_in_a_folder_beside_a_readme_keeps_its_own_validation_images(tmp_path):
+    for split in ("train", "val"):
+        labelled_by_hand(tmp_path / "unpacked" / "set" / split)
+    (tmp_path / "unpacked" / "README.txt").write_text("a set")
+    _, decisions = source.open_folder(tmp_path / "unpacked", tmp_path / "run")
+    assert [one.what for one in decisions] == ["data"]
+
+
+def test_a_json_of_any_name_is_taken_where_it_is_given(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "mine"
+    shutil.copytree(shapes / "images", folder / "images")
+    shutil.copy(shapes / "annotations" / "instances_train.json", folder / "of_ours.json")
+    command = ["plan", str(folder), "--budget", "steps=9", "--out", "my.py", "--set"]
+    assert main([*command, "data.train_json=of_ours.json"]) == 0
+    told = capsys.readouterr().out
+    assert "10 + 2 images" in told and "! few images" in told and "! short" in told
+    data = config_lib.load(tmp_path / "my.py").data
+    assert (data.root, data.train_json) == ("runs/mine/data", "")
+
+
+def test_what_is_asked_of_the_data_is_known_before_the_rest_is_decided(
+    shapes, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    given = ["data.val_json=annotations/instances_train.json", "data.test_short_side=90"]
+    command = ["plan", str(shapes), "--budget", "steps=9", "--out", "my.py"]
+    assert main([*command, "--set", *given]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "! seen before 12 of 12 for validation" in told
+    data = config_lib.load(tmp_path / "my.py").data
+    assert data.canvases == ((96, 96),)  # the next that strides divide
+    assert data.train_short_sides == (90,) and data.test_short_side == 90
+
+
+def test_a_run_of_another_folder_is_not_gone_on_with(tmp_path):
+    workdir = tmp_path / "runs" / "data"
+    workdir.mkdir(parents=True)
+    config = config_lib.override(config_lib.load("shapes"), f"data.root={workdir / 'data'}")
+    (workdir / "config.json").write_text(config_lib.to_json(config))
+    (workdir / run.SOURCE).write_text("/a/data\n")
+    for folder in (tmp_path / "b" / "data", workdir / "data"):
+        with pytest.raises(InputError, match="holds a run on /a/data; give another --workdir"):
+            run.run(folder, workdir, plan.Wishes(schedule.Budget(steps=1)), "")
 
 
 def test_the_network_is_that_of_the_weights(tmp_path):
@@ -190,7 +253,9 @@ def test_the_time_of_a_step_decides_how_many_and_how_large(
     config = config_lib.load(tmp_path / "my.py")
     assert config.data.test_short_side == side
     assert config.training.steps == steps
-    assert ("! short" in capsys.readouterr().out) == (8 * steps < pace.SCRATCH_VIEWS)
+    told = capsys.readouterr().out
+    assert ("! short" in told) == (8 * steps < pace.SCRATCH_VIEWS)
+    assert ("! over budget" in told) == (steps == pace.LEAST_STEPS)
 
 
 @pytest.mark.slow

@@ -198,6 +198,9 @@ def test_objects_that_teach_nothing_are_a_warning():
         (("0", "1", "7", "A"), False),
         (("copyright", "leftover", "texture"), True),  # the words inside of others
         (("a",), False),
+        (("L_lung", "heart", "R_lung"), False),
+        (("ArrowL", "ArrowR"), False),
+        (("size_L", "size_M"), True),  # of no other side
     ],
 )
 def test_what_a_mirror_makes_another_class_is_not_mirrored(names, mirrored):

@@ -66,7 +66,7 @@ class Faults:
             yield
         except InputError as fault:
             if self.data.faults == "fail":
-                raise InputError(f"{fault}{self._words.skip}") from fault
+                raise type(fault)(f"{fault}{self._words.skip}") from fault
             self.images += 1
             self._found.add("lost", "images left out", str(fault))
             self.left_out.append(LeftOut(str(fault), None, name, []))

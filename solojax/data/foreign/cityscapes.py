@@ -5,11 +5,18 @@ from pathlib import Path
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
 from solojax.data.foreign import label_maps
-from solojax.data.foreign.contents import SPLITS, STRICT, Import, Split, categories_of, skip
+from solojax.data.foreign.contents import (
+    SPLITS,
+    STRICT,
+    Import,
+    OtherFormError,
+    Split,
+    categories_of,
+    skip,
+)
 from solojax.data.foreign.files import files_in, folder_of
 from solojax.data.foreign.id_maps import read_id_maps
 from solojax.data.foreign.pairing import pair
-from solojax.types import InputError
 
 SCORED = {
     24: "person", 25: "rider", 26: "car", 27: "truck",
@@ -61,7 +68,7 @@ def read(source: Path, faults: Faults = STRICT) -> Import:
                 categories_of(things), pictures, findings, {}, categories_of(stuff)
             )
     if not splits:
-        raise InputError(
+        raise OtherFormError(
             f"{source} has no leftImg8bit/train or leftImg8bit/val; give the folder that holds "
             "leftImg8bit and gtFine"
         )

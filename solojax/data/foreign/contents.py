@@ -18,6 +18,11 @@ SPLITS = ("train", "val")
 
 STRICT = Faults(config.Data(), OF_IMPORT)  # refuses what is at fault, and so holds nothing
 
+
+class OtherFormError(InputError):
+    """A set is of another form: nothing in it is of this one."""
+
+
 SHAPELESS = "instances skipped: "  # and why: those without a usable mask
 
 Size = tuple[int, int]  # height, width

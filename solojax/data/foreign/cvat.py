@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import STRICT, Import, Size, check_numbers, skip
+from solojax.data.foreign.contents import STRICT, Import, OtherFormError, Size, check_numbers, skip
 from solojax.data.foreign.files import SPELLINGS, Finder, described_by
 from solojax.data.foreign.regions import (
     Drawing,
@@ -45,7 +45,9 @@ def read(source: Path, faults: Faults = STRICT) -> Import:
     """
     source, paths = described_by(source, ".xml")
     if not paths:
-        raise InputError(f"{source} has no XML; export the task as 'CVAT for images' and unpack it")
+        raise OtherFormError(
+            f"{source} has no XML; export the task as 'CVAT for images' and unpack it"
+        )
     finder, classes = Finder(source), []
     drawings: dict[str, list[Drawing]] = {"train": [], "val": []}
     findings = {split: Findings() for split in drawings}
@@ -96,7 +98,7 @@ def _parse(path: Path) -> ElementTree.Element:
         raise InputError(f"{path} cannot be parsed: {error}; export it again") from error
     root = builder.close()
     if root.tag != "annotations":
-        raise InputError(f"{path} is not CVAT's, it has no <annotations>; move it away")
+        raise OtherFormError(f"{path} is not CVAT's, it has no <annotations>; move it away")
     if root.find("track") is not None:
         raise InputError(f"{path} is of a video; export the task as 'CVAT for images'")
     return root

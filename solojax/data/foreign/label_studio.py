@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import STRICT, Import, Size, check_numbers, skip
+from solojax.data.foreign.contents import STRICT, Import, OtherFormError, Size, check_numbers, skip
 from solojax.data.foreign.files import Finder, described_by
 from solojax.data.foreign.label_studio_brush import read_brush
 from solojax.data.foreign.regions import (
@@ -50,7 +50,7 @@ def read(source: Path, faults: Faults = STRICT) -> Import:
     """
     source, paths = described_by(source, ".json")
     if not paths:
-        raise InputError(f"{source} has no JSON; export the project as JSON")
+        raise OtherFormError(f"{source} has no JSON; export the project as JSON")
     finder, findings = Finder(source), Findings()
     drawings = []
     for path in tqdm(paths, "reading", unit="file"):
@@ -71,7 +71,7 @@ def _read_task(
     if annotations is None and isinstance(task.get("predictions"), list):
         annotations = []
     if not isinstance(data, dict) or not isinstance(annotations, list):
-        raise InputError(
+        raise OtherFormError(
             f"{path} is not Label Studio's: a task has no 'data' or 'annotations'; export the "
             "project as JSON, not as JSON-MIN, or move it away"
         )

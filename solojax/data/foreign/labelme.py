@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import STRICT, Import
+from solojax.data.foreign.contents import STRICT, Import, OtherFormError
 from solojax.data.foreign.files import (
     check_name,
     file_called,
@@ -60,7 +60,9 @@ def _read_drawing(path: Path, source: Path, findings: Findings) -> Drawing:
         or not isinstance(named, str | None)
         or "imagePath" not in content
     ):
-        raise InputError(f"{path} is not labelme's: no 'shapes' or no 'imagePath'; move it away")
+        raise OtherFormError(
+            f"{path} is not labelme's: no 'shapes' or no 'imagePath'; move it away"
+        )
     place = path.relative_to(source).as_posix()
     flags = content.get("flags")
     if isinstance(flags, dict) and any(flags.values()):

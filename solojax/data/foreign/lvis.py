@@ -13,6 +13,7 @@ from solojax.data.foreign.contents import (
     SPLITS,
     STRICT,
     Import,
+    OtherFormError,
     Picture,
     Split,
     check_numbers,
@@ -44,7 +45,9 @@ def read(source: Path, faults: Faults = STRICT) -> Import:
         if paths:
             splits[split] = _read_json(paths[0], source, split, faults)
     if not splits:
-        raise InputError(f"{source} has no lvis*_train.json or lvis*_val.json; give their folder")
+        raise OtherFormError(
+            f"{source} has no lvis*_train.json or lvis*_val.json; give their folder"
+        )
     return Import("lvis", source, splits)
 
 

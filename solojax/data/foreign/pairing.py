@@ -36,10 +36,19 @@ def halves(folder: Path) -> tuple[Path, Path] | None:
     Where these are not there, by how names end, as Penn-Fudan's PNGImages and PedMasks do, if no
     other folder's ends so.
     """
-    images, masks = (folder_called(folder, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
+    images = folder_called(folder, IMAGE_FOLDERS)
+    called = (folder_called(folder, (name,)) for name in MASK_FOLDERS)
+    masks = next((one for one in called if one and _has_pictures(one)), None)
     if not images and not masks and folder.is_dir():
         images, masks = (_only_ending(folder, end) for end in ("images", "masks"))
     return (images, masks) if images and masks else None
+
+
+def _has_pictures(folder: Path) -> bool:
+    """Whether files below are images, and not what other forms keep in folders of such names."""
+    if any(path.suffix.lower() in (".json", ".xml") for path in folder.iterdir()):
+        return False
+    return any(path.suffix.lower() in IMAGE_ENDINGS for path in folder.rglob("*"))
 
 
 def _only_ending(folder: Path, end: str) -> Path | None:
@@ -121,22 +130,26 @@ def _match(
         for found, names, tails in ((bare[0], left, IMAGE_TAILS), (bare[1], right, MASK_TAILS)):
             for stem in names.keys() - both:
                 found.setdefault((_bare(stem, tails) or stem).lower(), stem)
-        if not bare[0].keys() ^ bare[1].keys() and len(bare[0]) == len(left) == len(right):
-            right = {bare[0][key]: right[stem] for key, stem in bare[1].items()}
-    if alone := sorted((left | right)[stem] for stem in left.keys() ^ right.keys()):
-        pickled = [path.with_name(f"{path.stem}_seg.npy") for path in alone]
+        alone = bare[0].keys() ^ bare[1].keys()
+        apart = len(bare[0]) == len(left) and len(bare[1]) == len(right)  # none is like another
+        if apart and len(alone) < len(left.keys() ^ right.keys()):
+            left = {key: left[stem] for key, stem in bare[0].items()}
+            right = {key: right[stem] for key, stem in bare[1].items()}
+    if lonely := sorted((left | right)[stem] for stem in left.keys() ^ right.keys()):
+        pickled = [path.with_name(f"{path.stem}_seg.npy") for path in lonely]
         if any(map(os.path.isfile, pickled)):
             raise InputError(
                 f"{next(filter(os.path.isfile, pickled))} is a Python pickle, which can "
                 "run programs, and is not read; save the masks as PNG or TIFF in Cellpose"
             )
-        others = shorten([path.name for path in alone[1 : LISTED + 1]], len(alone) - 1, ", ")
-        for path in alone:
+        others = shorten([path.name for path in lonely[1 : LISTED + 1]], len(lonely) - 1, ", ")
+        for path in lonely:
             there = masks if path in left.values() else images
             with faults.one_image(path.name):
+                what = f"one of {len(lonely)} files" if len(lonely) > 1 else "a file"
                 raise InputError(
-                    f"{path} is one of {len(alone)} files without a partner in {there}"
-                    f"{others and f' ({others})'}; add or remove them"
+                    f"{path} is {what} without a partner in {there}{others and f' ({others})'}; "
+                    "add or remove them"
                 )
             others = ""  # named by themselves
     paired = [stem for stem in left if stem in right]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
 from solojax.data.foreign import id_maps
-from solojax.data.foreign.contents import STRICT, Import, Split, categories_of
+from solojax.data.foreign.contents import STRICT, Import, OtherFormError, Split, categories_of
 from solojax.data.foreign.files import SPELLINGS, folder_called, folder_of, split_folders
 from solojax.data.foreign.id_maps import read_id_maps
 from solojax.data.foreign.pairing import Sample, halves, in_halves, samples_in
@@ -115,9 +115,9 @@ def parts_of(source: Path, faults: Faults) -> dict[str, Part]:
             return {s: Part(in_halves(images[s], masks[s], faults), s) for s in images}
     samples = samples_in(source, faults)
     if not samples and not both:
-        raise InputError(
-            f"{source / 'images'}: no such folder, and no image has a mask beside it, as a.png and "
-            "a_masks.png; give the folder of images and masks"
+        raise OtherFormError(
+            f"{source} has no folders images and masks, and no image has a mask beside it, as a.png"
+            " and a_masks.png; give the folder of images and masks"
         )
     return {"train": Part(samples, "")}
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from solojax.data.annotations.left_out import Faults
 from solojax.data.annotations.segmentations import to_rle
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import STRICT, Import, Size, check_numbers, skip
+from solojax.data.foreign.contents import STRICT, Import, OtherFormError, Size, check_numbers, skip
 from solojax.data.foreign.files import (
     SPELLINGS,
     decode,
@@ -47,7 +47,9 @@ def read(source: Path, faults: Faults = STRICT) -> Import:
         if (path.parent / "img").is_dir() and not is_left_over(path, source)
     )
     if not folders:
-        raise InputError(f"{source} has no folders 'ann' and 'img'; give the folder of a project")
+        raise OtherFormError(
+            f"{source} has no folders 'ann' and 'img'; give the folder of a project"
+        )
     meta = source / "meta.json"
     classes = load(meta, json.loads).get("classes") if meta.is_file() else []
     if not isinstance(classes, list | None):
@@ -72,7 +74,7 @@ def _read_drawing(path: Path, folder: Path, source: Path, findings: Findings) ->
     objects, size = content.get("objects"), content.get("size")
     size = size if isinstance(size, dict) else {}
     if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects):
-        raise InputError(f"{path} is not Supervisely's: it has no list 'objects'; move it away")
+        raise OtherFormError(f"{path} is not Supervisely's: it has no list 'objects'; move it away")
     image = file_called(folder.parent / "img" / path.relative_to(folder).with_suffix(""))
     if image is None:
         raise InputError(f"{path}: img has no {path.stem!r}; put the image there")

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import STRICT, Import, check_numbers, skip
+from solojax.data.foreign.contents import STRICT, Import, OtherFormError, check_numbers, skip
 from solojax.data.foreign.files import Finder, described_by, split_folders
 from solojax.data.foreign.regions import (
     Drawing,
@@ -59,7 +59,7 @@ def read(source: Path, faults: Faults = STRICT) -> Import:
         for split, folder in folders.items()
     }
     if not any(entries.values()):
-        raise InputError(f"{source} has no JSON of VIA; export the annotations as JSON")
+        raise OtherFormError(f"{source} has no JSON of VIA; export the annotations as JSON")
     key = _class_key([region for es in entries.values() for _, e in es for region in e[1]], source)
     drawings: dict[str, list[Drawing]] = {}
     for split, found in entries.items():
@@ -92,7 +92,7 @@ def _entries(path: Path) -> list[tuple[str, list[dict[str, Any]]]]:
         regions = image.get("regions", []) if isinstance(image, dict) else None
         regions = list(regions.values()) if isinstance(regions, dict) else regions
         if not isinstance(name, str) or not isinstance(regions, list) or not name:
-            raise InputError(
+            raise OtherFormError(
                 f"{path} is not VIA's, of version 1 or 2: an image has no 'filename' or 'regions'; "
                 "export the annotations as JSON, or move it away"
             )

@@ -8,7 +8,14 @@ from tqdm import tqdm
 
 from solojax.data.annotations.left_out import Faults
 from solojax.data.findings import Findings
-from solojax.data.foreign.contents import SPLITS, STRICT, Import, Split, categories_of
+from solojax.data.foreign.contents import (
+    SPLITS,
+    STRICT,
+    Import,
+    OtherFormError,
+    Split,
+    categories_of,
+)
 from solojax.data.foreign.files import SPELLINGS, folder_called, images_in, split_folders
 from solojax.data.foreign.texts import lines_of, load, parse_yaml
 from solojax.data.foreign.yolo_labels import Labels
@@ -90,7 +97,11 @@ def _yaml_in(path: Path) -> Path:
             f"{path} has {len(files)} yaml files ({', '.join(file.name for file in files[:5])}) "
             "and no data.yaml; give the one of the set"
         )
-    return path / "classes.txt" if (path / "classes.txt").is_file() else path / "data.yaml"
+    if (path / "classes.txt").is_file():
+        return path / "classes.txt"
+    missing = f"{path / 'data.yaml'}: no such file; give it or the folder that holds it"
+    labels = next(path.glob("labels/**/*.txt"), None)
+    raise InputError(missing) if labels else OtherFormError(missing)
 
 
 def _without_yaml(path: Path) -> dict[str, Any]:
