@@ -38,17 +38,22 @@ def halves(folder: Path) -> tuple[Path, Path] | None:
     """
     images = folder_called(folder, IMAGE_FOLDERS)
     called = (folder_called(folder, (name,)) for name in MASK_FOLDERS)
-    masks = next((one for one in called if one and _has_pictures(one)), None)
+    masks = next((one for one in called if one and _is_of_pictures(one)), None)
     if not images and not masks and folder.is_dir():
         images, masks = (_only_ending(folder, end) for end in ("images", "masks"))
     return (images, masks) if images and masks else None
 
 
-def _has_pictures(folder: Path) -> bool:
-    """Whether files below are images, and not what other forms keep in folders of such names."""
+def _is_of_pictures(folder: Path) -> bool:
+    """Whether it holds images or nothing, and not what other forms keep in such folders."""
     if any(path.suffix.lower() in (".json", ".xml") for path in folder.iterdir()):
         return False
-    return any(path.suffix.lower() in IMAGE_ENDINGS for path in folder.rglob("*"))
+    empty = True
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in IMAGE_ENDINGS:
+            return True
+        empty &= path.is_dir() or path.name.startswith(".")
+    return empty
 
 
 def _only_ending(folder: Path, end: str) -> Path | None:

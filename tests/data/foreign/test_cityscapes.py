@@ -66,7 +66,7 @@ def test_cityscapes_file_without_a_partner_is_named(source: Path) -> None:
     put_city(source, blobs(26000), city="bonn")
     (source / "gtFine/train/bonn/bonn_000000_000019_gtFine_instanceIds.png").unlink()
     message = refusal("cityscapes", source)
-    assert "bonn_000000_000019_leftImg8bit.png is one of 1 files without a partner" in message
+    assert "bonn_000000_000019_leftImg8bit.png is a file without a partner" in message
     (source / "leftImg8bit/train/bonn/bonn_000000_000019_leftImg8bit.png").unlink()
     (source / "leftImg8bit/train/ulm/ulm_000000_000019_leftImg8bit.png").unlink()
     assert "ulm_000000_000019_gtFine_instanceIds.png is one of" in refusal("cityscapes", source)
