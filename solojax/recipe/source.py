@@ -57,7 +57,10 @@ def open_folder(
             f"{folder} has to be written anew as a COCO folder with val, and {workdir} lies in it; "
             "start solojax from outside of it"
         )
-    decisions = [Decision("data", form, f"{folder} is read as such")]
+    why = f"{folder} is read as such"
+    if form in LAST and len(next(iter(found.splits.values())).categories) == 1:
+        why += ", masks that name no classes: all objects are of one"
+    decisions = [Decision("data", form, why)]
     if "val" not in found.splits:
         found = divide.divide(found, SHARE)
         count = len(found.splits["val"].pictures)
