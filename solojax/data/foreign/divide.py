@@ -39,7 +39,7 @@ def divide(found: Import, share: float) -> Import:
         if filled and len(group) < 2:
             raise InputError(
                 f"{found.source} has {len(group)} images with instances, and to divide them into "
-                "train and val takes two that are not the same"
+                "train and val takes two that are not the same; label more"
             )
         whole = sum(map(len, group))
         count = max(round(share * whole), int(filled))
