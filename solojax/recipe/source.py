@@ -48,7 +48,7 @@ def open_folder(
         except OtherFormError:
             pass
     if _is_coco(data):
-        given = folder / data.train_json if data.train_json else folder
+        given = Path(data.root, data.train_json)
         form, found = "coco", foreign.read("coco", given, Faults(data))
     else:
         form, found = _read(folder, data)

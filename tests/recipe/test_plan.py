@@ -90,6 +90,32 @@ def test_a_plan_for_tiles_writes_them_and_says_how_to_predict(
     assert len(list(Path(data.root, "images").rglob("*.jpg"))) > 4 * 16
 
 
+def test_of_empty_tiles_as_many_are_trained_as_there_are_with_an_object(tmp_path):
+    (tmp_path / "set" / "annotations").mkdir(parents=True)
+    (tmp_path / "set" / "images").mkdir()
+    box = {"iscrowd": 0, "bbox": [4, 4, 9, 9], "area": 81}
+    outline = [[4, 4, 13, 4, 13, 13, 4, 13]]
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 320, "width": 320}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": outline, **box}],
+        "categories": [{"id": 1, "name": "seed"}],
+    }
+    for split in ("train", "val"):
+        path = tmp_path / "set" / "annotations" / f"instances_{split}.json"
+        path.write_text(json.dumps(content))
+    cv2.imwrite(str(tmp_path / "set" / "images" / "a.png"), np.zeros((320, 320, 3), np.uint8))
+    data, left = source.cut(config_lib.Data(root=str(tmp_path / "set")), 64, tmp_path / "run")
+    counts = {}
+    for split in ("train", "val"):
+        path = Path(data.root, "annotations", f"instances_{split}.json")
+        cut = json.loads(path.read_text())
+        full = len({one["image_id"] for one in cut["annotations"]})
+        counts[split] = full, len(cut["images"])
+    full, trained = counts["train"]
+    assert full and trained == 2 * full
+    assert counts["val"] == (full, trained + left) and left > 20  # scored as it is
+
+
 def labelled_by_hand(folder):
     """A labelme set whose files have the names of splits."""
     folder.mkdir(parents=True)
