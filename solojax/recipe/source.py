@@ -9,12 +9,13 @@ from solojax import config as config_lib
 from solojax.data import foreign
 from solojax.data.annotations.left_out import Faults
 from solojax.data.foreign import divide, tiles, write
-from solojax.data.foreign.contents import STRICT, OtherFormError
+from solojax.data.foreign.contents import SHAPELESS, STRICT, OtherFormError
 from solojax.data.records import coco, layout
 from solojax.recipe.decisions import Decision
 from solojax.types import InputError
 
 DATA, TILES = "data", "tiles"  # folders in a run's
+LOST = 0.1  # of the instances without a usable mask, from which on it is a warning
 SHARE = 0.2  # of the images, for validation
 LAST = ("pairs",)  # forms that much fits, tried where no other does
 BESIDE = ("readme", "license", "licence")  # how files begin that are no part of a set
@@ -60,7 +61,7 @@ def open_folder(
     why = f"{folder} is read as such"
     if form in LAST and len(next(iter(found.splits.values())).categories) == 1:
         why += ", masks that name no classes: all objects are of one"
-    decisions = [Decision("data", form, why)]
+    decisions = [Decision("data", form, why), *_doubts(found)]
     if "val" not in found.splits:
         found = divide.divide(found, SHARE)
         count = len(found.splits["val"].pictures)
@@ -76,6 +77,26 @@ def open_folder(
     write.write(found, out)
     nowhere: dict[str, Any] = dict.fromkeys(PLACES, "")
     return dataclasses.replace(data, root=str(out), **nowhere), decisions
+
+
+def _doubts(found: foreign.Import) -> list[Decision]:
+    """What speaks against the labels: many that are left out, and what is likely wrong."""
+    findings = [one for split in found.splits.values() for one in split.findings]
+    lost = [one for one in findings if one.what.startswith(SHAPELESS)]
+    count = sum(one.count for one in lost)
+    instances = sum(len(one.instances) for split in found.splits.values() for one in split.pictures)
+    told = []
+    if count > LOST * (count + instances):
+        first = max(lost, key=lambda one: one.count)
+        why = f"of {count + instances}, above all {first.count} {first.what}"
+        why += "; what they are of is learnt as background: label it anew"
+        told.append(Decision("labels lost", f"{count} instances", why, True))
+    told += [
+        Decision("labels", "likely wrong", f"{one.count} {one.what}; {one.cure}", True)
+        for one in findings
+        if one.effect == "doubtful"
+    ]
+    return told
 
 
 def cut(data: config_lib.Data, side: int, workdir: Path) -> tuple[config_lib.Data, int]:

@@ -178,6 +178,19 @@ def test_what_is_wrong_with_a_set_is_said_by_its_own_form(tmp_path):
     assert data.faults == "skip" and len(found["images"]) == 1
 
 
+def test_labels_that_are_lost_or_likely_wrong_are_warnings(tmp_path):
+    labelled_by_hand(tmp_path / "mine")
+    path = tmp_path / "mine" / "train_1.json"
+    content = json.loads(path.read_text())
+    lost = {**content["shapes"][0], "points": [[200, 200], [230, 200], [230, 230]]}
+    content["shapes"] += [lost, {**content["shapes"][0], "label": "Cat"}]
+    path.write_text(json.dumps(content))
+    _, decisions = source.open_folder(tmp_path / "mine", tmp_path / "run")
+    warned = {one.what: one for one in decisions if one.doubtful}
+    assert warned["labels lost"].value == "1 instances" and "of 5" in warned["labels lost"].why
+    assert "differ by case" in warned["labels"].why
+
+
 def test_a_set_in_a_folder_beside_a_readme_keeps_its_own_validation_images(tmp_path):
     for split in ("train", "val"):
         labelled_by_hand(tmp_path / "unpacked" / "set" / split)
