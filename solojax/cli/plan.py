@@ -19,13 +19,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Plans."""
+    from solojax import writing
     from solojax.recipe import plan, run
 
     folder = arguments.folder
     planned = plan.make(folder, run.workdir_of(folder), options.wishes_of(arguments))
     print(planned)
     if arguments.out:
-        arguments.out.write_text(planned.code(arguments.typed))
+        writing.put(arguments.out, planned.code(arguments.typed).encode())
     if arguments.picture:
-        arguments.picture.write_text(planned.picture)
+        writing.put(arguments.picture, planned.picture.encode())
     print(f"next: solojax train {folder}")

@@ -44,12 +44,12 @@ def test_every_config_is_the_same_from_its_code(name, tmp_path):
 def test_a_plan_is_a_line_for_each_decision_and_a_config(shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["plan", str(shapes), "--budget", "steps=300", "--out", "my.py"]
-    assert main([*command, "--picture", "my.svg", "--set", "training.seed=3"]) == 0
+    assert main([*command, "--picture", "new/my.svg", "--set", "training.seed=3"]) == 0
     told = capsys.readouterr().out
     for what in ("found", "side", "network", "schedule", "canvas", "grid", "mirror", "optimizer"):
         assert sum(line[2:].startswith(what) for line in told.splitlines()) == 1, what
     config = config_lib.load(tmp_path / "my.py")
-    drawn = ElementTree.parse(tmp_path / "my.svg").getroot()
+    drawn = ElementTree.parse(tmp_path / "new" / "my.svg").getroot()
     words = " ".join(drawn.itertext())
     assert "128 x 128" in words and all(
         f"{level}:" in words for level in config.model.head.grid.levels
