@@ -80,7 +80,7 @@ def collect(records: coco.Records, val: coco.Records) -> Facts:
         size = records.sizes[index].tolist()
         areas += [int(coco_mask.area({"size": size, "counts": one.rle})) for one in here]
     val_most = copies = 0
-    for index in range(len(val.image_ids)):
+    for index in progress.bar(range(len(val.image_ids)), "looking at validation", unit="image"):
         record = coco.read(val, index)
         copies += hash(record.encoded) in pictures
         val_most = max(val_most, sum(not one.is_crowd for one in record.instances))

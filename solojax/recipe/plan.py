@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from solojax.recipe.schedule import Budget
 from solojax.training import memory
 from solojax.types import InputError
 
-SIDE = re.compile(r"\s*data\.test_short_side\s*=")
+SIDE = "data.test_short_side"
 FEW_VAL = 10  # images, on which a score says little
 MOST_PARTS = 8  # that a step is taken in for want of memory
 
@@ -59,7 +58,9 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
     """
     budget, weights, gib, overrides = wishes
     networks, is_run = network.from_weights(weights) if weights else (network.scratch(), False)
-    of_data = [one.strip().removeprefix("data.") for one in overrides if one.strip()[:5] == "data."]
+    of_data = [
+        one.strip().removeprefix("data.") for one in overrides if _field(one).startswith("data.")
+    ]
     data, told = source.open_folder(folder, workdir, of_data)
     records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
     facts = collect(records, val)
@@ -73,7 +74,7 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
         records, val = coco.prepare(data, "train"), coco.prepare(data, "val")
         facts = collect(records, val)
         told.append(_counted(facts))
-    asked = data.test_short_side if any(map(SIDE.match, overrides)) else 0
+    asked = data.test_short_side if SIDE in map(_field, overrides) else 0
     subject = build.Subject(facts, data, records, weights, is_run, asked)
     if budget.steps:
         paced = pace.by_steps(subject, networks, budget.steps)
@@ -91,7 +92,11 @@ def make(folder: Path, workdir: Path, wishes: Wishes) -> Plan:
 def still_open(overrides: Sequence[str]) -> list[str]:
     """Those of a config whose set is found: where it lies is no longer open."""
     found = [f"data.{name}" for name in ("root", *source.PLACES)]
-    return [one for one in overrides if one.partition("=")[0].strip() not in found]
+    return [one for one in overrides if _field(one) not in found]
+
+
+def _field(override: str) -> str:
+    return override.partition("=")[0].strip()
 
 
 def _fit_memory(

@@ -40,15 +40,16 @@ def open_folder(
         raise InputError(f"{folder}: no such folder" + (", but a file" if folder.exists() else ""))
     data = config_lib.Data(root=str(folder), records=str(workdir / "records"))
     data = config_lib.override(data, *overrides)
-    if _is_coco(data) and coco.has_split(data, "val"):
+    is_coco = _is_coco(data)
+    if is_coco and coco.has_split(data, "val"):
         return data, [Decision("data", "COCO", f"{folder} has train and val")]
-    if not _is_coco(data) and (inside := _only_folder(folder)):
+    if not is_coco and (inside := _only_folder(folder)):
         # First, as some forms are looked for in all folders below, past the names of splits.
         try:
             return open_folder(inside, workdir, overrides)
         except OtherFormError:
             pass
-    if _is_coco(data):
+    if is_coco:
         given = Path(data.root, data.train_json)
         form, found = "coco", foreign.read("coco", given, Faults(data))
     else:
@@ -181,9 +182,7 @@ def _read_as(form: str, folder: Path, data: config_lib.Data) -> foreign.Import:
     """A set in one form; without what is faulty where ``data.faults`` says so."""
     try:
         return foreign.read(form, folder, Faults(dataclasses.replace(data, faults="fail")))
-    except OtherFormError:
-        raise
-    except InputError:
-        if data.faults == "fail":
+    except InputError as fault:
+        if isinstance(fault, OtherFormError) or data.faults == "fail":
             raise
         return foreign.read(form, folder, Faults(data))
