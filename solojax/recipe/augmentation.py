@@ -103,14 +103,14 @@ def _rare(facts: Facts) -> list[tuple[str, int]]:
 def _sided(names: Sequence[str]) -> list[str]:
     """Classes that are wrong in a mirror: of a side, or of something written where most are."""
     words = [re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower() for name in names]  # LeftArm
+
+    def mirrored(said: str) -> set[str]:
+        return {LEFT.sub(r"\1r\2", said), RIGHT.sub(r"\1l\2", said)} - {said}
+
     sided = [
         name
         for name, said in zip(names, words, strict=True)
-        if SIDED.search(said)
-        or any(
-            other != said and other in words
-            for other in (LEFT.sub(r"\1r\2", said), RIGHT.sub(r"\1l\2", said))
-        )
+        if SIDED.search(said) or not mirrored(said).isdisjoint(words)
     ]
     written = [
         name

@@ -19,6 +19,7 @@ EVALUATIONS = 4  # while it trains, the last included
 EVALUATED = 0.1  # share of the budget for all of them
 SCORING = 0.5  # time of an image in an evaluation, of its time in a training
 STEADY = 0.95  # share of the time for steps that are steps
+COMPILED = 1.5  # times that of a step: the network that evaluates as well
 LEAST_STEPS = 50
 
 
@@ -109,7 +110,7 @@ def by_time(subject: Subject, networks: Sequence[network.Network], seconds: floa
         ),
     ]
     if fitting < LEAST_STEPS:
-        whole = 1.5 * timed.compiling + steps * step / STEADY + scoring * (evaluations + 1)
+        whole = COMPILED * timed.compiling + steps * step / STEADY + scoring * (evaluations + 1)
         why = f"at least, for {LEAST_STEPS} steps: less than that is no training"
         decisions.append(Decision("over budget", _minutes(whole), why, doubtful=True))
     decisions += _short(subject, views)
@@ -140,7 +141,7 @@ def _short(subject: Subject, views: int) -> list[Decision]:
 
 def _left(timed: speed.Speed, seconds: float) -> float:
     """Seconds of a budget when all is compiled: the step, and the network that evaluates."""
-    return max(seconds - 1.5 * timed.compiling, 0.1 * seconds)
+    return max(seconds - COMPILED * timed.compiling, 0.1 * seconds)
 
 
 def _worth(networks: Sequence[network.Network], views: int) -> str:

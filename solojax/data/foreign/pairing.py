@@ -135,23 +135,22 @@ def _match(
         for found, names, tails in ((bare[0], left, IMAGE_TAILS), (bare[1], right, MASK_TAILS)):
             for stem in names.keys() - both:
                 found.setdefault((_bare(stem, tails) or stem).lower(), stem)
-        alone = bare[0].keys() ^ bare[1].keys()
         apart = len(bare[0]) == len(left) and len(bare[1]) == len(right)  # none is like another
-        if apart and len(alone) < len(left.keys() ^ right.keys()):
+        if apart and len(bare[0].keys() ^ bare[1].keys()) < len(left.keys() ^ right.keys()):
             left = {key: left[stem] for key, stem in bare[0].items()}
             right = {key: right[stem] for key, stem in bare[1].items()}
-    if lonely := sorted((left | right)[stem] for stem in left.keys() ^ right.keys()):
-        pickled = [path.with_name(f"{path.stem}_seg.npy") for path in lonely]
+    if alone := sorted((left | right)[stem] for stem in left.keys() ^ right.keys()):
+        pickled = [path.with_name(f"{path.stem}_seg.npy") for path in alone]
         if any(map(os.path.isfile, pickled)):
             raise InputError(
                 f"{next(filter(os.path.isfile, pickled))} is a Python pickle, which can "
                 "run programs, and is not read; save the masks as PNG or TIFF in Cellpose"
             )
-        others = shorten([path.name for path in lonely[1 : LISTED + 1]], len(lonely) - 1, ", ")
-        for path in lonely:
+        others = shorten([path.name for path in alone[1 : LISTED + 1]], len(alone) - 1, ", ")
+        for path in alone:
             there = masks if path in left.values() else images
             with faults.one_image(path.name):
-                what = f"one of {len(lonely)} files" if len(lonely) > 1 else "a file"
+                what = f"one of {len(alone)} files" if len(alone) > 1 else "a file"
                 raise InputError(
                     f"{path} is {what} without a partner in {there}{others and f' ({others})'}; "
                     "add or remove them"
